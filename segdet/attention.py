@@ -1,0 +1,68 @@
+"""From boxes to the attention volume, and the other masks that can take its place (chapter 06)."""
+
+import numpy as np
+import torch
+
+from .boxes import pad_boxes
+from .volume import slice_boxes, tight_box
+
+
+def boxes_to_mask(boxes, shape):
+    """The union of every slice's boxes as a binary volume: the paper's attention model (section 3, Fig. 1).
+
+    A pixel belongs to a box when its centre does, so boxes with whole-number edges are reproduced exactly. Each
+    box adds +1 and -1 at its four corners; two cumulative sums fill it in, whatever the number of boxes.
+
+    Parameters
+    ----------
+    boxes : Tensor, (D, M, 4), or list of D arrays, (n, 4)
+        Boxes a slice, as `RPN.propose` or `segdet.volume.slice_boxes` give them; boxes of no area paint nothing.
+    shape : (D, H, W)
+
+    Returns
+    -------
+    bool Tensor, (D, H, W)
+    """
+    boxes = boxes if torch.is_tensor(boxes) else pad_boxes(boxes)
+    depth, rows, cols = shape
+    if len(boxes) != depth:
+        raise ValueError(f"boxes for {len(boxes)} slices, but the volume has {depth}")
+    edges = torch.ceil(boxes - 0.5).long()
+    x0, x1 = edges[..., 0].clamp(0, cols), edges[..., 2].clamp(0, cols)
+    y0, y1 = edges[..., 1].clamp(0, rows), edges[..., 3].clamp(0, rows)
+    inside = ((x1 > x0) & (y1 > y0)).to(torch.int16)
+    corners = torch.zeros(depth, rows + 1, cols + 1, dtype=torch.int16, device=boxes.device)
+    slice_of = torch.arange(depth, device=boxes.device)[:, None].expand_as(x0)
+    for y, x, sign in ((y0, x0, 1), (y0, x1, -1), (y1, x0, -1), (y1, x1, 1)):
+        corners.index_put_((slice_of, y, x), sign * inside, accumulate=True)
+    return corners.cumsum(1, dtype=torch.int16).cumsum(2, dtype=torch.int16)[:, :rows, :cols] > 0
+
+
+def box3d_mask(annotation):
+    """The 3D tight box of an annotation as a mask, (D, H, W): the paper's "3D mask" arm (section 4, Fig. 3 b)."""
+    mask = np.zeros(annotation.shape, bool)
+    box = tight_box(annotation)
+    if box:
+        mask[box] = True
+    return mask
+
+
+def slice_box_mask(annotation):
+    """The annotation's tight box in every slice as a mask, (D, H, W): what a perfect detector would give."""
+    return boxes_to_mask(slice_boxes(annotation), annotation.shape).numpy()
+
+
+def coverage_and_leakage(attention, annotation):
+    """How much of the annotation the attention keeps, and how much of the attention is something else.
+
+    Returns
+    -------
+    coverage : float
+        |attention and annotation| / |annotation|; 1 for an empty annotation.
+    leakage : float
+        |attention without annotation| / |attention|; 0 for an empty attention.
+    """
+    shared = float((attention & annotation).sum())
+    return shared / max(
+        annotation.sum(), 1
+    ) if annotation.any() else 1.0, 1 - shared / attention.sum() if attention.any() else 0.0

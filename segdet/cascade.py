@@ -1,0 +1,161 @@
+"""The whole method on one scan: working grids, detector, attention, segmenter, and back (chapter 09)."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from .anchors import AnchorGrid
+from .attention import boxes_to_mask
+from .errors import CheckpointError
+from .rpn import RPN, Proposals, Sampling
+from .training import default_device, load_tensors, precision, save_tensors
+from .unet3d import UNet3D
+from .volume import resample_array
+
+
+@dataclass(frozen=True)
+class Grids:
+    """The two grids that the networks work on. Both cover the same millimetres around the scan's centre.
+
+    The paper has one grid, 128 x 184 x 96 (section 4). Here the segmenter's may be coarser.
+    """
+
+    extent: tuple[float, float, float]  # mm along slices, rows, columns
+    detector_shape: tuple[int, int, int]
+    segmenter_shape: tuple[int, int, int]
+
+    def spacing(self, shape):
+        """(dz, dy, dx) in mm of a grid of `shape` over the extent."""
+        return tuple(e / n for e, n in zip(self.extent, shape, strict=True))
+
+    def to_detector(self, volume):
+        """The scan on the detector's grid."""
+        return volume.resample(self.detector_shape, self.spacing(self.detector_shape))
+
+    def to_segmenter(self, volume):
+        """The scan on the segmenter's grid."""
+        return volume.resample(self.segmenter_shape, self.spacing(self.segmenter_shape))
+
+    def attention_to_segmenter(self, attention):
+        """An attention volume (D, H, W) from the detector's grid on the segmenter's: at least half covered."""
+        scale = np.divide(self.detector_shape, self.segmenter_shape)
+        return resample_array(attention, self.segmenter_shape, scale) >= 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What the cascade says of a scan; `mask` and `probability` are on the scan's own grid.
+
+    Attributes
+    ----------
+    mask : ndarray of bool, (D, H, W)
+    probability : ndarray of float32, (D, H, W)
+    attention : ndarray of bool
+        On the detector's grid.
+    boxes : ndarray of float32, (slices, top_k, 4)
+        On the detector's grid, padded with boxes of no area.
+    """
+
+    mask: np.ndarray
+    probability: np.ndarray
+    attention: np.ndarray
+    boxes: np.ndarray
+
+
+def detect(detector, slices, proposals=None, batch=16):
+    """The detector's boxes for a volume, a few slices at a time: (D, top_k, 4) on the CPU; `slices` (D, H, W)."""
+    detector.eval()
+    device = next(detector.parameters()).device
+    with precision(device):
+        return torch.cat([detector.propose(part.to(device), proposals)[0].cpu() for part in slices.split(batch)])
+
+
+@torch.no_grad()
+def segment(segmenter, image, attention=None):
+    """Probability of the foreground, float32 (D, H, W), from an image and (unless None) its attention volume."""
+    segmenter.eval()
+    device = next(segmenter.parameters()).device
+    channels = [image] if attention is None else [image, attention]
+    x = torch.stack([torch.as_tensor(c, dtype=torch.float32) for c in channels])[None].to(device)
+    with precision(device):
+        logits = segmenter(x.to(memory_format=torch.channels_last_3d))
+    return logits.float().softmax(1)[0, 1].cpu().numpy()
+
+
+class Cascade:
+    """Detector, attention and segmenter (paper Fig. 1).
+
+    Parameters
+    ----------
+    detector : RPN
+    segmenter : nn.Module
+        (N, 2, D, H, W) -> (N, 2, D, H, W).
+    grids : Grids
+    proposals : Proposals
+    """
+
+    def __init__(self, detector, segmenter, grids, proposals=None):
+        self.detector, self.segmenter, self.grids = detector, segmenter, grids
+        self.proposals = proposals or Proposals()
+
+    def predict(self, volume):
+        """Segment one scan of any grid: `Volume` -> `Prediction` (paper section 3.1, inference)."""
+        slices = torch.from_numpy(self.grids.to_detector(volume).normalised("unit"))
+        boxes = detect(self.detector, slices, self.proposals)
+        attention = boxes_to_mask(boxes, slices.shape).numpy()
+        working = self.grids.to_segmenter(volume)
+        inside = segment(self.segmenter, working.normalised(), self.grids.attention_to_segmenter(attention))
+        scale = np.divide(volume.spacing, working.spacing)
+        probability = resample_array(inside, volume.shape, scale)
+        return Prediction(probability >= 0.5, probability, attention, boxes.numpy())
+
+    def save(self, folder):
+        """Write cascade.json, detector.safetensors and segmenter.safetensors (a `UNet3D`) into `folder`."""
+        folder = Path(folder)
+        save_tensors(folder / "detector.safetensors", self.detector.state_dict(), {})
+        save_tensors(folder / "segmenter.safetensors", self.segmenter.state_dict(), {})
+        anchors = self.detector.anchors
+        settings = {
+            "grids": asdict(self.grids),
+            "proposals": asdict(self.proposals),
+            "anchors": {"sizes": anchors.sizes, "ratios": anchors.ratios, "stride": anchors.stride},
+            "sampling": asdict(self.detector.sampling),
+            "unet3d": self.segmenter.config,
+        }
+        (folder / "cascade.json").write_text(json.dumps(settings, indent=2) + "\n")
+
+    @classmethod
+    def load(cls, folder, device=None):
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        CheckpointError
+            A file is missing or does not fit the others.
+        """
+        folder = Path(folder)
+        device = device or default_device()
+        try:
+            settings = json.loads((folder / "cascade.json").read_text())
+            detector = RPN(AnchorGrid(**settings["anchors"]), Sampling(**settings["sampling"]))
+            segmenter = UNet3D(**settings["unet3d"])
+            grids = Grids(**{k: tuple(v) for k, v in settings["grids"].items()})
+            proposals = Proposals(**settings["proposals"])
+            detector.load_state_dict(load_tensors(folder / "detector.safetensors")[0])
+            segmenter.load_state_dict(load_tensors(folder / "segmenter.safetensors")[0])
+        except FileNotFoundError as error:
+            raise CheckpointError(
+                f"{folder}: holds no cascade.json; train a model with `segdet fit --out {folder}`"
+            ) from error
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise CheckpointError(f"{folder}: not a model that this version of segdet saved ({reason})") from error
+        return cls(
+            detector.to(device, memory_format=torch.channels_last),
+            segmenter.to(device, memory_format=torch.channels_last_3d),
+            grids,
+            proposals,
+        )

@@ -1,0 +1,21 @@
+"""The errors that a user can cause, each with a message that says what was found and the way out."""
+
+
+class SegdetError(Exception):
+    """Base of every error that segdet raises on purpose; the command line prints it in one line and exits with 2."""
+
+
+class GeometryError(SegdetError):
+    """A scan whose geometry is missing, contradictory or not a regular grid."""
+
+
+class FormatError(SegdetError):
+    """A file that is not what its name or header claims, or a format that segdet does not read."""
+
+
+class CheckpointError(SegdetError):
+    """A checkpoint that is missing, corrupt or belongs to another model or data set."""
+
+
+class TrainingError(SegdetError):
+    """Training data or a loss that training cannot go on with."""

@@ -1,0 +1,64 @@
+"""How well a mask agrees with the annotation, and a box with its target (chapter 08, paper section 4)."""
+
+import numpy as np
+from scipy import ndimage
+
+
+def iou(a, b):
+    """Intersection over union, TP / (TP + FP + FN), of two masks (D, H, W); 1 when both are empty."""
+    union = np.count_nonzero(a | b)
+    return np.count_nonzero(a & b) / union if union else 1.0
+
+
+def dice(a, b):
+    """2 TP / (2 TP + FP + FN) of two masks (D, H, W); 1 when both are empty."""
+    total = np.count_nonzero(a) + np.count_nonzero(b)
+    return 2 * np.count_nonzero(a & b) / total if total else 1.0
+
+
+def surface_distances(a, b, spacing):
+    """Distances in mm from every surface voxel of `a` to the nearest surface voxel of `b`, and the other way round.
+
+    A surface voxel belongs to the mask and has a face neighbour that does not; beyond the border lies background.
+
+    Parameters
+    ----------
+    a, b : ndarrays of bool, (D, H, W)
+        Not empty.
+    spacing : (dz, dy, dx) in mm
+
+    Returns
+    -------
+    a_to_b, b_to_a : ndarrays, one value a surface voxel
+    """
+    around = ndimage.find_objects((a | b).astype(np.uint8))[0]
+    edges = []
+    for mask in (a[around], b[around]):
+        mask = np.pad(mask, 1)
+        edges.append(mask & ~ndimage.binary_erosion(mask))
+    to = [ndimage.distance_transform_edt(~edge, sampling=spacing) for edge in edges]
+    return to[1][edges[0]], to[0][edges[1]]
+
+
+def _from_surfaces(a, b, spacing, summarise):
+    if not a.any() and not b.any():
+        return 0.0
+    if not a.any() or not b.any():
+        return float("inf")
+    return float(summarise(*surface_distances(a, b, spacing)))
+
+
+def hausdorff95(a, b, spacing):
+    """The larger of the two directed 95th percentiles of the surface distances, in mm (MONAI's definition).
+
+    0 when both masks are empty, infinite when one is.
+    """
+    return _from_surfaces(a, b, spacing, lambda ab, ba: max(np.percentile(ab, 95), np.percentile(ba, 95)))
+
+
+def average_surface_distance(a, b, spacing):
+    """The mean of all surface distances of both directions, in mm (symmetric; MONAI's with ``symmetric=True``).
+
+    0 when both masks are empty, infinite when one is.
+    """
+    return _from_surfaces(a, b, spacing, lambda ab, ba: np.concatenate([ab, ba]).mean())

@@ -1,0 +1,127 @@
+"""What long runs found: one folder a study, CSV tables and a manifest, the only source of numbers in the book."""
+
+import csv
+import json
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from .errors import SegdetError
+
+TABLES = ("cases", "detector", "loss")
+
+
+class Study:
+    """A folder of results that grows run by run.
+
+    ``cases.csv`` has a row a (seed, arm, test case), ``detector.csv`` a row a (seed, scan), ``loss.csv`` a row a
+    (seed, arm, step); ``manifest.json`` says what produced them. A row is complete or absent: every file is
+    rewritten whole and moved into place.
+
+    Parameters
+    ----------
+    folder : path
+        Made when a table is first added to.
+    """
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+
+    def table(self, name):
+        """A table as a list of dicts; numbers are numbers. Empty when the study has none yet."""
+        path = self.folder / f"{name}.csv"
+        if not path.exists():
+            return []
+        with open(path, newline="") as file:
+            return [{k: _number(v) for k, v in row.items()} for row in csv.DictReader(file)]
+
+    def add(self, name, rows):
+        """Append rows (dicts with the table's columns) to a table."""
+        rows = self.table(name) + rows
+        if not rows:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+        def write(file):
+            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows({k: _text(v) for k, v in row.items()} for row in rows)
+
+        _replace(self.folder / f"{name}.csv", write)
+
+    def done(self, seed, arm):
+        """Whether this arm of this seed is complete."""
+        return any(row["seed"] == seed and row["arm"] == arm for row in self.table("cases"))
+
+    def column(self, arm, name="iou", table="cases"):
+        """One column of an arm's rows as an array, ordered by (seed, case)."""
+        rows = sorted((r for r in self.table(table) if r["arm"] == arm), key=lambda r: (r["seed"], r["case"]))
+        return np.array([r[name] for r in rows])
+
+    @property
+    def manifest(self):
+        """The manifest as a dict; empty when there is none."""
+        path = self.folder / "manifest.json"
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    def describe(self, **facts):
+        """Update the manifest.
+
+        Raises
+        ------
+        SegdetError
+            What is fixed for a study (its profile, data or phantom version) would change.
+        """
+        manifest = self.manifest
+        for key in ("profile", "data", "phantom_version", "settings"):
+            if key in manifest and key in facts and manifest[key] != facts[key]:
+                raise SegdetError(
+                    f"{self.folder}: holds a study with {key} {manifest[key]!r}, not {facts[key]!r}; "
+                    "name another --out folder"
+                )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        _replace(self.folder / "manifest.json", lambda f: f.write(json.dumps(manifest | facts, indent=1) + "\n"))
+
+
+def environment(device):
+    """What a manifest says of the machine and the code: device, versions, commit."""
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+    ).stdout.strip()
+    name = (
+        torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+    )
+    return {
+        "device": name,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "commit": commit or "unknown",
+    }
+
+
+def _number(text):
+    try:
+        value = float(text)
+    except ValueError:
+        return text
+    return int(value) if value.is_integer() and "." not in text and "e" not in text else value
+
+
+def _text(value):
+    return f"{value:.6g}" if isinstance(value, float) else value
+
+
+def _replace(path, write):
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "w", newline="") as file:
+            write(file)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,253 @@
+"""The detector: a region proposal network on VGG-16, its loss and its proposals (chapters 04 and 05)."""
+
+import os
+import socket
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import nn
+from torchvision.models import VGG16_Weights, vgg16
+from torchvision.ops import batched_nms
+
+from .anchors import AnchorGrid
+from .boxes import area, clip, decode, encode
+from .errors import CheckpointError
+from .matching import match, sample
+
+# Mean of ImageNet as the Caffe model knows it, RGB in [0, 1] (123.68, 116.779, 103.939 over 255).
+CAFFE_MEAN = torch.tensor([123.68, 116.779, 103.939]) / 255
+
+
+@dataclass(frozen=True)
+class Proposals:
+    """Which boxes of a slice become attention (`facts` B6).
+
+    The paper only says that proposals come from the regression path. At most `top_k` boxes a slice are kept, best
+    score first, after non-maximum suppression at `nms_iou`, if their object probability reaches `threshold`.
+    """
+
+    top_k: int = 1
+    threshold: float = 0.5
+    nms_iou: float = 0.5
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Which anchors the loss sees (`facts` B2, B3, B5); see `segdet.matching` for the meaning of each.
+
+    ``Sampling(positives_only=True, best_anchor=False)`` is the paper taken literally.
+    """
+
+    positive_iou: float = 0.7
+    negative_iou: float = 0.3
+    best_anchor: bool = True
+    per_slice: int = 32
+    positive_fraction: float = 0.5
+    positives_only: bool = False
+
+
+class RPN(nn.Module):
+    """Region proposal network (paper section 3, detection module).
+
+    VGG-16 up to conv5_3 (stride 16), a 3 x 3 window of 512 channels, and two 1 x 1 layers: two scores and four
+    offsets for every anchor. The backbone starts at random; `load_imagenet` fills it.
+
+    Parameters
+    ----------
+    anchors : AnchorGrid
+    sampling : Sampling
+    """
+
+    def __init__(self, anchors=None, sampling=None):
+        super().__init__()
+        self.anchors = anchors or AnchorGrid()
+        self.sampling = sampling or Sampling()
+        self.backbone = vgg16(weights=None).features[:30]  # to relu5_3; the fifth pooling would make stride 32
+        self.window = nn.Conv2d(512, 512, 3, padding=1)
+        self.scores = nn.Conv2d(512, 2 * len(self.anchors), 1)
+        self.offsets = nn.Conv2d(512, 4 * len(self.anchors), 1)
+        for layer in (self.window, self.scores, self.offsets):  # new layers: N(0, 0.01), biases 0 (section 3.1)
+            nn.init.normal_(layer.weight, std=0.01)
+            nn.init.zeros_(layer.bias)
+        self.register_buffer("mean", CAFFE_MEAN.view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, slices):
+        """Score and move every anchor of every slice.
+
+        Parameters
+        ----------
+        slices : Tensor, (N, H, W)
+            Intensities in [0, 1]; the grey value fills VGG-16's three channels (`facts` B7).
+
+        Returns
+        -------
+        objectness : Tensor, (N, K, 2)
+            Logits of (background, object); the paper's softmax is over the last axis.
+        offsets : Tensor, (N, K, 4)
+        anchors : Tensor, (K, 4)
+            K = floor(H / 16) * floor(W / 16) * A: 594 for a 184 x 96 slice; the last 8 rows have no cell.
+        """
+        x = (slices[:, None] - self.mean) * 255
+        x = self.backbone(x.contiguous(memory_format=torch.channels_last))
+        x = F.relu(self.window(x))
+        scores, offsets = self.scores(x), self.offsets(x)  # (N, A * 2, h, w), (N, A * 4, h, w)
+        n, _, h, w = scores.shape
+
+        def per_anchor(t, c):  # (N, A * c, h, w) -> (N, h * w * A, c)
+            return t.permute(0, 2, 3, 1).reshape(n, -1, c).float()
+
+        return per_anchor(scores, 2), per_anchor(offsets, 4), self.anchors((h, w), slices.device)
+
+    def loss(self, slices, boxes, generator=None):
+        """L = Lreg + Lcls (paper eq. 1) on a sampled mini-batch of anchors.
+
+        Parameters
+        ----------
+        slices : Tensor, (N, H, W)
+        boxes : Tensor, (N, M, 4)
+            Ground truth, padded with boxes of no area.
+
+        Returns
+        -------
+        dict of two scalar Tensors
+            ``log_loss`` and ``smooth_l1``, see `rpn_loss`. (The paper's text swaps the two names, `facts` B1.)
+        """
+        objectness, offsets, anchors = self(slices)
+        labels, matched = match(
+            anchors, boxes, self.sampling.positive_iou, self.sampling.negative_iou, self.sampling.best_anchor
+        )
+        positive, negative = sample(
+            labels,
+            self.sampling.per_slice,
+            self.sampling.positive_fraction,
+            self.sampling.positives_only,
+            generator,
+        )
+        return rpn_loss(objectness, offsets, anchors, matched, positive, negative)
+
+    @torch.no_grad()
+    def propose(self, slices, proposals=None):
+        """The detected boxes of every slice.
+
+        Parameters
+        ----------
+        slices : Tensor, (N, H, W)
+        proposals : Proposals
+
+        Returns
+        -------
+        boxes : Tensor, (N, top_k, 4)
+            Best first, clipped to the slice, padded with boxes of no area.
+        scores : Tensor, (N, top_k)
+            Object probabilities; 0 where padded.
+        """
+        objectness, offsets, anchors = self(slices)
+        boxes = clip(decode(offsets, anchors), slices.shape[1:])
+        return select(boxes, objectness.softmax(-1)[..., 1], proposals or Proposals())
+
+    def load_imagenet(self):
+        """Fill the backbone with the ImageNet weights that the paper's Caffe model started from (section 3.1).
+
+        They come from the safetensors file that the variable SEGDET_VGG16 names, else through torchvision's
+        download. Where neither is reachable the backbone stays random and a warning says so. As in Faster
+        R-CNN's VGG-16 the first two blocks (conv1_x, conv2_x) are then kept fixed.
+
+        Returns
+        -------
+        str
+            Where the weights came from: "file", "torchvision" or "random".
+        """
+        weights, source = imagenet_weights()
+        if weights is not None:
+            expected = {f"features.{k}": v.shape for k, v in self.backbone.state_dict().items()}
+            found = {k: v.shape for k, v in weights.items() if k.startswith("features.")}
+            if found != expected:
+                odd = sorted(set(found.items()) ^ set(expected.items()))[0]
+                raise CheckpointError(
+                    f"{source}: not VGG-16's 13 convolutions; first difference: {odd[0]} {tuple(odd[1])}"
+                )
+            self.backbone.load_state_dict({k.removeprefix("features."): v for k, v in weights.items() if k in expected})
+            for layer in self.backbone[:10]:
+                layer.requires_grad_(False)
+        return source
+
+
+def rpn_loss(objectness, offsets, anchors, matched, positive, negative):
+    """The two terms of the loss for chosen anchors; shapes as in `RPN.forward`, `match` and `sample`.
+
+    Returns
+    -------
+    dict
+        ``log_loss``: -log p(true class) and ``smooth_l1``: equation (1) over the positives, each summed and divided
+        by the number of chosen anchors (Faster R-CNN eq. 1 with both weights 1 / 256); 0 when none is chosen.
+    """
+    chosen = positive | negative
+    count = chosen.sum().clamp(min=1)
+    target = encode(matched[positive], anchors.expand_as(matched)[positive])
+    return {
+        "log_loss": F.cross_entropy(objectness[chosen], positive[chosen].long(), reduction="sum") / count,
+        "smooth_l1": F.smooth_l1_loss(offsets[positive], target, reduction="sum") / count,
+    }
+
+
+def select(boxes, scores, proposals):
+    """Threshold, non-maximum suppression and top-k for a whole batch of slices at once.
+
+    Parameters
+    ----------
+    boxes : Tensor, (N, K, 4)
+    scores : Tensor, (N, K)
+
+    Returns
+    -------
+    boxes : Tensor, (N, top_k, 4)
+    scores : Tensor, (N, top_k)
+    """
+    slices = len(scores)
+    candidate = (scores >= proposals.threshold) & (area(boxes) > 0)
+    slice_of, _ = candidate.nonzero(as_tuple=True)
+    kept = batched_nms(boxes[candidate], scores[candidate], slice_of, proposals.nms_iou)  # best score first
+    slice_of = slice_of[kept]
+    order = slice_of.argsort(stable=True)
+    slice_of, kept = slice_of[order], kept[order]
+    first = torch.searchsorted(slice_of, slice_of)  # where each slice's run begins
+    rank = torch.arange(len(slice_of), device=scores.device) - first
+    take = rank < proposals.top_k
+    best_boxes = boxes.new_zeros(slices, proposals.top_k, 4)
+    best_scores = scores.new_zeros(slices, proposals.top_k)
+    best_boxes[slice_of[take], rank[take]] = boxes[candidate][kept[take]]
+    best_scores[slice_of[take], rank[take]] = scores[candidate][kept[take]]
+    return best_boxes, best_scores
+
+
+def imagenet_weights():
+    """VGG-16's convolutions for RGB minus `CAFFE_MEAN` times 255, as a state dict, and where they came from.
+
+    Returns (None, "random") with a warning when there is no file and no network.
+    """
+    named = os.environ.get("SEGDET_VGG16")
+    if named:
+        try:
+            weights = {k: v.float() for k, v in load_file(named).items()}
+        except Exception as error:
+            raise CheckpointError(f"{Path(named).name}: SEGDET_VGG16 must name a safetensors file ({error})") from error
+        if "features.0.weight" in weights:
+            weights["features.0.weight"] = weights["features.0.weight"].flip(1)  # the file expects BGR
+        return weights, "file"
+    timeout = socket.getdefaulttimeout()
+    try:
+        socket.setdefaulttimeout(10)
+        return VGG16_Weights.IMAGENET1K_FEATURES.get_state_dict(progress=False, check_hash=True), "torchvision"
+    except OSError:
+        warnings.warn(
+            "ImageNet weights are out of reach: the detector starts from random weights and will be worse. "
+            "Set SEGDET_VGG16 to a safetensors file of VGG-16's convolutions to use them.",
+            stacklevel=3,
+        )
+        return None, "random"
+    finally:
+        socket.setdefaulttimeout(timeout)

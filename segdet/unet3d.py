@@ -1,0 +1,92 @@
+"""The segmenter: 3D U-Net as the paper takes it from Cicek et al. (chapter 07)."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+def _normalisation(name, channels):
+    """The normalisation after a convolution (`facts` B9)."""
+    if name == "none":
+        return nn.Identity()
+    if name == "batch":
+        return nn.BatchNorm3d(channels)
+    if name == "instance":
+        return nn.InstanceNorm3d(channels, affine=True)
+    if name == "group":
+        return nn.GroupNorm(min(8, channels), channels)
+    raise ValueError(f"norm must be none, batch, instance or group, not {name!r}")
+
+
+class TwoConv(nn.Sequential):
+    """Two 3 x 3 x 3 convolutions, each then normalisation and ReLU: (N, c_in, D, H, W) -> (N, c_out, D, H, W)."""
+
+    def __init__(self, c_in, c_mid, c_out, norm):
+        super().__init__(
+            nn.Conv3d(c_in, c_mid, 3, padding=1),
+            _normalisation(norm, c_mid),
+            nn.ReLU(inplace=True),
+            nn.Conv3d(c_mid, c_out, 3, padding=1),
+            _normalisation(norm, c_out),
+            nn.ReLU(inplace=True),
+        )
+
+
+class UNet3D(nn.Module):
+    """3D U-Net (paper section 3, segmentation module; widths of Cicek et al., MICCAI 2016).
+
+    With ``base_channels=32, depth=3``: 32-64, 64-128, 128-256, bottom 256-512, and back with up-convolutions that
+    keep the channels. A level's last convolution has twice the width of its first.
+
+    Parameters
+    ----------
+    in_channels : int
+        1 for the volume, 2 for volume and attention.
+    out_channels : int
+        Labels, background included.
+    base_channels : int
+    depth : int
+        Number of 2 x 2 x 2 max poolings.
+    norm : str
+        "none", "batch", "instance" or "group".
+    """
+
+    def __init__(self, in_channels=1, out_channels=2, base_channels=32, depth=3, norm="batch"):
+        super().__init__()
+        self.config = {
+            "in_channels": in_channels,
+            "out_channels": out_channels,
+            "base_channels": base_channels,
+            "depth": depth,
+            "norm": norm,
+        }
+        width = [base_channels * 2**level for level in range(depth + 2)]  # 32, 64, 128, 256, 512
+        self.down = nn.ModuleList(
+            TwoConv(in_channels if level == 0 else width[level], width[level], width[level + 1], norm)
+            for level in range(depth + 1)
+        )
+        self.upsample = nn.ModuleList(
+            nn.ConvTranspose3d(width[level + 1], width[level + 1], 2, stride=2) for level in range(depth, 0, -1)
+        )
+        self.up = nn.ModuleList(
+            TwoConv(width[level + 1] + width[level], width[level], width[level], norm) for level in range(depth, 0, -1)
+        )
+        self.head = nn.Conv3d(width[1], out_channels, 1)
+
+    def forward(self, x):
+        """Logits (N, out_channels, D, H, W) of volumes (N, in_channels, D, H, W) of any size.
+
+        Sides that the poolings do not divide are padded with zeros at the end and cut again (`facts` B10).
+        """
+        size = x.shape[2:]
+        multiple = 2 ** (len(self.down) - 1)
+        x = F.pad(x, [p for n in reversed(size) for p in (0, -n % multiple)])
+        skips = []
+        for level in self.down[:-1]:
+            x = level(x)
+            skips.append(x)
+            x = F.max_pool3d(x, 2)
+        x = self.down[-1](x)
+        for upsample, level in zip(self.upsample, self.up, strict=True):
+            x = level(torch.cat([skips.pop(), upsample(x)], 1))
+        return self.head(x)[:, :, : size[0], : size[1], : size[2]]

@@ -1,0 +1,172 @@
+"""A scan: voxels, where they are in the patient, and optionally what was annotated (chapter 02).
+
+Arrays are ``(D, H, W)`` = (slice, row, column). In the hip volumes the slice axis is the elevation of the
+sweep, rows run along depth and columns across the transducer (lateral). Millimetres throughout; patient
+coordinates are DICOM's LPS.
+"""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from scipy import ndimage
+
+from .errors import GeometryError
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """Voxels on a regular grid in the patient.
+
+    Parameters
+    ----------
+    voxels : ndarray, (D, H, W)
+        Intensities, any integer or float type.
+    affine : ndarray, (4, 4)
+        Maps array indices ``(i, j, k, 1)`` = (slice, row, column) to millimetres in LPS.
+    mask : ndarray of bool, (D, H, W), optional
+        The annotation.
+    name : str
+        What error messages and tables call this scan.
+    notes : tuple of str
+        What the reader understood, assumed or could not know; `segdet info` prints them.
+    meta : dict
+        Facts that travel with the scan (modality, phantom version, source UIDs).
+
+    Raises
+    ------
+    GeometryError
+        If the shapes disagree, a value is not finite or the affine has no volume.
+    """
+
+    voxels: np.ndarray
+    affine: np.ndarray
+    mask: np.ndarray | None = None
+    name: str = "scan"
+    notes: tuple[str, ...] = ()
+    meta: dict = field(default_factory=dict)
+
+    def __post_init__(self):
+        affine = np.asarray(self.affine, np.float64)
+        object.__setattr__(self, "affine", affine)
+        if self.voxels.ndim != 3 or 0 in self.voxels.shape:
+            raise GeometryError(f"{self.name}: expected a volume (slices, rows, columns), found {self.voxels.shape}")
+        if self.voxels.dtype.kind == "f" and not np.isfinite(self.voxels).all():
+            raise GeometryError(f"{self.name}: the voxels hold NaN or infinity; replace them before reading the scan")
+        if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+            raise GeometryError(f"{self.name}: the affine is not an invertible 4 x 4 matrix: {affine.tolist()}")
+        if self.mask is not None:
+            if self.mask.shape != self.voxels.shape:
+                raise GeometryError(
+                    f"{self.name}: the mask is {self.mask.shape}, the voxels are {self.voxels.shape}; "
+                    "they must lie on the same grid"
+                )
+            object.__setattr__(self, "mask", self.mask.astype(bool, copy=False))
+
+    @classmethod
+    def from_spacing(cls, voxels, spacing, mask=None, **kwargs):
+        """A volume that is aligned with LPS, its first voxel at the origin; `spacing` is (dz, dy, dx) in mm."""
+        return cls(voxels, axis_aligned_affine(spacing), mask, **kwargs)
+
+    @property
+    def shape(self):
+        """(D, H, W)."""
+        return self.voxels.shape
+
+    @property
+    def spacing(self):
+        """(dz, dy, dx) in mm: the lengths of the affine's first three columns."""
+        return tuple(float(s) for s in np.linalg.norm(self.affine[:3, :3], axis=0))
+
+    def resample(self, shape, spacing):
+        """This scan on another grid with the same axes and the same centre.
+
+        Voxels outside the scan take its minimum; the mask is kept where at least half a voxel is covered.
+
+        Parameters
+        ----------
+        shape : (D, H, W)
+        spacing : (dz, dy, dx) in mm
+        """
+        shape = tuple(int(n) for n in shape)
+        scale = np.asarray(spacing, float) / self.spacing
+        affine = self.affine.copy()
+        affine[:3, :3] = self.affine[:3, :3] * scale
+        old_centre, new_centre = (np.asarray(self.shape) - 1) / 2, (np.asarray(shape) - 1) / 2
+        affine[:3, 3] += self.affine[:3, :3] @ old_centre - affine[:3, :3] @ new_centre
+        voxels = resample_array(self.voxels, shape, scale, fill=float(self.voxels.min()))
+        mask = None if self.mask is None else resample_array(self.mask, shape, scale) >= 0.5
+        return replace(self, voxels=voxels, affine=affine, mask=mask)
+
+    def normalised(self, how="zscore"):
+        """Intensities as float32, (D, H, W) (the paper does not say which, `facts` B16).
+
+        ``"zscore"``: zero mean, unit deviation. ``"unit"``: the 0.5 and 99.5 percentiles become 0 and 1, the rest
+        is clipped. A constant scan becomes all zeros.
+        """
+        voxels = self.voxels.astype(np.float32)
+        if how == "zscore":
+            return (voxels - voxels.mean()) / (voxels.std() or 1)
+        low, high = np.percentile(voxels, (0.5, 99.5)).astype(np.float32)
+        return np.clip((voxels - low) / ((high - low) or 1), 0, 1)
+
+
+def axis_aligned_affine(spacing, origin=(0.0, 0.0, 0.0)):
+    """Index (slice, row, column) to LPS mm for axes (z, y, x); `spacing` (dz, dy, dx), `origin` (x, y, z) in mm."""
+    affine = np.zeros((4, 4))
+    affine[[2, 1, 0], [0, 1, 2]] = spacing
+    affine[:3, 3] = origin
+    affine[3, 3] = 1
+    return affine
+
+
+def resample_array(array, shape, scale, fill=0.0):
+    """Resample an array to `shape`, `scale` = new / old spacing per axis, the centres of both grids aligned.
+
+    Going coarser averages over the new voxel; going finer interpolates linearly. Both are one kernel, a trapezoid
+    in the distance d between voxel centres: clip((1 + max(1, scale)) / 2 - |d|, 0, 1), d in old voxels. New
+    voxels whose centre is outside the old grid take `fill`.
+
+    Returns
+    -------
+    ndarray of float32, `shape`
+    """
+    result = np.asarray(array, np.float32)
+    inside = []
+    for axis, (new, step) in enumerate(zip(shape, scale, strict=True)):
+        old = result.shape[axis]
+        centres = (np.arange(new) - (new - 1) / 2) * step + (old - 1) / 2
+        distance = np.abs(centres[:, None] - np.arange(old)[None])
+        weights = np.clip((1 + max(1.0, step)) / 2 - distance, 0, 1)
+        inside.append((centres > -0.5 - 1e-6) & (centres < old - 0.5 + 1e-6))
+        weights /= np.maximum(weights.sum(1, keepdims=True), 1e-12)
+        result = np.moveaxis(np.tensordot(weights.astype(np.float32), result, axes=(1, axis)), 0, axis)
+    outside = ~(inside[0][:, None, None] & inside[1][None, :, None] & inside[2][None, None, :])
+    result = np.ascontiguousarray(result)
+    result[outside] = fill
+    return result
+
+
+def slice_boxes(mask):
+    """Tight boxes of every connected region of every slice (the paper's section 3.1; a slice may hold none).
+
+    Parameters
+    ----------
+    mask : ndarray of bool, (D, H, W)
+
+    Returns
+    -------
+    list of D ndarrays of float32, (n, 4)
+        Boxes (x0, y0, x1, y1) in pixels, in the convention of `segdet.boxes`.
+    """
+    boxes = []
+    for plane in np.asarray(mask, bool):
+        regions = ndimage.find_objects(ndimage.label(plane)[0]) if plane.any() else []
+        rows = [(cols.start, rows.start, cols.stop, rows.stop) for rows, cols in regions]
+        boxes.append(np.asarray(rows, np.float32).reshape(-1, 4))
+    return boxes
+
+
+def tight_box(mask):
+    """The smallest 3D box around a mask as three slices, or None when the mask is empty."""
+    found = ndimage.find_objects(np.asarray(mask, np.uint8))
+    return found[0] if found else None

@@ -1,0 +1,29 @@
+"""Fixtures shared by the tests: where the real inputs are, and a small phantom."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
+
+
+def _needed(path, variable):
+    if not path.exists():
+        pytest.skip(f"needs {path.name}: set {variable}, or put it at ../shared/{path.relative_to(SHARED).as_posix()}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """The folder of real inputs (philips_echo, msd_hippocampus, ...), or skip."""
+    named = os.environ.get("SEGDET_REAL_DATA")
+    return Path(named) if named else _needed(SHARED / "real", "SEGDET_REAL_DATA")
+
+
+@pytest.fixture(scope="session")
+def vgg16_weights():
+    """The ImageNet weights of VGG-16 as a safetensors file, or skip."""
+    named = os.environ.get("SEGDET_VGG16")
+    return Path(named) if named else _needed(SHARED / "weights/vgg16_caffe_bgr255_fp16.safetensors", "SEGDET_VGG16")

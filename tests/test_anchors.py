@@ -1,0 +1,52 @@
+"""Anchors against hand-worked values and torchvision's generator, with its known offset."""
+
+import numpy as np
+import torch
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.image_list import ImageList
+
+from segdet.anchors import AnchorGrid, default_anchors, fit_anchors
+
+
+def test_by_hand():
+    grid = AnchorGrid(sizes=[8], ratios=[4], stride=16)  # 4 wide, 16 tall, centred at 8, 24
+    assert grid((1, 2)).tolist() == [[6, 0, 10, 16], [22, 0, 26, 16]]
+
+
+def test_the_paper_s_slice_has_594():
+    grid = AnchorGrid()
+    assert len(grid) == 9
+    assert grid((184 // 16, 96 // 16)).shape == (594, 4)
+
+
+def test_equals_torchvision_up_to_half_a_stride_and_rounding():
+    sizes, ratios = (32.0, 48.0, 64.0), (0.5, 1.0, 2.0)
+    theirs = AnchorGenerator((sizes,), (ratios,))(
+        ImageList(torch.zeros(1, 3, 176, 96), [(176, 96)]), [torch.zeros(1, 1, 11, 6)]
+    )[0]
+    ours = AnchorGrid(sizes, ratios)((11, 6))
+    assert theirs.shape == ours.shape
+    difference = ours - theirs
+    # torchvision centres on the cell's corner, 8 px up and left, and rounds half a side: at most 1/2 px more.
+    assert (difference - 8).abs().max() <= 0.5
+    torch.testing.assert_close(
+        (ours[:, :2] + ours[:, 2:]) / 2 - (theirs[:, :2] + theirs[:, 2:]) / 2, torch.full((594, 2), 8.0)
+    )
+
+
+def test_ratio_is_height_over_width():
+    width, height = AnchorGrid([30], [2.25]).shapes[0].tolist()
+    np.testing.assert_allclose([width, height], [20, 45], rtol=1e-6)
+
+
+def test_fitted_anchors_are_the_quantiles():
+    side = np.arange(1, 8, dtype=float)  # seven boxes: i wide, 2 i tall
+    boxes = np.stack([0 * side, 0 * side, side, 2 * side], 1)
+    grid = fit_anchors(boxes)
+    np.testing.assert_allclose(grid.sizes, np.sqrt(2) * np.array([2, 4, 6]))
+    np.testing.assert_allclose(grid.ratios, [2, 2, 2])
+
+
+def test_scaled_defaults_fit_the_slice():
+    grid = default_anchors((184, 96))
+    np.testing.assert_allclose(grid.sizes, [20.48, 40.96, 81.92])

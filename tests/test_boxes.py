@@ -1,0 +1,80 @@
+"""Boxes against hand-worked values and torchvision."""
+
+import math
+
+import pytest
+import torch
+from torchvision.models.detection._utils import BoxCoder
+from torchvision.ops import box_iou as torchvision_iou
+
+from segdet.boxes import box_iou, clip, decode, encode, pad_boxes
+
+
+def random_boxes(n, seed, low=2.0):
+    generator = torch.Generator().manual_seed(seed)
+    corner = torch.rand(n, 2, generator=generator) * 100 - 20
+    return torch.cat([corner, corner + low + torch.rand(n, 2, generator=generator) * 80], 1)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [
+        ((0, 0, 2, 2), (1, 1, 3, 3), 1 / 7),  # 1 shared of 4 + 4 - 1
+        ((0, 0, 4, 2), (0, 0, 4, 2), 1),
+        ((0, 0, 2, 2), (2, 0, 4, 2), 0),  # half-open: they touch, they do not overlap
+        ((0, 0, 4, 4), (1, 1, 2, 3), 2 / 16),
+        ((0, 0, 0, 0), (0, 0, 0, 0), 0),  # "no box" overlaps nothing, itself included
+        ((3, 3, 1, 1), (0, 0, 4, 4), 0),  # upside down
+    ],
+)
+def test_iou_by_hand(a, b, expected):
+    found = box_iou(torch.tensor([a], dtype=torch.float32), torch.tensor([b], dtype=torch.float32))
+    assert found.item() == pytest.approx(expected)
+
+
+def test_iou_equals_torchvision_and_batches():
+    a, b = random_boxes(300, 0), random_boxes(200, 1)
+    torch.testing.assert_close(box_iou(a, b), torchvision_iou(a, b))
+    batched = box_iou(a.view(3, 100, 4), b[:150].view(3, 50, 4))
+    torch.testing.assert_close(batched[1], torchvision_iou(a[100:200], b[50:100]))
+
+
+def test_encode_by_hand():
+    # A 20 x 40 anchor centred on (10, 20); a 40 x 40 box centred on (20, 10).
+    offsets = encode(torch.tensor([[0.0, -10, 40, 30]]), torch.tensor([[0.0, 0, 20, 40]]))
+    torch.testing.assert_close(offsets, torch.tensor([[0.5, -0.25, math.log(2), 0.0]]))
+
+
+def test_encode_decode_equal_torchvision_and_invert():
+    boxes, anchors = random_boxes(500, 2), random_boxes(500, 3, low=8)
+    coder = BoxCoder((1.0, 1.0, 1.0, 1.0))
+    torch.testing.assert_close(encode(boxes, anchors), coder.encode_single(boxes, anchors), rtol=1e-4, atol=1e-5)
+    offsets = torch.randn(500, 4, generator=torch.Generator().manual_seed(4)) * 2
+    torch.testing.assert_close(decode(offsets, anchors), coder.decode_single(offsets, anchors), rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(decode(encode(boxes, anchors), anchors), boxes, rtol=1e-4, atol=1e-3)
+
+
+def test_decode_survives_extreme_offsets():
+    anchors = torch.tensor([[0.0, 0, 16, 16]])
+    assert torch.isfinite(decode(torch.full((1, 4), 1e4), anchors)).all()
+
+
+def test_clip():
+    boxes = torch.tensor([[-5.0, -1, 200, 50], [3, 4, 5, 6]])
+    torch.testing.assert_close(clip(boxes, (184, 96)), torch.tensor([[0.0, 0, 96, 50], [3, 4, 5, 6]]))
+
+
+def test_pad_boxes():
+    padded = pad_boxes([[], [[1, 2, 3, 4], [5, 6, 7, 8]], [[9, 9, 10, 10]]])
+    assert padded.shape == (3, 2, 4)
+    assert padded[0].abs().sum() == 0
+    assert padded[2].tolist() == [[9, 9, 10, 10], [0, 0, 0, 0]]
+    assert pad_boxes([[], []]).shape == (2, 0, 4)
+
+
+def test_gradients():
+    anchors = random_boxes(5, 5, low=8).double()
+    offsets = torch.randn(5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(6)).requires_grad_()
+    assert torch.autograd.gradcheck(lambda t: decode(t, anchors), offsets)
+    boxes = random_boxes(5, 7).double().requires_grad_()
+    assert torch.autograd.gradcheck(lambda b: encode(b, anchors), boxes)

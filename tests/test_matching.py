@@ -1,0 +1,83 @@
+"""Matching and sampling against torchvision's Matcher and BalancedPositiveNegativeSampler, and by hand."""
+
+import pytest
+import torch
+from torchvision.models.detection._utils import Matcher
+from torchvision.ops import box_iou
+
+from segdet.anchors import AnchorGrid
+from segdet.boxes import pad_boxes
+from segdet.matching import IGNORED, NEGATIVE, POSITIVE, match, sample
+
+ANCHORS = AnchorGrid()((11, 6))
+
+
+def slices_of_boxes(seed, slices=40):
+    generator = torch.Generator().manual_seed(seed)
+    found = []
+    for _ in range(slices):
+        count = int(torch.randint(0, 5, (), generator=generator))
+        corner = torch.rand(count, 2, generator=generator) * torch.tensor([90.0, 170.0])
+        found.append(torch.cat([corner, corner + 1 + torch.rand(count, 2, generator=generator) * 90], 1))
+    return found
+
+
+@pytest.mark.parametrize("best_anchor", [True, False])
+@pytest.mark.parametrize("seed", range(5))
+def test_equals_torchvision(seed, best_anchor):
+    boxes = slices_of_boxes(seed)
+    labels, matched = match(ANCHORS, pad_boxes(boxes), best_anchor=best_anchor)
+    matcher = Matcher(0.7, 0.3, allow_low_quality_matches=best_anchor)
+    for row, (label, box) in enumerate(zip(labels, matched, strict=True)):
+        if not len(boxes[row]):
+            assert (label == NEGATIVE).all()
+            continue
+        iou = box_iou(boxes[row], ANCHORS)
+        theirs = matcher(iou)
+        expected = torch.where(theirs >= 0, POSITIVE, torch.where(theirs == -1, NEGATIVE, IGNORED))
+        at_threshold = (iou == 0.7).any(0)  # the paper says "higher than 0.7", torchvision takes 0.7 itself
+        assert torch.equal(label.long()[~at_threshold], expected[~at_threshold])
+        positive = label == POSITIVE
+        torch.testing.assert_close(box[positive], boxes[row][theirs.clamp(min=0)][positive])
+
+
+def test_by_hand():
+    anchors = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 5], [50, 50, 60, 60], [0, 0, 9, 10]])
+    box = torch.tensor([[[0.0, 0, 10, 10]]])
+    assert match(anchors, box)[0].tolist() == [[POSITIVE, IGNORED, NEGATIVE, POSITIVE]]
+    far = torch.tensor([[[48.0, 48, 60, 60]]])  # IoU with the third anchor: 100 / 144 = 0.69
+    assert match(anchors, far)[0].tolist() == [[NEGATIVE, NEGATIVE, POSITIVE, NEGATIVE]]
+    assert match(anchors, far, best_anchor=False)[0].tolist() == [[NEGATIVE, NEGATIVE, IGNORED, NEGATIVE]]
+
+
+def test_no_boxes_anywhere():
+    labels, matched = match(ANCHORS, torch.zeros(3, 0, 4))
+    assert (labels == NEGATIVE).all()
+    assert matched.shape == (3, 594, 4)
+
+
+def test_sample_counts():
+    labels = torch.full((4, 594), NEGATIVE, dtype=torch.int8)
+    labels[0, :100] = POSITIVE  # more than fit
+    labels[1, :5] = POSITIVE  # fewer: negatives fill the slice's share
+    labels[3, 3:] = IGNORED  # hardly anything to choose from
+    positive, negative = sample(labels, 32, 0.5, generator=torch.Generator().manual_seed(0))
+    assert positive.sum(1).tolist() == [16, 5, 0, 0]
+    assert negative.sum(1).tolist() == [16, 27, 32, 3]
+    assert (labels[positive] == POSITIVE).all()
+    assert (labels[negative] == NEGATIVE).all()
+
+
+def test_positives_only_is_the_literal_reading():
+    labels = torch.full((2, 594), NEGATIVE, dtype=torch.int8)
+    labels[0, :40] = POSITIVE
+    positive, negative = sample(labels, 32, positives_only=True)
+    assert positive.sum(1).tolist() == [32, 0]
+    assert not negative.any()
+
+
+def test_every_candidate_is_equally_likely():
+    labels = torch.full((4000, 20), NEGATIVE, dtype=torch.int8)
+    _, negative = sample(labels, 5, generator=torch.Generator().manual_seed(1))
+    share = negative.float().mean(0)
+    assert (share - 0.25).abs().max() < 5 * (0.25 * 0.75 / 4000) ** 0.5

@@ -1,0 +1,245 @@
+"""The simulated infant hip: a contract on its arrays, and its physics against numbers worked out by hand."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from segdet.errors import SegdetError
+from segdet.hip import Anatomy, HipParameters, anatomy
+from segdet.phantom import attenuate, focus, image, make_phantom, scatter, stages
+
+SMALL = (32, 46, 24)
+P = HipParameters()
+
+
+def slab(echogenicity_db, attenuation=0.0, spacing=(0.26, 0.22, 0.40)):
+    """An anatomy of scatterers only, with the given echogenicity map."""
+    echo = np.asarray(echogenicity_db, float)
+    zero = np.zeros(echo.shape)
+    return Anatomy(
+        labels=zero.astype(np.uint8),
+        tissues=("muscle",),
+        mask=zero > 0,
+        echogenicity_db=echo,
+        attenuation=zero + attenuation,
+        specular=zero,
+        spacing=spacing,
+        side="left",
+        age_days=50,
+        head_radius_mm=8.0,
+        head_centre_mm=(0, 0, 0),
+    )
+
+
+def decibels(power):
+    return 10 * np.log10(power)
+
+
+def test_default_grid_is_the_papers():
+    scan = make_phantom(7)
+    assert scan.shape == scan.mask.shape == (128, 184, 96)
+    assert scan.voxels.dtype == np.uint8
+    assert scan.mask.dtype == bool
+    np.testing.assert_allclose(scan.spacing, (0.26, 0.22, 0.40))
+    assert scan.name == "phantom-0007"
+    assert scan.meta["phantom_version"] == "1"
+    assert scan.meta["seed"] == 7
+    assert scan.meta["contrast_db"] == 6.0
+    assert 0.02 < scan.mask.mean() < 0.10
+    assert not scan.mask[[0, -1]].any()
+    assert np.mean(scan.voxels == 255) < 0.02
+
+
+@pytest.mark.parametrize("shape", [SMALL, (16, 24, 16), (8, 8, 8)])
+def test_every_grid_shows_the_same_hip(shape):
+    small, large = make_phantom(3, shape), anatomy(3, (64, 92, 48))
+    assert small.shape == shape
+    np.testing.assert_allclose(np.array(small.spacing) * shape, (33.28, 40.48, 38.40))
+    # the volume in mm3 differs by the voxels on the surface only
+    volumes = [m.sum() * np.prod(s) for m, s in ((small.mask, small.spacing), (large.mask, large.spacing))]
+    assert volumes[0] == pytest.approx(volumes[1], rel=0.15 if min(shape) == 8 else 0.03)
+
+
+def test_same_seed_same_bytes_and_other_seeds_differ():
+    first, again, other = make_phantom(5, SMALL), make_phantom(5, SMALL), make_phantom(6, SMALL)
+    assert first.voxels.tobytes() == again.voxels.tobytes()
+    assert first.mask.tobytes() == again.mask.tobytes()
+    assert not np.array_equal(first.voxels, other.voxels)
+    assert not np.array_equal(first.mask, other.mask)
+
+
+def test_threads_do_not_change_the_bytes():
+    import torch
+
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        one = make_phantom(5, SMALL).voxels
+        torch.set_num_threads(2)
+        np.testing.assert_array_equal(one, make_phantom(5, SMALL).voxels)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_streams_are_independent():
+    base, faint = stages(4, SMALL, contrast_db=6.0), stages(4, SMALL, contrast_db=3.0)
+    a, b = base["anatomy"], faint["anatomy"]
+    np.testing.assert_array_equal(a.labels, b.labels)
+    np.testing.assert_array_equal(a.mask, b.mask)
+    # the head alone is 3 dB brighter, and the scatterers are the same random numbers
+    nucleus = a.tissues.index("nucleus")
+    cartilage = a.mask & (a.labels != nucleus)
+    np.testing.assert_allclose((b.echogenicity_db - a.echogenicity_db)[cartilage], 3.0)
+    muscle = a.labels == a.tissues.index("muscle")
+    np.testing.assert_array_equal(base["scatterers"][muscle], faint["scatterers"][muscle])
+    # asking for the side that would be drawn changes nothing
+    np.testing.assert_array_equal(make_phantom(4, SMALL, side=a.side).voxels, base["volume"].voxels)
+    # other scanner settings leave the hip alone
+    settings = replace(P, frequency_mhz=5.0, texture_mm=4.0, noise_db=-40.0)
+    np.testing.assert_array_equal(anatomy(4, SMALL, parameters=settings).labels, a.labels)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_left_is_right_mirrored(seed):
+    left, right = (anatomy(seed, (32, 46, 25), side=side) for side in ("left", "right"))
+    np.testing.assert_array_equal(left.mask, right.mask[:, :, ::-1])
+    np.testing.assert_array_equal(left.labels, right.labels[:, :, ::-1])
+    np.testing.assert_allclose(left.echogenicity_db, right.echogenicity_db[:, :, ::-1], atol=1e-9)
+    middle = 38.40 / 2
+    assert left.head_centre_mm[2] - middle == pytest.approx(middle - right.head_centre_mm[2])
+
+
+def test_the_mask_is_where_the_anatomy_says():
+    body = anatomy(2, (64, 92, 48), side="left")
+    centroid = (np.argwhere(body.mask).mean(0) + 0.5) * body.spacing
+    assert np.linalg.norm(centroid - body.head_centre_mm) < 1.5  # the growth plate cuts a cap off
+    volume = body.mask.sum() * np.prod(body.spacing)
+    assert volume == pytest.approx(4 / 3 * np.pi * body.head_radius_mm**3, rel=0.2)
+    assert {body.tissues[i] for i in np.unique(body.labels[body.mask])} <= {"head", "nucleus"}
+
+
+def test_the_head_grows_with_age():
+    def diameters(age):
+        return [2 * anatomy(seed, (16, 24, 16), age_days=age).head_radius_mm for seed in range(20)]
+
+    young, old = diameters(4), diameters(111)
+    np.testing.assert_allclose(np.subtract(old, young), 107 * 0.03)  # the same infants, 107 days later
+    assert np.mean(young) == pytest.approx(15.8 + 4 * 0.03, abs=0.7)  # three standard errors of 20 draws
+
+
+def test_an_ossific_nucleus_comes_with_age():
+    def share(age):
+        bodies = [anatomy(seed, SMALL, age_days=age) for seed in range(40)]
+        return np.mean([(b.labels == b.tissues.index("nucleus")).any() for b in bodies])
+
+    assert share(10) == 0  # none before two weeks
+    assert 0.25 < share(111) < 0.7  # 0.485 in the mean; 40 draws have a deviation of 0.08
+
+
+def test_a_slice_of_the_head_is_taller_than_wide():
+    ratios = []
+    for seed in range(8):
+        plane = anatomy(seed, (16, 184, 96)).mask
+        plane = plane[np.argmax(plane.sum((1, 2)))]
+        ratios.append(np.ptp(np.flatnonzero(plane.any(1))) / np.ptp(np.flatnonzero(plane.any(0))))
+    assert np.mean(ratios) == pytest.approx(0.40 / 0.22, rel=0.12)
+
+
+def test_contrast_is_the_ratio_of_mean_power():
+    echo = np.zeros((64, 92, 48))
+    echo[:, :, 24:] = -6.0
+    focused = focus(scatter(slab(echo), 1), (0.26, 0.22, 0.40))
+    power = np.abs(focused) ** 2
+    assert decibels(power[:, :, :20].mean() / power[:, :, 28:].mean()) == pytest.approx(6.0, abs=0.2)
+    assert power[:, :, :20].mean() == pytest.approx(1.0, rel=0.03)  # the blur keeps the mean power
+
+
+def test_contrast_of_a_whole_hip():
+    quiet = replace(P, texture_db=0.0, stripe_db=(0.0, 0.0), capsule_amplitude=0.0)
+    for contrast in (0.0, 6.0, 12.0):
+        body = anatomy(1, (64, 92, 48), contrast_db=contrast, parameters=quiet, age_days=4)
+        power = np.abs(scatter(body, 1)) ** 2
+        muscle = (body.labels == body.tissues.index("muscle")) & (body.specular == 0)
+        assert decibels(power[muscle].mean() / power[body.mask].mean()) == pytest.approx(contrast, abs=0.25)
+
+
+def test_fully_developed_speckle():
+    envelope = np.abs(focus(scatter(slab(np.zeros((96, 92, 96))), 2), (0.26, 0.22, 0.40)))
+    # Rayleigh: mean / deviation = sqrt(pi / (4 - pi)) = 1.913
+    assert envelope.mean() / envelope.std() == pytest.approx(1.913, abs=0.03)
+
+
+def test_speckle_is_as_wide_as_the_point_spread_function():
+    spacing = (0.1, 0.1, 0.1)
+    echo = np.zeros((61, 61, 61), complex)
+    echo[30, 30, 30] = 1
+    at_focus = replace(P, focus_mm=3.05)
+    spot = np.abs(focus(echo, spacing, at_focus))
+    wavelength = 1540 / 9e3  # mm
+    expected = (5.0 * wavelength, wavelength / 1.2, 2.5 * wavelength)  # lambda F, c / 2B, lambda F
+    for axis, fwhm in enumerate(expected):
+        line = np.moveaxis(spot, axis, 0).reshape(61, -1)[:, 30 * 61 + 30] / spot.max()
+        position = (np.arange(61) - 30) * 0.1
+        width = 2.3548 * np.sqrt((line * position**2).sum() / line.sum())
+        assert width == pytest.approx(np.hypot(fwhm, 2.3548 * 0.1 / np.sqrt(12)), rel=0.04)
+    defocused = np.abs(focus(echo, spacing, replace(P, focus_mm=30.0)))
+    assert (defocused > 0.5 * defocused.max()).sum() > 2 * (spot > 0.5 * spot.max()).sum()
+
+
+def test_attenuation_in_and_out():
+    body = slab(np.zeros((8, 100, 8)), attenuation=0.5, spacing=(1.0, 0.2, 1.0))
+    left = attenuate(body, np.ones((8, 100, 8), complex))
+    # 0.5 dB/cm/MHz x 9 MHz x 2 x 2 cm = 18 dB at the last row
+    np.testing.assert_allclose(20 * np.log10(np.abs(left[:, -1])), -18.0)
+
+
+def test_noise_grows_with_depth_and_the_grey_scale_is_60_db():
+    flat = replace(P, tgc_db_per_cm_mhz=(0.85, 0.0), tgc_ripple_db=0.0, contact_db=0.0)
+    silent = image(np.zeros((16, 184, 16), complex), (0.26, 0.22, 0.40), 0, flat).astype(float)
+    gain = 2 * 0.85 * 9 * (np.array((120, 170)) + 0.5) * 0.022
+    slope = (silent[:, 165:176].mean() - silent[:, 115:126].mean()) / (gain[1] - gain[0])
+    assert slope == pytest.approx(255 / 60, rel=0.08)
+    echo = np.full((8, 8, 8), 10.0, complex)  # 20 dB over muscle
+    shallow = image(echo, (0.26, 1e-6, 0.40), 0, flat)
+    assert np.all(np.abs(shallow - 255 * (0.45 + 20 / 60)) < 1.5)
+
+
+def test_the_ilium_casts_a_shadow():
+    step = stages(0, (64, 92, 48), side="left")
+    body, voxels = step["anatomy"], step["volume"].voxels.astype(float)
+    bone = body.labels == body.tissues.index("bone")
+    behind = np.cumsum(bone, axis=1) * body.spacing[1] > 4  # 4 mm inside bone
+    cranial = (body.head_centre_mm[2] - body.head_radius_mm - 3) / body.spacing[2]
+    behind[:, :, int(cranial) :] = False  # the ilium's side, away from the femur
+    clear = ~bone[:, :80].any(axis=1)[:, None, :] & np.ones_like(bone)
+    rows = slice(55, 80)  # the same depths, so the same gain
+    assert min(clear[:, rows].sum(), behind[:, rows].sum()) > 1000
+    assert voxels[:, rows][clear[:, rows]].mean() > voxels[:, rows][behind[:, rows]].mean() + 25
+
+
+def test_look_alikes_never_touch_the_head():
+    for seed in range(5):
+        body = anatomy(seed, (64, 92, 48))
+        at = (np.argwhere(body.labels == body.tissues.index("look-alike")) + 0.5) * body.spacing
+        assert len(at)
+        assert np.linalg.norm(at - body.head_centre_mm, axis=1).min() > body.head_radius_mm
+
+
+@pytest.mark.parametrize(
+    ("arguments", "found"),
+    [
+        ({"side": "Left"}, "'Left'"),
+        ({"shape": (32, 4, 32)}, r"\(32, 4, 32\)"),
+        ({"shape": (32, 32)}, r"\(32, 32\)"),
+        ({"shape": (32.0, 32, 32)}, "32.0"),
+        ({"contrast_db": float("nan")}, "nan"),
+        ({"contrast_db": float("inf")}, "inf"),
+        ({"age_days": 400}, "400"),
+        ({"seed": -1}, "-1"),
+        ({"seed": 1.5}, "1.5"),
+    ],
+)
+def test_wrong_arguments_are_named(arguments, found):
+    with pytest.raises(SegdetError, match=found):
+        make_phantom(**{"seed": 0, "shape": SMALL} | arguments)
