@@ -2,124 +2,56 @@
 
 import shutil
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 
-from . import phantom
 from .attention import coverage_and_leakage
-from .cascade import Cascade, segment
+from .cascade import Cascade
 from .errors import SegdetError
-from .experiment import (
-    ARMS,
-    Profile,
-    attention_for,
-    detect,
-    folder_cases,
-    folder_split,
-    grids_for,
-    phantom_split,
-    prepare,
-    score_boxes,
-    score_mask,
-    train_detector,
-    train_segmenter,
-)
+from .experiment import Plan
+from .phantom import VERSION
 from .results import Study, environment
+from .runs import Run, score_boxes, score_mask
 from .training import OutOfTime, default_device
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What one seed of a study does; picklable, so that it can run on another machine.
-
-    Attributes
-    ----------
-    profile : Profile
-    arms : tuple of str
-        Names out of `segdet.experiment.ARMS`.
-    data : str
-        "phantom", or a folder with images/ and labels/.
-    label : int or None
-        Which label of the annotation counts; None means every non-zero one.
-    """
-
-    profile: Profile
-    arms: tuple[str, ...]
-    data: str = "phantom"
-    label: int | None = None
-
-
 def run_seed(plan, seed, checkpoints=None, deadline=None):
-    """Train and test the arms of one seed; yields (table, rows) as they are ready.
+    """Train and test the arms of one seed; yields (table, rows) of a `Study` as they are ready.
 
     Parameters
     ----------
     plan : Plan
     seed : int
-        Decides the split, the initial weights and the order of the batches.
     checkpoints : path, optional
         A folder from which an interrupted run goes on.
+    deadline : float, optional
+        As in `segdet.training.fit`.
     """
-    profile = plan.profile
-    split = _split(plan, seed)
-    grids = grids_for(split[0], profile)
-    train, validation, test = ([prepare(v, grids) for v in volumes] for volumes in split)
-
-    def checkpoint(name):
-        return Path(checkpoints) / f"{seed}-{name}.safetensors" if checkpoints else None
-
-    detector, history = train_detector(
-        train, validation, profile, seed, checkpoint=checkpoint("detector"), deadline=deadline
-    )
-    yield "loss", _loss_rows(seed, "detector", history)
-    attention = {}
-    for source in {s for a in plan.arms for s in (ARMS[a].train, ARMS[a].test)} | {"detector"}:
-        for case in train + validation + test:
-            attention[source, case.name] = attention_for(case, source, grids, detector)
-    yield (
-        "detector",
-        [
-            {"seed": seed, "part": part, "case": case.name}
-            | _score_detector(case, attention["detector", case.name], detector)
-            for part, cases in (("train", train), ("test", test))
-            for case in cases
-        ],
-    )
-    for arm in (ARMS[name] for name in plan.arms):
+    run = Run(plan, seed, checkpoints, deadline)
+    yield "loss", _loss_rows(seed, "detector", run.detector_history)
+    yield "detector", [_score_detector(run, part, case) for part in ("train", "test") for case in getattr(run, part)]
+    for arm in plan.arms:
         start = time.monotonic()
-        segmenter, history = train_segmenter(
-            [(c, attention[arm.train, c.name]) for c in train],
-            [(c, attention[arm.test, c.name]) for c in validation],
-            profile,
-            seed,
-            checkpoint=checkpoint(arm.name),
-            deadline=deadline,
-        )
-        yield "loss", _loss_rows(seed, arm.name, history)
-        rows = []
-        for case in test:
-            seen = attention[arm.test, case.name]
-            mask = segment(segmenter, case.image, seen) >= 0.5
-            rows.append({"seed": seed, "arm": arm.name, "case": case.name} | score_mask(mask, case))
+        segmenter, history = run.segmenter(arm)
+        seconds = round(time.monotonic() - start, 1)
+        yield "loss", _loss_rows(seed, arm, history)
+        yield "runs", [{"seed": seed, "arm": arm, "best_step": history.best_step, "seconds": seconds}]
+        names = {"seed": seed, "arm": arm}
         yield (
-            "runs",
-            [{"seed": seed, "arm": arm.name, "best_step": history.best_step, "seconds": time.monotonic() - start}],
+            "cases",
+            [names | {"case": case.name} | score_mask(run.predict(segmenter, arm, case), case) for case in run.test],
         )
-        yield "cases", rows
 
 
-def _split(plan, seed):
-    if plan.data == "phantom":
-        return phantom_split(plan.profile, seed)
-    return folder_split(folder_cases(plan.data, plan.label), plan.profile, seed)
-
-
-def _score_detector(case, attention, detector):
+def _score_detector(run, part, case):
+    attention = run.attention(case, "detector")
     coverage, leakage = coverage_and_leakage(attention, case.mask)
-    boxes = score_boxes(detect(detector, case.slices), case.boxes)
-    return boxes | {"mask_iou": score_mask(attention, case)["iou"], "coverage": coverage, "leakage": leakage}
+    names = {"seed": run.seed, "part": part, "case": case.name}
+    mask_iou = score_mask(attention, case)["iou"]
+    more = {"mask_iou": mask_iou, "coverage": coverage, "leakage": leakage, "threshold": run.proposals.threshold}
+    return names | score_boxes(run.detect(case), case.boxes) | more
 
 
 def _loss_rows(seed, arm, history, window=10):
@@ -160,7 +92,7 @@ def run_study(plan, seeds, out, *, resume=False, max_minutes=None, scheduler=Non
         profile=plan.profile.name,
         settings=asdict(plan.profile),
         data=data if plan.label is None else f"{data}, label {plan.label}",
-        phantom_version=phantom.VERSION if plan.data == "phantom" else None,
+        phantom_version=VERSION if plan.data == "phantom" else None,
     )
     deadline = None if max_minutes is None else time.monotonic() + 60 * max_minutes
     todo = {s: tuple(a for a in plan.arms if not study.done(s, a)) for s in seeds}
@@ -169,14 +101,12 @@ def run_study(plan, seeds, out, *, resume=False, max_minutes=None, scheduler=Non
         runs = _on_cluster(plan, todo, scheduler)
     else:
         runs = (
-            (s, run_seed(_with_arms(plan, arms), s, study.folder / "checkpoints", deadline)) for s, arms in todo.items()
+            (s, run_seed(replace(plan, arms=arms), s, study.folder / "checkpoints", deadline))
+            for s, arms in todo.items()
         )
     try:
         for seed, run in runs:
-            known = any(row["seed"] == seed for row in study.table("detector"))
             for table, rows in run:
-                if known and (table == "detector" or (table == "loss" and rows[0]["arm"] == "detector")):
-                    continue
                 study.add(table, rows)
                 if table == "cases":
                     iou = np.array([r["iou"] for r in rows])
@@ -193,10 +123,6 @@ def run_study(plan, seeds, out, *, resume=False, max_minutes=None, scheduler=Non
     return True
 
 
-def _with_arms(plan, arms):
-    return Plan(plan.profile, arms, plan.data, plan.label)
-
-
 def _collect(plan, seed):
     return list(run_seed(plan, seed))
 
@@ -206,7 +132,7 @@ def _on_cluster(plan, todo, scheduler):
     from dask.distributed import Client, as_completed
 
     with Client() if scheduler == "local" else Client(scheduler) as client:
-        futures = {client.submit(_collect, _with_arms(plan, arms), s, pure=False): s for s, arms in todo.items()}
+        futures = {client.submit(_collect, replace(plan, arms=arms), s, pure=False): s for s, arms in todo.items()}
         for future in as_completed(futures):
             yield futures[future], future.result()
 
@@ -214,19 +140,17 @@ def _on_cluster(plan, todo, scheduler):
 def fit_cascade(profile, seed, out, *, data="phantom", label=None, resume=False, report=print):
     """Train a `Cascade` and save it to the folder `out`; returns its mean IoU on the validation scans."""
     out = Path(out)
-    if (out / "cascade.json").exists() or (list(out.glob("*.checkpoint")) and not resume):
+    if (out / "cascade.json").exists() or (list(out.glob("*-detector.safetensors")) and not resume):
         raise SegdetError(
             f"{out}: holds a model or an interrupted training; add --resume for the latter, or name another --out"
         )
-    train, validation, _ = _split(Plan(profile, (), data, label), seed)
-    grids = grids_for(train, profile)
-    train, validation = ([prepare(v, grids) for v in volumes] for volumes in (train, validation))
-    report(f"detector: {len(train)} scans, {profile.detector_steps} steps")
-    detector, _ = train_detector(train, validation, profile, seed, checkpoint=out / "detector.checkpoint")
-    with_attention = [[(c, attention_for(c, "detector", grids, detector)) for c in cs] for cs in (train, validation)]
+    run = Run(Plan(profile, ("cascade",), data, label), seed, out)
+    report(f"detector: {len(run.train)} scans, {profile.detector_steps} steps")
+    found = np.mean([score_boxes(run.detect(c), c.boxes)["box_iou"] for c in run.validation])
+    report(f"detector: box IoU on the validation scans {found:.3f}")
     report(f"segmenter: {profile.segmenter_steps} steps")
-    segmenter, history = train_segmenter(*with_attention, profile, seed, checkpoint=out / "segmenter.checkpoint")
-    Cascade(detector, segmenter, grids).save(out)
-    for file in out.glob("*.checkpoint"):
-        file.unlink()
+    segmenter, history = run.segmenter("cascade")
+    Cascade(run.detector, segmenter, run.grids, run.proposals).save(out)
+    for name in ("detector", "cascade"):
+        (out / f"{seed}-{name}.safetensors").unlink()
     return max(value for _, value in history.validation)

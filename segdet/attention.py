@@ -58,9 +58,9 @@ def coverage_and_leakage(attention, annotation):
     Returns
     -------
     coverage : float
-        |attention and annotation| / |annotation|; 1 for an empty annotation.
+        Voxels of the annotation inside the attention over all of the annotation's; 1 for an empty annotation.
     leakage : float
-        |attention without annotation| / |attention|; 0 for an empty attention.
+        Voxels of the attention outside the annotation over all of the attention's; 0 for an empty attention.
     """
     shared = float((attention & annotation).sum())
     return shared / max(

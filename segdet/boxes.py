@@ -81,6 +81,12 @@ def clip(boxes, shape):
     return torch.minimum(boxes.clamp(min=0), limit)
 
 
+def mirror(boxes, cols):
+    """Boxes (..., 4) of a slice of `cols` columns that has been flipped left to right; no box stays no box."""
+    flipped = torch.stack([cols - boxes[..., 2], boxes[..., 1], cols - boxes[..., 0], boxes[..., 3]], -1)
+    return torch.where(area(boxes)[..., None] > 0, flipped, torch.zeros_like(boxes))
+
+
 def pad_boxes(boxes):
     """A list of D arrays or tensors (n_d, 4) as one float32 tensor (D, max n_d, 4), padded with boxes of no area."""
     boxes = [torch.as_tensor(b, dtype=torch.float32).reshape(-1, 4) for b in boxes]

@@ -66,11 +66,24 @@ class Prediction:
 
 
 def detect(detector, slices, proposals=None, batch=16):
-    """The detector's boxes for a volume, a few slices at a time: (D, top_k, 4) on the CPU; `slices` (D, H, W)."""
+    """`RPN.propose` for a volume, a few slices at a time.
+
+    Parameters
+    ----------
+    slices : Tensor, (D, H, W)
+
+    Returns
+    -------
+    boxes : Tensor, (D, top_k, 4)
+    scores : Tensor, (D, top_k)
+        Both on the CPU.
+    """
     detector.eval()
     device = next(detector.parameters()).device
     with precision(device):
-        return torch.cat([detector.propose(part.to(device), proposals)[0].cpu() for part in slices.split(batch)])
+        parts = [detector.propose(part.to(device), proposals) for part in slices.split(batch)]
+    boxes, scores = zip(*parts, strict=True)
+    return torch.cat(boxes).cpu(), torch.cat(scores).cpu()
 
 
 @torch.no_grad()
@@ -104,7 +117,7 @@ class Cascade:
     def predict(self, volume):
         """Segment one scan of any grid: `Volume` -> `Prediction` (paper section 3.1, inference)."""
         slices = torch.from_numpy(self.grids.to_detector(volume).normalised("unit"))
-        boxes = detect(self.detector, slices, self.proposals)
+        boxes, _ = detect(self.detector, slices, self.proposals)
         attention = boxes_to_mask(boxes, slices.shape).numpy()
         working = self.grids.to_segmenter(volume)
         inside = segment(self.segmenter, working.normalised(), self.grids.attention_to_segmenter(attention))

@@ -12,7 +12,7 @@ import torch
 
 from .errors import SegdetError
 
-TABLES = ("cases", "detector", "loss")
+KEYS = ("seed", "part", "arm", "case", "step")  # the columns that name a row, where a table has them
 
 
 class Study:
@@ -40,8 +40,9 @@ class Study:
             return [{k: _number(v) for k, v in row.items()} for row in csv.DictReader(file)]
 
     def add(self, name, rows):
-        """Append rows (dicts with the table's columns) to a table."""
-        rows = self.table(name) + rows
+        """Add rows (dicts with the table's columns) to a table; a row of the same seed, arm and case is replaced."""
+        merged = {tuple(row.get(key) for key in KEYS): row for row in self.table(name) + rows}
+        rows = list(merged.values())
         if not rows:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -76,7 +77,7 @@ class Study:
         SegdetError
             What is fixed for a study (its profile, data or phantom version) would change.
         """
-        manifest = self.manifest
+        manifest, facts = self.manifest, json.loads(json.dumps(facts))  # tuples become lists, as in the file
         for key in ("profile", "data", "phantom_version", "settings"):
             if key in manifest and key in facts and manifest[key] != facts[key]:
                 raise SegdetError(

@@ -167,8 +167,9 @@ class RPN(nn.Module):
             found = {k: v.shape for k, v in weights.items() if k.startswith("features.")}
             if found != expected:
                 odd = sorted(set(found.items()) ^ set(expected.items()))[0]
+                file = Path(os.environ.get("SEGDET_VGG16", source)).name
                 raise CheckpointError(
-                    f"{source}: not VGG-16's 13 convolutions; first difference: {odd[0]} {tuple(odd[1])}"
+                    f"{file}: not VGG-16's 13 convolutions; first difference: {odd[0]} {tuple(odd[1])}"
                 )
             self.backbone.load_state_dict({k.removeprefix("features."): v for k, v in weights.items() if k in expected})
             for layer in self.backbone[:10]:
@@ -179,19 +180,24 @@ class RPN(nn.Module):
 def rpn_loss(objectness, offsets, anchors, matched, positive, negative):
     """The two terms of the loss for chosen anchors; shapes as in `RPN.forward`, `match` and `sample`.
 
+    Positives are few: a fitted anchor or two in many slices, none in most. So the log loss is the mean over the
+    positives and the mean over the negatives, averaged: the two kinds count 1:1 whatever their number. Smooth L1
+    is summed over the four offsets and averaged over the positives. (Dividing both by the 256 anchors, as Faster
+    R-CNN does, leaves the positives a twentieth of the weight; the features then die where the object is.)
+
     Returns
     -------
     dict
-        ``log_loss``: -log p(true class) and ``smooth_l1``: equation (1) over the positives, each summed and divided
-        by the number of chosen anchors (Faster R-CNN eq. 1 with both weights 1 / 256); 0 when none is chosen.
+        ``log_loss`` and ``smooth_l1``; 0 where there is nothing to average.
     """
-    chosen = positive | negative
-    count = chosen.sum().clamp(min=1)
+    kinds = [
+        F.cross_entropy(objectness[kind], positive[kind].long(), reduction="sum") / kind.sum().clamp(min=1)
+        for kind in (positive, negative)
+    ]
+    present = positive.any().float() + negative.any().float()
     target = encode(matched[positive], anchors.expand_as(matched)[positive])
-    return {
-        "log_loss": F.cross_entropy(objectness[chosen], positive[chosen].long(), reduction="sum") / count,
-        "smooth_l1": F.smooth_l1_loss(offsets[positive], target, reduction="sum") / count,
-    }
+    smooth_l1 = F.smooth_l1_loss(offsets[positive], target, reduction="sum") / positive.sum().clamp(min=1)
+    return {"log_loss": sum(kinds) / present.clamp(min=1), "smooth_l1": smooth_l1}
 
 
 def select(boxes, scores, proposals):

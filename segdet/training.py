@@ -26,10 +26,21 @@ def default_device():
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
-def precision(device):
-    """An autocast context in bfloat16 where the hardware has such instructions, else plain float32."""
+def precision(device, smallest_side=None):
+    """An autocast context in bfloat16 where the hardware has such instructions, else plain float32.
+
+    Parameters
+    ----------
+    device : torch.device
+    smallest_side : int, optional
+        Of the deepest feature map of a 3D network. On a CPU a side below 3 means float32: PyTorch 2.15's bfloat16
+        weight gradient of a 3 x 3 x 3 convolution on 2 x 3 x N voxels is not defined (NaN, or another value at
+        every call); from 3 voxels on it agrees with float32 to 0.3 %.
+    """
     on_cpu = getattr(torch.cpu, "get_capabilities", dict)()
     native = device.type == "cuda" or (device.type == "cpu" and (on_cpu.get("avx512_bf16") or on_cpu.get("amx_bf16")))
+    if device.type == "cpu" and smallest_side is not None and smallest_side < 3:
+        native = False
     return torch.autocast(device.type, torch.bfloat16) if native else nullcontext()
 
 
@@ -61,7 +72,7 @@ class History:
     ----------
     loss : list of dict
         One entry a step: every term of the loss.
-    validation : list of (step, value)
+    validation : list of [step, value]
     best_step : int
         After how many steps the kept weights were reached.
     """
@@ -83,6 +94,7 @@ def fit(
     *,
     seed,
     schedule=None,
+    clip_norm=None,
     validate=None,
     every=1000,
     checkpoint=None,
@@ -103,6 +115,8 @@ def fit(
     steps : int
     schedule : callable, optional
         The learning rate's factor at a step, ``schedule(step) -> float``.
+    clip_norm : float, optional
+        Gradients longer than this are shortened to it.
     validate : callable, optional
         ``validate() -> float``, higher is better, called after every `every` steps and after the last one. The
         weights of the best value are kept (paper section 3.1); without it, the last ones.
@@ -141,6 +155,8 @@ def fit(
             )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        if clip_norm:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
         optimizer.step()
         history.loss.append({name: term.item() for name, term in terms.items()})
         done = step + 1
@@ -148,7 +164,7 @@ def fit(
         if milestone and validate:
             model.eval()
             value = float(validate())
-            history.validation.append((done, value))
+            history.validation.append([done, value])
             bar.set_postfix(loss=f"{loss.item():.3f}", validation=f"{value:.3f}")
             if value >= max(v for _, v in history.validation):
                 history.best_step = done

@@ -123,7 +123,7 @@ def resample_array(array, shape, scale, fill=0.0):
     """Resample an array to `shape`, `scale` = new / old spacing per axis, the centres of both grids aligned.
 
     Going coarser averages over the new voxel; going finer interpolates linearly. Both are one kernel, a trapezoid
-    in the distance d between voxel centres: clip((1 + max(1, scale)) / 2 - |d|, 0, 1), d in old voxels. New
+    in the distance d between voxel centres: ``clip((1 + max(1, scale)) / 2 - |d|, 0, 1)``, d in old voxels. New
     voxels whose centre is outside the old grid take `fill`.
 
     Returns

@@ -7,7 +7,7 @@ import torch
 from torchvision.models.detection._utils import BoxCoder
 from torchvision.ops import box_iou as torchvision_iou
 
-from segdet.boxes import box_iou, clip, decode, encode, pad_boxes
+from segdet.boxes import box_iou, clip, decode, encode, mirror, pad_boxes
 
 
 def random_boxes(n, seed, low=2.0):
@@ -70,6 +70,12 @@ def test_pad_boxes():
     assert padded[0].abs().sum() == 0
     assert padded[2].tolist() == [[9, 9, 10, 10], [0, 0, 0, 0]]
     assert pad_boxes([[], []]).shape == (2, 0, 4)
+
+
+def test_mirror():
+    boxes = torch.tensor([[[10.0, 5, 30, 50], [0, 0, 0, 0]]])
+    assert mirror(boxes, 96).tolist() == [[[66, 5, 86, 50], [0, 0, 0, 0]]]
+    assert torch.equal(mirror(mirror(boxes, 96), 96), boxes)
 
 
 def test_gradients():

@@ -1,0 +1,40 @@
+# Everything starts from python3 alone: each target that needs the environment makes it first.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+export SEGDET_CACHE ?= $(CURDIR)/data/cache
+
+.PHONY: help setup book refresh site test lint lock clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.stamp ## make or update the environment in .venv from requirements.lock
+
+$(VENV)/.stamp: requirements.lock pyproject.toml book/_tools/bootstrap.py
+	@$(PYTHON) book/_tools/bootstrap.py $(VENV)
+
+book: setup ## execute every chapter (SEGDET_PROFILE=smoke|laptop|paper, default laptop) and build _build/html
+	@$(BIN)/python book/_tools/runner.py execute
+	@$(BIN)/python book/_tools/runner.py build
+
+refresh: setup ## execute only the chapters whose stored outputs are stale, then build _build/html
+	@$(BIN)/python book/_tools/runner.py execute --stale
+	@$(BIN)/python book/_tools/runner.py build
+
+site: setup ## build _build/html from the stored outputs, executing nothing
+	@$(BIN)/python book/_tools/runner.py build
+
+test: setup ## everything CI checks: style, book, chapters at the smoke profile, tests
+	@$(BIN)/python book/_tools/check.py
+
+lint: setup ## style and format
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+lock: setup ## pin pyproject.toml in requirements.lock (UPGRADE=--upgrade takes the newest)
+	@$(BIN)/uv pip compile --quiet $(UPGRADE) --universal --python-version 3.11 --generate-hashes --all-extras \
+	  --no-header --no-annotate pyproject.toml --output-file requirements.lock
+
+clean: ## remove what was built, but neither .venv nor data
+	@rm -rf _build .pytest_cache .ruff_cache

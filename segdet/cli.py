@@ -1,0 +1,203 @@
+"""The command `segdet`: look at a scan, simulate one, train, predict, and run the ablation."""
+
+import sys
+import time
+import warnings
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .errors import SegdetError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Segmentation-by-detection of 3D scans: a detector finds boxes, the boxes guide a 3D U-Net.",
+    epilog="Start here: segdet phantom --out hip.dcm, then segdet info hip.dcm. Every command has its own --help.",
+)
+
+
+class ProfileName(StrEnum):
+    """How large the experiment is."""
+
+    smoke = "smoke"
+    laptop = "laptop"
+    paper = "paper"
+
+
+class Side(StrEnum):
+    """Which hip."""
+
+    left = "left"
+    right = "right"
+
+
+PROFILE_HELP = "smoke: seconds, to see that it runs. laptop: minutes on two cores. paper: hours on a GPU."
+DATA_HELP = 'Annotated scans: "phantom" for simulated hips, or a folder with images/NAME and labels/NAME.'
+LABEL_HELP = "Which label of the annotation to segment. Default: every label above 0."
+ScanArgument = Annotated[Path, typer.Argument(help="A DICOM file or folder, .nii, .nii.gz, .mha, .mhd or .nrrd.")]
+FrameOption = Annotated[int | None, typer.Option(help="Which volume of a series in time, counted from 0.")]
+
+
+@app.command()
+def info(
+    scan: ScanArgument,
+    frame: FrameOption = None,
+    png: Annotated[Path | None, typer.Option(help="Also save the three middle planes as a picture.")] = None,
+):
+    """Say what a scan is: geometry, intensities, what was understood and what was not."""
+    from .dicom import identifying_tags
+    from .files import load_volume
+
+    volume = load_volume(scan, frame=frame)
+    d, h, w = volume.shape
+    extent = [n * s for n, s in zip(volume.shape, volume.spacing, strict=True)]
+    rows = [
+        ("scan", scan.name),
+        ("shape", f"{d} slices of {h} rows x {w} columns, {volume.voxels.dtype}"),
+        ("spacing", "{:.4g} mm between slices, {:.4g} x {:.4g} mm pixels".format(*volume.spacing)),
+        ("extent", "{:.1f} x {:.1f} x {:.1f} mm (slices, rows, columns)".format(*extent)),
+        ("first voxel", "LPS ({:.2f}, {:.2f}, {:.2f}) mm".format(*volume.affine[:3, 3])),
+    ]
+    for axis, direction in zip(("slices", "rows", "columns"), (volume.affine[:3, :3] / volume.spacing).T, strict=True):
+        rows.append((f"{axis} run", "along LPS ({:+.3f}, {:+.3f}, {:+.3f})".format(*direction)))
+    rows.append(("intensity", f"{volume.voxels.min():g} to {volume.voxels.max():g}, mean {volume.voxels.mean():.4g}"))
+    rows += [(key.replace("_", " "), value) for key, value in volume.meta.items()]
+    rows += [("note", note) for note in volume.notes]
+    rows += [("privacy", warning) for warning in identifying_tags(scan)]
+    for key, value in rows:
+        print(f"{key + ':':<14} {value}")
+    if png:
+        from .plots import save_planes
+
+        save_planes(volume, png)
+        print(f"wrote {png}")
+
+
+@app.command()
+def phantom(
+    out: Annotated[Path, typer.Option(help="The DICOM file (Enhanced US Volume) to write, .dcm.")],
+    seed: Annotated[int, typer.Option(min=0, help="Which hip; the same seed gives the same bytes.")] = 0,
+    side: Annotated[Side | None, typer.Option(help="Default: drawn from the seed.")] = None,
+    contrast_db: Annotated[
+        float, typer.Option(help="How much darker the femoral head is than its surroundings.")
+    ] = 6.0,
+    mask: Annotated[Path | None, typer.Option(help="Also write the annotation, .dcm or .nii.gz.")] = None,
+):
+    """Simulate a 3D ultrasound scan of an infant hip and write it as DICOM."""
+    from .files import save_mask, write_volume
+    from .phantom import make_phantom
+
+    volume = make_phantom(seed, contrast_db=contrast_db, side=side.value if side else None)
+    write_volume(volume, out)
+    print(f"wrote {out}: {volume.name}, {' x '.join(map(str, volume.shape))} voxels")
+    if mask:
+        save_mask(volume.mask, mask, volume)
+        print(f"wrote {mask}: the femoral head, {volume.mask.mean():.1%} of the volume")
+
+
+@app.command()
+def fit(
+    out: Annotated[Path, typer.Option(help="Folder for the model; `segdet predict --model` takes it.")],
+    data: Annotated[str, typer.Option(help=DATA_HELP)] = "phantom",
+    profile: Annotated[ProfileName, typer.Option(help=PROFILE_HELP)] = ProfileName.laptop,
+    seed: Annotated[int, typer.Option(min=0, help="Decides the split, the weights and the order of batches.")] = 0,
+    label: Annotated[int | None, typer.Option(min=1, help=LABEL_HELP)] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted training in --out.")] = False,
+):
+    """Train the cascade: first the detector, then the segmenter that sees the detector's boxes."""
+    from .ablation import fit_cascade
+    from .experiment import get_profile
+
+    start = time.monotonic()
+    score = fit_cascade(get_profile(profile.value), seed, out, data=data, label=label, resume=resume, report=print)
+    print(f"wrote {out} after {time.monotonic() - start:.0f} s; IoU on the validation scans {score:.3f}")
+    print(f"next: segdet predict SCAN --model {out} --out mask.nii.gz")
+
+
+@app.command()
+def predict(
+    scan: ScanArgument,
+    model: Annotated[Path, typer.Option(help="A folder that `segdet fit` wrote.")],
+    out: Annotated[Path, typer.Option(help="The mask: .dcm (DICOM SEG), .nii, .nii.gz, .mha or .nrrd.")],
+    frame: FrameOption = None,
+    png: Annotated[
+        Path | None, typer.Option(help="Also save the three middle planes with the mask as a picture.")
+    ] = None,
+):
+    """Segment one scan and write the mask on the scan's own grid."""
+    from .cascade import Cascade
+    from .files import load_volume, save_mask
+
+    cascade = Cascade.load(model)
+    volume = load_volume(scan, frame=frame)
+    for note in volume.notes:
+        print(f"note: {note}")
+    start = time.monotonic()
+    prediction = cascade.predict(volume)
+    seconds = time.monotonic() - start
+    save_mask(prediction.mask, out, volume, source=scan)
+    detected = int(prediction.attention.any((1, 2)).sum())
+    millilitres = prediction.mask.sum() * abs(float(_determinant(volume.affine))) / 1000
+    print(f"boxes on {detected} of {len(prediction.attention)} slices; mask {millilitres:.2f} ml; {seconds:.1f} s")
+    if not prediction.mask.any():
+        print("the mask is empty: nothing in this scan looked like what the model was trained on")
+    print(f"wrote {out}")
+    if png:
+        from .plots import save_planes
+
+        save_planes(volume, png, prediction.mask)
+        print(f"wrote {png}")
+
+
+@app.command()
+def ablate(
+    out: Annotated[Path, typer.Option(help="The study's folder, results/NAME: CSV tables and a manifest.")],
+    profile: Annotated[ProfileName, typer.Option(help=PROFILE_HELP)] = ProfileName.laptop,
+    arms: Annotated[
+        str, typer.Option(help="Comma-separated: unet, box3d, cascade, cascade-gt, slicebox.")
+    ] = "unet,box3d,cascade",
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds; each has its own split and weights.")] = 5,
+    data: Annotated[str, typer.Option(help=DATA_HELP)] = "phantom",
+    label: Annotated[int | None, typer.Option(min=1, help=LABEL_HELP)] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a study that is there.")] = False,
+    max_minutes: Annotated[float | None, typer.Option(min=0, help="Stop after that long, everything saved.")] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help='Address of a dask scheduler for the seeds, or "local".')
+    ] = None,
+):
+    """Compare the arms of the paper's Table 1 over several seeds and splits."""
+    from .ablation import Plan, run_study
+    from .experiment import ARMS, get_profile
+
+    names = tuple(name.strip() for name in arms.split(","))
+    for name in names:
+        if name not in ARMS:
+            raise SegdetError(f"there is no arm {name!r}; choose from {', '.join(ARMS)}")
+    plan = Plan(get_profile(profile.value), names, data, label)
+    complete = run_study(
+        plan, range(seeds), out, resume=resume, max_minutes=max_minutes, scheduler=scheduler, report=print
+    )
+    print(f"{'complete' if complete else 'not complete yet'}: {out}")
+
+
+def _determinant(affine):
+    import numpy as np
+
+    return np.linalg.det(affine[:3, :3])
+
+
+def main():
+    """Run the command; an error of the user's is one line on stderr and exit code 2."""
+    warnings.formatwarning = lambda message, *_, **__: f"segdet: {message}\n"
+    try:
+        app()
+    except SegdetError as error:
+        print(f"segdet: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("segdet: interrupted; `--resume` goes on from the last checkpoint", file=sys.stderr)
+        sys.exit(130)

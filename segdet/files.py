@@ -1,0 +1,178 @@
+"""Scans and masks from files and back, whatever their format (chapter 02)."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from .dicom_frames import is_dicom, reading
+from .errors import FormatError, GeometryError
+from .itk import FORMATS, extension, read_itk, write_itk
+
+MASK_FORMATS = (".dcm", ".nii", ".nii.gz", ".mha", ".nrrd")
+TOLERANCE = 1e-3  # mm by which the voxels of a mask may be off those of its scan
+
+
+def load_volume(path, *, label=None, frame=None):
+    """Read a scan.
+
+    Parameters
+    ----------
+    path : str or Path
+        A DICOM file (Enhanced US Volume, Philips Cartesian, clip, single slice, SEG), a folder with one DICOM
+        series, or ``.nii``, ``.nii.gz``, ``.mha``, ``.mhd``, ``.nrrd``, ``.nhdr``.
+    label : int, optional
+        Read the file as a label map: the voxels become 1 where it holds this label and 0 elsewhere.
+    frame : int, optional
+        Which volume of several to read, from 0. A file with several is refused without it, for nothing tells
+        whether they are times, stacks or channels; only the Philips export, a loop by definition, gives
+        its first.
+
+    Returns
+    -------
+    Volume
+        `notes` says what was assumed or could not be known.
+
+    Raises
+    ------
+    FormatError
+        If the file is missing, damaged, of an unknown format, or holds several volumes.
+    GeometryError
+        If its voxels do not lie on a regular grid or are not finite.
+    """
+    from .dicom import read_dicom
+
+    path = Path(path)
+    with reading(path):
+        if not path.exists():
+            raise FormatError(f"{path}: no such file or folder")
+        if path.is_dir() or is_dicom(path):
+            volume = read_dicom(path, frame, label)
+        elif extension(path) in FORMATS:
+            volume = read_itk(path, frame)
+        else:
+            raise FormatError(f"{path}: {_not_understood(path)}; expected DICOM or one of {', '.join(FORMATS)}")
+    if volume.voxels.min() == volume.voxels.max():
+        note = f"every voxel is {volume.voxels.flat[0]}: the scan is blank"
+        volume = replace(volume, notes=(*volume.notes, note))
+    if label is not None:
+        volume = replace(volume, voxels=(np.rint(volume.voxels) == label).astype(np.uint8))
+    return volume
+
+
+def load_mask(path, label=None, *, frame=None):
+    """Read an annotation.
+
+    Parameters
+    ----------
+    path : str or Path
+        Anything that `load_volume` reads; values are rounded, for some tools store labels as scaled floats.
+    label : int, optional
+        The label to keep; by default every label but 0.
+    frame : int, optional
+        As in `load_volume`.
+
+    Returns
+    -------
+    mask : ndarray of bool, (D, H, W)
+    affine : ndarray, (4, 4)
+        Array index to LPS mm.
+    """
+    volume = load_volume(path, label=label, frame=frame)
+    return np.rint(volume.voxels) != 0, volume.affine
+
+
+def load_case(image_path, mask_path, label=None, *, frame=None):
+    """Read a scan with its annotation.
+
+    A DICOM SEG may leave out empty slices; its slices are put where they belong. Any other mask must have the
+    grid of the scan.
+
+    Raises
+    ------
+    GeometryError
+        If the grids differ in shape, or by more than 0.001 mm at a corner.
+    """
+    volume = load_volume(image_path, frame=frame)
+    annotation = load_volume(mask_path, label=label, frame=frame)
+    mask, affine = np.rint(annotation.voxels) != 0, annotation.affine
+    if annotation.meta.get("format") == "DICOM, segmentation":
+        mask, affine = _place_slices(mask, affine, volume)
+    if mask.shape != volume.shape:
+        raise GeometryError(
+            f"{mask_path}: the mask is {mask.shape}, the scan {image_path} is {volume.shape}; resample it"
+        )
+    corners = np.array(np.meshgrid(*[(0, n - 1) for n in mask.shape], [1])).reshape(4, -1)
+    off = np.linalg.norm(((affine - volume.affine) @ corners)[:3], axis=0).max()
+    if off > TOLERANCE:
+        raise GeometryError(
+            f"{mask_path}: its voxels are up to {off:.4g} mm away from those of {image_path}; resample it"
+        )
+    return replace(volume, mask=mask)
+
+
+def save_mask(mask, path, like, source=None):
+    """Write a mask on the grid of a scan; the file appears only when it is complete.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, (D, H, W)
+    path : str or Path
+        ``.dcm`` for a DICOM SEG, else ``.nii``, ``.nii.gz``, ``.mha`` or ``.nrrd``. Missing folders are made.
+    like : Volume
+        The scan.
+    source : str or Path, optional
+        Where the scan was read from. A SEG then belongs to its patient and study and refers to its frames.
+        Where the scan is not DICOM, or has no frame of reference (Philips Cartesian) or several volumes, the
+        grid is described by an Enhanced US Volume header built in memory; the SEG then refers to the scan's
+        files, if they are DICOM, but not to their frames.
+
+    Returns
+    -------
+    tuple of str
+        What a SEG refers to; empty for other formats.
+
+    Raises
+    ------
+    GeometryError
+        If mask and scan differ in shape.
+    FormatError
+        If the extension is unknown or the file cannot be written.
+    """
+    path, mask = Path(path), np.asarray(mask, bool)
+    suffix = extension(path)
+    if suffix not in MASK_FORMATS:
+        raise FormatError(f"{path}: cannot write a mask as {suffix or 'a name without extension'}; "
+                          f"expected one of {', '.join(MASK_FORMATS)}")  # fmt: skip
+    if mask.shape != like.shape:
+        raise GeometryError(f"{path}: the mask is {mask.shape}, the scan is {like.shape}; expected one grid")
+    from .dicom_write import write_segmentation, writing
+
+    if suffix == ".dcm":
+        return write_segmentation(mask, path, like, source)
+    with writing(path) as temporary:
+        write_itk(mask.astype(np.uint8), like, temporary)
+    return ()
+
+
+def _not_understood(path):
+    if path.stat().st_size == 0:
+        return "the file is empty"
+    if extension(path) in ("", ".dcm", ".dicom", ".ima"):
+        return "no DICOM file (DICM is missing at byte 128)"
+    return f"{extension(path)} is not a format that segdet reads"
+
+
+def _place_slices(mask, affine, volume):
+    """Put the slices of a SEG at their places in the grid of the scan; unchanged where they do not fit."""
+    relative = np.linalg.inv(volume.affine) @ affine  # index in the SEG to index in the scan
+    start, sign = round(relative[0, 3]), round(relative[0, 0])
+    expected = np.eye(4)
+    expected[0, 0], expected[0, 3] = sign, start
+    index = start + sign * np.arange(len(mask))
+    fits = abs(sign) == 1 and np.allclose(relative, expected, atol=1e-4) and mask.shape[1:] == volume.shape[1:]
+    if not fits or index.min() < 0 or index.max() >= volume.shape[0]:
+        return mask, affine
+    placed = np.zeros(volume.shape, bool)
+    placed[index] = mask
+    return placed, volume.affine

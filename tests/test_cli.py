@@ -1,0 +1,80 @@
+"""The commands as a user types them: what they print, and what a mistake costs."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+COMMANDS = ("info", "phantom", "fit", "predict", "ablate")
+
+
+def segdet(*arguments, **environment):
+    import os
+
+    return subprocess.run(
+        [sys.executable, "-c", "from segdet.cli import main; main()", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"COLUMNS": "200"} | environment,
+        check=False,
+    )
+
+
+def test_help_names_every_command():
+    shown = segdet("--help")
+    assert shown.returncode == 0
+    for command in COMMANDS:
+        assert command in shown.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command):
+    shown = segdet(command, "--help")
+    assert shown.returncode == 0
+    assert "--" in shown.stdout
+
+
+def test_phantom_info_predict(tmp_path):
+    hip = tmp_path / "hip.dcm"
+    made = segdet("phantom", "--seed", 3, "--out", hip, "--mask", tmp_path / "truth.nii.gz")
+    assert made.returncode == 0, made.stderr
+    shown = segdet("info", hip, "--png", tmp_path / "planes.png")
+    assert shown.returncode == 0, shown.stderr
+    assert "128 slices of 184 rows x 96 columns" in shown.stdout
+    assert "0.26 mm between slices, 0.22 x 0.4 mm pixels" in shown.stdout
+    assert (tmp_path / "planes.png").stat().st_size > 10_000
+
+    from segdet.files import load_mask, load_volume
+    from segdet.phantom import make_phantom
+
+    phantom = make_phantom(3)
+    assert np.array_equal(load_volume(hip).voxels, phantom.voxels)
+    assert np.array_equal(load_mask(tmp_path / "truth.nii.gz")[0], phantom.mask)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("info", "missing.dcm"), "missing.dcm"),
+        (("predict", "missing.dcm", "--model", "nowhere", "--out", "m.dcm"), "holds no cascade.json"),
+        (("ablate", "--out", "s", "--arms", "unet,magic"), "there is no arm 'magic'; choose from unet"),
+        (("ablate", "--out", "s", "--data", "nowhere", "--profile", "smoke"), "images/"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_2(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    failed = segdet(*arguments)
+    assert failed.returncode == 2
+    assert message in failed.stderr
+    assert len(failed.stderr.strip().splitlines()) == 1
+    assert failed.stderr.startswith("segdet: ")
+    assert "Traceback" not in failed.stderr
+
+
+def test_import_is_light():
+    """The path of phantoms and ablation needs neither the readers nor plotly (design: imports stay light)."""
+    heavy = ("pydicom", "SimpleITK", "highdicom", "plotly", "dask", "ipywidgets", "matplotlib")
+    code = f"import sys, segdet.ablation; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

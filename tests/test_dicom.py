@@ -1,0 +1,498 @@
+"""DICOM in and out, judged by SimpleITK (GDCM), highdicom, Pillow and values worked out by hand."""
+
+import importlib.resources
+import json
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom import examples
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+
+from segdet.dicom import identifying_tags
+from segdet.dicom_write import write_volume
+from segdet.errors import FormatError, GeometryError
+from segdet.files import load_case, load_mask, load_volume, save_mask
+from segdet.volume import Volume, axis_aligned_affine
+
+hd = pytest.importorskip("highdicom")
+sitk = pytest.importorskip("SimpleITK")
+
+
+def oblique_affine(spacing=(0.26, 0.22, 0.4), origin=(-31.25, 12.5, 7.75)):
+    """Right-handed, turned by 30 degrees about z and 20 about x; columns are slice, row, column."""
+    a, b = np.deg2rad([30, 20])
+    turn = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]])
+    turn = turn @ np.array([[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]])
+    affine = np.eye(4)
+    affine[:3, :3] = (turn * spacing[::-1])[:, ::-1]
+    affine[:3, 3] = origin
+    return affine
+
+
+@pytest.fixture
+def scan():
+    voxels = np.random.default_rng(7).integers(0, 256, (6, 9, 7), dtype=np.uint8)
+    return Volume(voxels, oblique_affine())
+
+
+@pytest.fixture
+def enhanced(scan, tmp_path):
+    """A scan written as Enhanced US Volume, and its data set to tamper with."""
+    write_volume(scan, tmp_path / "scan.dcm")
+    return pydicom.dcmread(tmp_path / "scan.dcm")
+
+
+def saved(ds, path):
+    ds.save_as(path)
+    return path
+
+
+def reorder(ds, order):
+    """The same file with its frames in another order."""
+    frames = np.frombuffer(ds.PixelData, np.uint8)[: ds.NumberOfFrames * ds.Rows * ds.Columns]
+    frames = frames.reshape(ds.NumberOfFrames, -1)[order].tobytes()
+    ds.PixelData = frames + b"\0" * (len(frames) % 2)
+    ds.PerFrameFunctionalGroupsSequence = [ds.PerFrameFunctionalGroupsSequence[i] for i in order]
+    ds.NumberOfFrames = len(order)
+    return ds
+
+
+def write_series(folder, voxels, affine, slope=1.0, intercept=0.0, series="1", start=0):
+    """Single-frame CT slices of an (n, rows, columns) int16 array, in shuffled file order."""
+    folder.mkdir(exist_ok=True)
+    dz, dy, dx = np.linalg.norm(affine[:3, :3], axis=0)
+    for index in range(len(voxels)):
+        ds = Dataset()
+        ds.file_meta = FileMetaDataset()
+        ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        ds.SOPClassUID, ds.SOPInstanceUID = CTImageStorage, generate_uid(entropy_srcs=[series, str(start + index)])
+        ds.PatientName, ds.PatientID, ds.Modality = "Test^Subject", "T1", "CT"
+        ds.StudyInstanceUID, ds.SeriesInstanceUID = (
+            generate_uid(entropy_srcs=["s"]),
+            generate_uid(entropy_srcs=[series]),
+        )
+        ds.FrameOfReferenceUID = generate_uid(entropy_srcs=["f"])
+        ds.ImagePositionPatient = [f"{v:.8f}" for v in affine[:3, 3] + index * affine[:3, 0]]
+        orientation = [*affine[:3, 2] / dx, *affine[:3, 1] / dy]
+        ds.ImageOrientationPatient = [f"{v:.10f}" for v in orientation]
+        ds.PixelSpacing, ds.SliceThickness, ds.InstanceNumber = [dy, dx], dz, start + index + 1
+        ds.Rows, ds.Columns = voxels.shape[1:]
+        ds.SamplesPerPixel, ds.PhotometricInterpretation, ds.PixelRepresentation = 1, "MONOCHROME2", 1
+        ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, 16, 15
+        ds.RescaleSlope, ds.RescaleIntercept = slope, intercept
+        ds.PixelData = voxels[index].tobytes()
+        ds.save_as(folder / f"{(index * 37 + start) % 101:03d}.dcm", enforce_file_format=True)
+    return folder
+
+
+def ct_voxels(seed=1, depth=5):
+    return np.random.default_rng(seed).integers(-900, 900, (depth, 8, 6), dtype=np.int16)
+
+
+# ------------------------------------------------------------------------------------ Enhanced US Volume
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_enhanced_us_round_trip(dtype, tmp_path):
+    voxels = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (5, 7, 3)).astype(dtype)
+    volume = Volume(voxels, oblique_affine(origin=(-123.456789, 0.1, 1e-7)))
+    write_volume(volume, tmp_path / "a.dcm")
+    read = load_volume(tmp_path / "a.dcm")
+    assert read.voxels.dtype == dtype
+    assert np.array_equal(read.voxels, voxels)
+    assert np.abs(read.affine - volume.affine).max() < 1e-6
+    assert read.meta["sop_class"] == "Enhanced US Volume Storage"
+    assert read.notes == ()
+
+
+def test_enhanced_us_is_the_same_file_twice_and_carries_no_patient(scan, tmp_path):
+    write_volume(scan, tmp_path / "a.dcm")
+    write_volume(scan, tmp_path / "b.dcm")
+    assert (tmp_path / "a.dcm").read_bytes() == (tmp_path / "b.dcm").read_bytes()
+    other = Volume(scan.voxels + np.uint8(1), scan.affine)
+    write_volume(other, tmp_path / "c.dcm")
+    a, c = (pydicom.dcmread(tmp_path / name) for name in ("a.dcm", "c.dcm"))
+    assert a.SOPInstanceUID != c.SOPInstanceUID
+    assert [*map(str, (a.PatientName, a.PatientID, a.PatientBirthDate, a.AccessionNumber))] == [""] * 4
+    assert identifying_tags(tmp_path / "a.dcm") == []
+
+
+def test_enhanced_us_has_what_the_standard_requires(enhanced):
+    folder = importlib.resources.files("highdicom") / "_standard"  # PS3.3 as highdicom ships it
+    iod = json.loads((folder / "sop_class_iod_map.json").read_text())[enhanced.SOPClassUID]
+    modules = json.loads((folder / "iod_module_map.json").read_text())[iod]
+    attributes = json.loads((folder / "module_attribute_map.json").read_text())
+    required = {
+        a["keyword"]
+        for module in modules
+        if module["usage"] == "M"
+        for a in attributes.get(module["key"], [])
+        if a["type"] in ("1", "2") and not a["path"]
+    }
+    assert len(required) > 60
+    assert sorted(keyword for keyword in required if keyword not in enhanced) == []
+
+
+def test_highdicom_places_the_enhanced_us_voxels_where_we_do(scan, enhanced, tmp_path):
+    other = hd.imread(tmp_path / "scan.dcm").get_volume()
+    index = np.array([[0, 0, 0], [5, 8, 6], [2, 3, 4], [4, 0, 5]])
+    lps = index @ scan.affine[:3, :3].T + scan.affine[:3, 3]
+    theirs = np.linalg.inv(other.affine) @ np.c_[lps, np.ones(4)].T
+    theirs = np.rint(theirs[:3]).astype(int)
+    assert np.abs(other.affine[:3, :3] @ theirs + other.affine[:3, 3:] - lps.T).max() < 1e-6
+    assert np.array_equal(other.array[tuple(theirs)], scan.voxels[tuple(index.T)])
+
+
+def test_left_handed_slices_keep_their_places(scan, tmp_path):
+    affine = scan.affine.copy()
+    affine[:3, 0] *= -1
+    write_volume(Volume(scan.voxels, affine), tmp_path / "l.dcm")
+    read = load_volume(tmp_path / "l.dcm")
+    assert np.array_equal(read.voxels, scan.voxels[::-1])
+    assert np.allclose(read.affine @ [0, 0, 0, 1], affine @ [5, 0, 0, 1], atol=1e-6)
+
+
+@pytest.mark.parametrize("order", [[5, 4, 3, 2, 1, 0], [3, 0, 5, 1, 4, 2]])
+def test_frames_in_any_order(order, scan, enhanced, tmp_path):
+    read = load_volume(saved(reorder(enhanced, order), tmp_path / "shuffled.dcm"))
+    assert np.array_equal(read.voxels, scan.voxels)
+    assert np.abs(read.affine - scan.affine).max() < 1e-6
+
+
+def test_missing_slice_is_refused(enhanced, tmp_path):
+    path = saved(reorder(enhanced, [0, 1, 3, 4, 5]), tmp_path / "gap.dcm")
+    with pytest.raises(GeometryError, match=r"gap\.dcm.*not evenly spaced, 0\.26 to 0\.52 mm"):
+        load_volume(path)
+
+
+def test_tilted_stack_is_refused(enhanced, tmp_path):
+    for index, frame in enumerate(enhanced.PerFrameFunctionalGroupsSequence):
+        position = frame.PlanePositionSequence[0]
+        position.ImagePositionPatient = [f"{float(v) + 0.1 * index:.8f}" for v in position.ImagePositionPatient]
+    with pytest.raises(GeometryError, match="not stacked along their normal"):
+        load_volume(saved(enhanced, tmp_path / "tilt.dcm"))
+
+
+def test_two_time_points_need_a_choice(scan, enhanced, tmp_path):
+    first = [pydicom.dcmread(tmp_path / "scan.dcm").PerFrameFunctionalGroupsSequence[i] for i in range(6)]
+    later = [pydicom.dcmread(tmp_path / "scan.dcm").PerFrameFunctionalGroupsSequence[i] for i in range(6)]
+    for item in later:
+        item.FrameContentSequence[0].TemporalPositionIndex = 2
+    data = scan.voxels.tobytes()
+    enhanced.PerFrameFunctionalGroupsSequence = later + first
+    enhanced.PixelData, enhanced.NumberOfFrames = (255 - scan.voxels).tobytes() + data, 12
+    path = saved(enhanced, tmp_path / "4d.dcm")
+    with pytest.raises(FormatError, match=r"holds 2 volumes .* frame=0 to frame=1"):
+        load_volume(path)
+    assert np.array_equal(load_volume(path, frame=0).voxels, scan.voxels)
+    assert np.array_equal(load_volume(path, frame=1).voxels, 255 - scan.voxels)
+    with pytest.raises(FormatError, match="frame=2 does not exist"):
+        load_volume(path, frame=2)
+    for item in later:  # the same without time indices: repeated positions tell them apart
+        del item.FrameContentSequence[0].TemporalPositionIndex
+    for item in first:
+        del item.FrameContentSequence[0].TemporalPositionIndex
+    assert np.array_equal(load_volume(saved(enhanced, path), frame=0).voxels, 255 - scan.voxels)
+
+
+def test_volume_frame_of_reference_is_said(scan, enhanced, tmp_path):
+    for frame in enhanced.PerFrameFunctionalGroupsSequence:
+        del frame.PlanePositionSequence
+    del enhanced.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence
+    read = load_volume(saved(enhanced, tmp_path / "v.dcm"))
+    assert np.abs(read.affine - scan.affine).max() < 1e-6
+    assert any("LPS directions are unknown" in note for note in read.notes)
+
+
+@pytest.mark.parametrize(
+    ("tamper", "error", "message"),
+    [
+        (lambda ds: setattr(ds, "NumberOfFrames", 5), FormatError, "announces 5 frames, but describes 6"),
+        (lambda ds: setattr(ds, "PixelData", ds.PixelData[:-40]), FormatError, r"\(378 bytes\).* hold 338 bytes"),
+        (lambda ds: setattr(ds, "Rows", 60000), FormatError, "6 frames of 60000 x 7"),
+        (
+            lambda ds: [frame.__delattr__("PlanePositionVolumeSequence") or frame.__delattr__("PlanePositionSequence")
+                        for frame in ds.PerFrameFunctionalGroupsSequence],
+            GeometryError, "neither ImagePositionPatient nor",
+        ),
+        (lambda ds: ds.SharedFunctionalGroupsSequence[0].__delattr__("PixelMeasuresSequence"), GeometryError,
+         "PixelSpacing is missing"),
+        (lambda ds: setattr(ds.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0], "PixelSpacing", [0, 1]),
+         GeometryError, "pixel spacing"),
+        (lambda ds: setattr(ds.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0],
+                            "ImageOrientationPatient", [1, 0, 0, 1, 0, 0]), GeometryError, "not two perpendicular"),
+    ],
+)  # fmt: skip
+def test_contradictions_are_refused(tamper, error, message, enhanced, tmp_path):
+    tamper(enhanced)
+    with pytest.raises(error, match=message) as caught:
+        load_volume(saved(enhanced, tmp_path / "bad.dcm"))
+    assert "bad.dcm" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_absurd_frame_count_is_refused_before_decoding(tmp_path):
+    ds = pydicom.dcmread(examples.get_path("ybr_color"))
+    ds.NumberOfFrames = 2_000_000_000
+    with pytest.raises(FormatError, match="announces 2000000000 frames"):
+        load_volume(saved(ds, tmp_path / "huge.dcm"))
+
+
+def test_write_volume_refuses_what_it_cannot_hold(scan, tmp_path):
+    with pytest.raises(FormatError, match="uint8 or uint16 voxels, not float64"):
+        write_volume(Volume(scan.voxels.astype(float), scan.affine), tmp_path / "a.dcm")
+    with pytest.raises(FormatError, match=r"expected a name that ends in \.dcm"):
+        write_volume(scan, tmp_path / "a.nii")
+    sheared = scan.affine.copy()
+    sheared[:3, 0] += 0.1
+    with pytest.raises(GeometryError, match="not perpendicular"):
+        write_volume(Volume(scan.voxels, sheared), tmp_path / "a.dcm")
+    assert list(tmp_path.iterdir()) == []
+
+
+# --------------------------------------------------------------------------------------------- Philips
+
+
+def test_philips_cartesian_equals_the_nifti_beside_it(real_data):
+    folder = real_data / "philips_echo"
+    image = sitk.ReadImage(str(folder / "ultrasound_img4d.nii.gz"))
+    truth = np.rint(sitk.GetArrayFromImage(image))  # averages of neighbours; the derived file holds them as uint8
+    for frame in range(3):
+        volume = load_volume(folder / "philips_cartesian_filled_DERIVED.dcm", frame=frame)
+        assert volume.voxels.dtype == np.uint8
+        assert np.array_equal(volume.voxels, truth[frame])
+    assert np.allclose(volume.spacing, image.GetSpacing()[2::-1], atol=1e-6)
+    assert np.allclose(np.diag(volume.affine[:3, 2::-1]), image.GetSpacing()[:3], atol=1e-6)
+
+
+def test_philips_cartesian_takes_the_first_volume_and_says_so(real_data):
+    path = real_data / "philips_echo/philips_cartesian_filled_DERIVED.dcm"
+    volume = load_volume(path)
+    assert np.array_equal(volume.voxels, load_volume(path, frame=0).voxels)
+    notes = " | ".join(volume.notes)
+    assert "volume 1 of 3 was read; choose with frame=0 to frame=2" in notes
+    assert "declares cm, but the scan would be 2.1 m long: read as mm" in notes
+    with pytest.raises(FormatError, match="frame=3 does not exist"):
+        load_volume(path, frame=3)
+
+
+def test_philips_centimetres_are_believed_where_possible(real_data, tmp_path):
+    ds = pydicom.dcmread(real_data / "philips_echo/philips_cartesian_filled_DERIVED.dcm")
+    ds.PhysicalDeltaX, ds.PhysicalDeltaY, ds[0x3001, 0x1003].value = 0.025, 0.022, 0.026
+    volume = load_volume(saved(ds, tmp_path / "p.dcm"))
+    assert np.allclose(volume.spacing, (0.26, 0.22, 0.25))
+    assert any("as the header declares" in note for note in volume.notes)
+    ds.PhysicalDeltaX = 400.0
+    with pytest.raises(GeometryError, match=r"224\.0 m long in cm and 22\.4 m in mm"):
+        load_volume(saved(ds, tmp_path / "p.dcm"))
+
+
+def test_philips_dummy_is_refused_with_everything_that_is_wrong(real_data):
+    with pytest.raises(FormatError) as caught:
+        load_volume(real_data / "philips_echo/echo_cartesian_dummy.dcm")
+    message = str(caught.value)
+    for part in ("echo_cartesian_dummy.dcm", "announces 30 volumes", "56 x 52 x 56", "4892160 bytes", "hold 489212",
+                 "4 bytes short of 3 volumes", "99.8% of them 0", "blank"):  # fmt: skip
+        assert part in message
+
+
+# ---------------------------------------------------------------------------------------- clips, images
+
+
+def test_colour_clip():
+    from PIL import Image
+    from pydicom.pixels import pixel_array
+
+    path = examples.get_path("ybr_color")
+    volume = load_volume(path)
+    assert volume.shape == (30, 240, 320)
+    assert np.allclose(volume.spacing, (1, 0.5104970559, 0.5104970559))  # PhysicalDelta 0.05104970559 cm
+    truth = np.stack([np.asarray(Image.fromarray(rgb).convert("L")) for rgb in pixel_array(path)])
+    assert np.abs(volume.voxels.astype(int) - truth).max() <= 1  # Pillow rounds its weights
+    notes = " | ".join(volume.notes)
+    for part in ("follow each other in time", "distance between slices is unknown", "column 595 and row 414"):
+        assert part in notes
+    assert np.array_equal(load_volume(path, frame=29).voxels, volume.voxels[29:])
+
+
+def test_palette_and_single_images():
+    palette = load_volume(examples.get_path("palette_color"))
+    assert palette.shape == (1, 350, 800)
+    grey = load_volume(examples.get_path("rgb_color"))
+    assert grey.spacing == (1, 1, 1)
+    assert any("pixel size was set to 1 mm" in note for note in grey.notes)
+
+
+@pytest.mark.parametrize("name", ["ct", "mr"])
+def test_single_slice_equals_gdcm(name):
+    path = examples.get_path(name)
+    volume, image = load_volume(path), sitk.ReadImage(str(path))
+    assert np.array_equal(volume.voxels, sitk.GetArrayFromImage(image))
+    assert np.allclose(volume.affine[:3, 3], image.GetOrigin())
+    assert np.allclose(volume.spacing[1:], image.GetSpacing()[1::-1])
+    assert any("a single slice" in note for note in volume.notes)
+
+
+# ---------------------------------------------------------------------------------------------- series
+
+
+def test_series_equals_gdcm(tmp_path):
+    affine = oblique_affine((2.5, 0.7, 0.8))
+    folder = write_series(tmp_path / "ct", ct_voxels(), affine, slope=2, intercept=-1000)
+    (folder / "notes.txt").write_text("no DICOM")
+    volume = load_volume(folder)
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder)))
+    image = reader.Execute()
+    assert np.array_equal(volume.voxels, sitk.GetArrayFromImage(image))
+    assert np.array_equal(volume.voxels, ct_voxels() * 2.0 - 1000)
+    assert np.abs(volume.affine - affine).max() < 1e-6
+    for index in ((0, 0, 0), (4, 7, 5)):
+        there = image.TransformIndexToPhysicalPoint(index[::-1])
+        assert np.allclose((volume.affine @ [*index, 1])[:3], there, atol=1e-4)
+
+
+def test_series_gap_and_mixture_are_refused(tmp_path):
+    folder = write_series(tmp_path / "gap", ct_voxels(), oblique_affine((2.5, 0.7, 0.8)))
+    (folder / "074.dcm").unlink()  # the third slice
+    with pytest.raises(GeometryError, match=r"gap: .*2\.5 to 5 mm"):
+        load_volume(folder)
+    folder = write_series(tmp_path / "two", ct_voxels(), np.eye(4)[[2, 1, 0, 3]])
+    write_series(folder, ct_voxels(2), np.eye(4)[[2, 1, 0, 3]], series="2", start=5)
+    with pytest.raises(FormatError, match="holds 2 series"):
+        load_volume(folder)
+
+
+def test_series_with_two_time_points(tmp_path):
+    affine = axis_aligned_affine((2, 1, 1))
+    folder = write_series(tmp_path / "t", ct_voxels(1), affine)
+    write_series(folder, ct_voxels(2), affine, start=5)
+    with pytest.raises(FormatError, match="holds 2 volumes"):
+        load_volume(folder)
+    assert np.array_equal(load_volume(folder, frame=0).voxels, ct_voxels(1))
+    assert np.array_equal(load_volume(folder, frame=1).voxels, ct_voxels(2))
+
+
+# ------------------------------------------------------------------------------------------------- SEG
+
+
+def seg_equals(path, mask, affine):
+    """highdicom, read back on its own, agrees voxel by voxel in space."""
+    volume = hd.seg.segread(path).get_volume(combine_segments=True)
+    at = np.argwhere(np.ones(mask.shape, bool))
+    lps = at @ affine[:3, :3].T + affine[:3, 3]
+    index = (lps - volume.affine[:3, 3]) @ np.linalg.inv(volume.affine[:3, :3]).T
+    assert np.abs(index - np.rint(index)).max() < 1e-3
+    assert volume.array.size == mask.size
+    assert np.array_equal(volume.array[tuple(np.rint(index).astype(int).T)].astype(bool), mask.ravel())
+
+
+def test_seg_of_an_enhanced_us_volume(scan, enhanced, tmp_path):
+    mask = scan.voxels > 180
+    assert save_mask(mask, tmp_path / "m.dcm", scan, tmp_path / "scan.dcm") == ("refers to the frames of the scan",)
+    seg_equals(tmp_path / "m.dcm", mask, scan.affine)
+    read, affine = load_mask(tmp_path / "m.dcm")
+    assert np.array_equal(read, mask)
+    assert np.abs(affine - scan.affine).max() < 1e-6
+    seg = pydicom.dcmread(tmp_path / "m.dcm")
+    assert seg.FrameOfReferenceUID == enhanced.FrameOfReferenceUID
+    assert seg.SourceImageSequence[0].ReferencedSOPInstanceUID == enhanced.SOPInstanceUID
+    assert seg.SegmentationType == "BINARY"
+    assert len(seg.SegmentSequence) == 1
+
+
+def test_seg_of_a_series_keeps_the_patient(tmp_path):
+    affine = oblique_affine((2.5, 0.7, 0.8))
+    folder = write_series(tmp_path / "ct", ct_voxels(), affine)
+    volume = load_volume(folder)
+    mask = volume.voxels > 500
+    save_mask(mask, tmp_path / "m.dcm", volume, folder)
+    seg_equals(tmp_path / "m.dcm", mask, affine)
+    seg = pydicom.dcmread(tmp_path / "m.dcm")
+    assert (seg.PatientID, len(seg.SourceImageSequence)) == ("T1", 5)
+    case = load_case(folder, tmp_path / "m.dcm")
+    assert np.array_equal(case.mask, mask)
+
+
+def test_seg_of_a_philips_scan(real_data, tmp_path):
+    path = real_data / "philips_echo/philips_cartesian_filled_DERIVED.dcm"
+    volume = load_volume(path)
+    mask = volume.voxels > 90
+    (note,) = save_mask(mask, tmp_path / "m.dcm", volume, path)
+    assert note == "refers to the scan; its grid was described in memory"
+    seg_equals(tmp_path / "m.dcm", mask, volume.affine)
+    seg, source = pydicom.dcmread(tmp_path / "m.dcm"), pydicom.dcmread(path)
+    reference = seg.SourceImageSequence[0]
+    assert reference.ReferencedSOPClassUID == source.SOPClassUID
+    assert reference.ReferencedSOPInstanceUID == source.SOPInstanceUID
+    assert not any(item.DerivationImageSequence for item in seg.PerFrameFunctionalGroupsSequence)
+
+
+@pytest.mark.parametrize("fill", [0, 1])
+def test_seg_without_a_source_also_empty_or_full(fill, scan, tmp_path):
+    mask = np.full(scan.shape, bool(fill))
+    (note,) = save_mask(mask, tmp_path / "m.dcm", scan)
+    assert note.startswith("no DICOM source")
+    read, affine = load_mask(tmp_path / "m.dcm")
+    assert np.array_equal(read, mask)
+    assert np.abs(affine - scan.affine).max() < 1e-6
+    assert "SourceImageSequence" not in pydicom.dcmread(tmp_path / "m.dcm")
+
+
+def test_seg_of_others_with_slices_left_out_and_two_segments(scan, enhanced, tmp_path):
+    labels = np.zeros(scan.shape, np.uint8)
+    labels[2, 1:4, 1:3], labels[3, 5, 2:6], labels[4, 0, 0] = 1, 2, 2
+    code = pydicom.sr.codedict.codes.SCT.Tissue
+    describe = [hd.seg.SegmentDescription(n, f"part {n}", code, code, "MANUAL") for n in (1, 2)]
+    ds = hd.seg.Segmentation(
+        [enhanced], hd.Volume(labels, scan.affine, coordinate_system="PATIENT"), "BINARY", describe, generate_uid(), 1,
+        generate_uid(), 1, "a", "b", "c", "d", omit_empty_frames=True,
+    )  # fmt: skip
+    ds.save_as(tmp_path / "m.dcm")
+    assert load_mask(tmp_path / "m.dcm")[0].shape == (3, 9, 7)
+    assert np.array_equal(load_case(tmp_path / "scan.dcm", tmp_path / "m.dcm").mask, labels > 0)
+    assert np.array_equal(load_case(tmp_path / "scan.dcm", tmp_path / "m.dcm", label=2).mask, labels == 2)
+    with pytest.raises(FormatError, match=r"no segment 3; its segments are \[1, 2\]"):
+        load_mask(tmp_path / "m.dcm", 3)
+
+
+def test_seg_of_a_left_handed_scan_lands_on_it(scan, tmp_path):
+    affine = scan.affine.copy()
+    affine[:3, 0] *= -1
+    volume = Volume(scan.voxels, affine)
+    mask = scan.voxels > 128
+    image = sitk.GetImageFromArray(scan.voxels)
+    image.SetSpacing(volume.spacing[::-1])
+    image.SetOrigin(affine[:3, 3])
+    image.SetDirection((affine[:3, 2::-1] / volume.spacing[::-1]).ravel())
+    sitk.WriteImage(image, str(tmp_path / "scan.mha"))
+    save_mask(mask, tmp_path / "m.dcm", volume)
+    seg_equals(tmp_path / "m.dcm", mask, affine)
+    assert np.array_equal(load_case(tmp_path / "scan.mha", tmp_path / "m.dcm").mask, mask)
+
+
+# -------------------------------------------------------------------------------------------- identity
+
+
+def test_identifying_tags_name_attributes_not_values(tmp_path):
+    folder = write_series(tmp_path / "ct", ct_voxels(depth=2), np.eye(4))
+    found = identifying_tags(folder)
+    assert found[1:] == ["PatientID", "PatientName"]
+    assert found[0].startswith("BurnedInAnnotation is absent")
+    assert "Test" not in " ".join(found)
+    (tmp_path / "a.txt").write_text("x")
+    assert identifying_tags(tmp_path / "a.txt") == []
+
+
+def test_a_damaged_header_does_not_leak_into_the_message(tmp_path):
+    content = bytearray((write_series(tmp_path / "ct", ct_voxels(depth=1), np.eye(4)) / "000.dcm").read_bytes())
+    at = content.index(b"\x08\x00\x16\x00UI") + 6
+    content[at : at + 2] = (300).to_bytes(2, "little")  # the SOP class now swallows the patient's name
+    assert b"Test^Subject" in content[at : at + 302]
+    (tmp_path / "bad.dcm").write_bytes(content)
+    with pytest.raises(FormatError, match=r"bad\.dcm") as caught:
+        load_volume(tmp_path / "bad.dcm")
+    assert "Test" not in str(caught.value)
+    assert str(caught.value).isprintable()

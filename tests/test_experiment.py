@@ -1,0 +1,157 @@
+"""Profiles, splits, scores, and one whole tiny ablation that is interrupted and goes on."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from segdet import ablation, runs
+from segdet.ablation import fit_cascade, run_study
+from segdet.cascade import Cascade, Grids
+from segdet.errors import CheckpointError, SegdetError
+from segdet.experiment import Plan, Profile, folder_split, get_profile, grids_for, phantom_split, prepare
+from segdet.results import Study
+from segdet.runs import score_boxes
+from segdet.volume import Volume
+
+TINY = Profile("tiny", (8, 96, 64), (8, 12, 8), 4, 2, 4, 2, 2, 1, 2)
+
+
+@pytest.fixture
+def small_phantoms(monkeypatch, tmp_path):
+    """Phantoms on a coarse grid, and a cache of their own."""
+    from segdet import phantom
+
+    original = phantom.make_phantom
+    monkeypatch.setenv("SEGDET_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("SEGDET_STATIC", "1")
+    monkeypatch.setattr(phantom, "make_phantom", lambda seed, side=None: original(seed, (16, 48, 32), side=side))
+    monkeypatch.setattr(runs.RPN, "load_imagenet", lambda self: "random")
+
+
+def test_profiles(monkeypatch):
+    monkeypatch.delenv("SEGDET_PROFILE", raising=False)
+    assert get_profile().name == "laptop"
+    monkeypatch.setenv("SEGDET_PROFILE", "smoke")
+    assert get_profile().name == "smoke"
+    assert get_profile("paper").detector_shape == (128, 184, 96)
+    with pytest.raises(SegdetError, match="choose one of smoke, laptop, paper"):
+        get_profile("huge")
+
+
+def test_phantom_split_is_balanced_and_disjoint(small_phantoms):
+    first, second = (phantom_split(TINY, seed) for seed in (0, 1))
+    assert [len(part) for part in first] == [2, 1, 2]
+    names = [v.name for split in (first, second) for part in split for v in part]
+    assert len(set(names)) == 10
+    again = phantom_split(TINY, 0)  # now from the cache
+    assert np.array_equal(again[0][0].voxels, first[0][0].voxels)
+    assert np.array_equal(again[2][1].mask, first[2][1].mask)
+
+
+def test_folder_split():
+    cases = list(range(200))
+    train, validation, test = folder_split(cases, get_profile("laptop"), 3)
+    assert [len(train), len(validation), len(test)] == [10, 4, 49]
+    assert len({*train, *validation, *test}) == 63
+    assert folder_split(cases, get_profile("laptop"), 3)[0] == train != folder_split(cases, get_profile("laptop"), 4)[0]
+    assert [len(part) for part in folder_split(list(range(7)), TINY, 0)] == [2, 1, 2]
+    with pytest.raises(SegdetError, match="at least 4 annotated scans"):
+        folder_split([1, 2, 3], TINY, 0)
+
+
+def test_prepare_puts_both_grids_over_the_same_place():
+    mask = np.zeros((16, 48, 32), bool)
+    mask[4:12, 12:24, 8:16] = True
+    volume = Volume.from_spacing(mask * 100.0, (1, 1, 1), mask)
+    grids = grids_for([volume], TINY)
+    assert grids.extent == (16, 48, 32)
+    case = prepare(volume, grids)
+    assert case.spacing == (2, 4, 4)
+    assert case.mask.sum() == 4 * 3 * 2
+    assert case.boxes[3, 0].tolist() == [16, 24, 32, 48]  # 96 x 64 pixels of 0.5 mm
+    assert case.slices.max() == 1
+    with pytest.raises(SegdetError, match="no annotation"):
+        prepare(Volume.from_spacing(np.zeros((2, 2, 2)), (1, 1, 1)), grids)
+
+
+def test_score_boxes_by_hand():
+    none = [0.0, 0, 0, 0]
+    target = torch.tensor([[[0.0, 0, 10, 10]], [[0, 0, 10, 10]], [none], [none], [[0, 0, 10, 10]]])
+    found = torch.tensor([[[0.0, 0, 10, 8]], [[0, 0, 10, 6]], [[1, 1, 5, 5]], [none], [none]])
+    scores = score_boxes(found, target)
+    assert scores["box_iou"] == pytest.approx((0.8 + 0.6 + 0) / 3)
+    assert scores["recall50"] == pytest.approx(2 / 3)
+    assert scores["recall70"] == pytest.approx(1 / 3)
+    assert scores["false_boxes"] == 0.5
+
+
+def test_study_from_start_to_end(small_phantoms, tmp_path):
+    plan = Plan(TINY, ("unet", "box3d", "cascade"))
+    lines = []
+    assert run_study(plan, [0], tmp_path / "whole", report=lines.append)
+    study = Study(tmp_path / "whole")
+    assert len(study.table("cases")) == 3 * 2
+    assert {row["arm"] for row in study.table("cases")} == {"unet", "box3d", "cascade"}
+    assert [row["part"] for row in study.table("detector")] == ["train", "train", "test", "test"]
+    assert not (tmp_path / "whole/checkpoints").exists()
+    assert len(lines) == 3
+    assert study.manifest["phantom_version"] == "1"
+    with pytest.raises(SegdetError, match="holds results already; add --resume"):
+        run_study(plan, [0], tmp_path / "whole")
+
+    for _ in range(12):  # the same study, stopped after every step
+        if run_study(plan, [0], tmp_path / "parts", resume=True, max_minutes=0, report=lines.append):
+            break
+    else:
+        run_study(plan, [0], tmp_path / "parts", resume=True, report=lines.append)
+    assert any("stopped after" in line for line in lines)
+    for table in ("cases", "detector", "loss"):
+        assert Study(tmp_path / "parts").table(table) == study.table(table)
+
+
+def test_a_study_on_dask_workers(small_phantoms, tmp_path, monkeypatch):
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(
+        ablation,
+        "run_seed",
+        lambda plan, seed: [("cases", [{"seed": seed, "arm": plan.arms[0], "case": "a", "iou": 0.5}])],
+    )
+    with __import__("distributed").Client(processes=False, n_workers=1, dashboard_address=None) as client:
+        assert run_study(Plan(TINY, ("unet",)), [0, 1], tmp_path / "s", scheduler=client.scheduler.address, report=str)
+    assert sorted(row["seed"] for row in Study(tmp_path / "s").table("cases")) == [0, 1]
+
+
+def test_fit_save_load_predict(small_phantoms, tmp_path):
+    score = fit_cascade(TINY, 0, tmp_path / "model", report=str)
+    assert 0 <= score <= 1
+    assert sorted(p.name for p in (tmp_path / "model").iterdir()) == [
+        "cascade.json",
+        "detector.safetensors",
+        "segmenter.safetensors",
+    ]
+    with pytest.raises(SegdetError, match="holds a model"):
+        fit_cascade(TINY, 0, tmp_path / "model", report=str)
+    first, second = Cascade.load(tmp_path / "model"), Cascade.load(tmp_path / "model")
+    assert first.grids == Grids((33.28, 40.48, 38.4), TINY.detector_shape, TINY.segmenter_shape)
+    scan = Volume.from_spacing(np.random.default_rng(0).integers(0, 255, (20, 50, 30), dtype=np.uint8), (1, 1, 1))
+    prediction, again = first.predict(scan), second.predict(scan)
+    assert prediction.mask.shape == prediction.probability.shape == scan.shape
+    assert prediction.attention.shape == TINY.detector_shape
+    assert np.array_equal(prediction.probability, again.probability)
+    assert np.array_equal(prediction.mask, prediction.probability >= 0.5)
+
+
+def test_loading_what_is_not_a_model(tmp_path):
+    with pytest.raises(CheckpointError, match=r"holds no cascade\.json"):
+        Cascade.load(tmp_path)
+    (tmp_path / "cascade.json").write_text('{"anchors": {}}')
+    with pytest.raises(CheckpointError, match="not a model"):
+        Cascade.load(tmp_path)
+
+
+def test_resume_refuses_another_profile(small_phantoms, tmp_path):
+    Study(tmp_path / "s").describe(profile="tiny", settings={"name": "other"})
+    with pytest.raises(SegdetError, match="holds a study with settings"):
+        run_study(Plan(dataclasses.replace(TINY, train=3), ("unet",)), [0], tmp_path / "s", resume=True)

@@ -1,0 +1,50 @@
+"""Overlap and surface metrics against MONAI and by hand."""
+
+import numpy as np
+import pytest
+import torch
+from monai.metrics import compute_average_surface_distance, compute_dice, compute_hausdorff_distance, compute_iou
+from scipy import ndimage
+
+from segdet import metrics
+
+SPACING = (1.04, 0.88, 1.6)
+
+
+def blobs(seed):
+    rng = np.random.default_rng(seed)
+    return [ndimage.gaussian_filter(rng.standard_normal((14, 18, 12)), 2) > 0.02 for _ in range(2)]
+
+
+def one_hot(mask):
+    return torch.from_numpy(np.stack([~mask, mask]))[None].float()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_equal_to_monai(seed):
+    a, b = blobs(seed)
+    assert metrics.iou(a, b) == pytest.approx(compute_iou(one_hot(a), one_hot(b))[0, 1].item(), abs=1e-6)
+    assert metrics.dice(a, b) == pytest.approx(compute_dice(one_hot(a), one_hot(b))[0, 1].item(), abs=1e-6)
+    theirs = compute_hausdorff_distance(one_hot(a), one_hot(b), percentile=95, spacing=SPACING)
+    assert metrics.hausdorff95(a, b, SPACING) == pytest.approx(theirs.item(), rel=1e-5)
+    theirs = compute_average_surface_distance(one_hot(a), one_hot(b), symmetric=True, spacing=SPACING)
+    assert metrics.average_surface_distance(a, b, SPACING) == pytest.approx(theirs.item(), rel=1e-5)
+
+
+def test_by_hand():
+    a, b = np.zeros((3, 4, 4), bool), np.zeros((3, 4, 4), bool)
+    a[1, 1, 1:3] = True
+    b[1, 1, 2:4] = True
+    assert metrics.iou(a, b) == pytest.approx(1 / 3)
+    assert metrics.dice(a, b) == pytest.approx(1 / 2)
+    assert metrics.average_surface_distance(a, b, (1, 1, 2.5)) == pytest.approx(2.5 / 2)  # 2.5, 0 and 0, 2.5
+
+
+def test_empty_masks():
+    empty, full = np.zeros((2, 3, 3), bool), np.ones((2, 3, 3), bool)
+    assert (metrics.iou(empty, empty), metrics.dice(empty, empty)) == (1, 1)
+    assert (metrics.iou(empty, full), metrics.dice(empty, full)) == (0, 0)
+    for distance in (metrics.hausdorff95, metrics.average_surface_distance):
+        assert distance(empty, empty, SPACING) == 0
+        assert distance(empty, full, SPACING) == float("inf")
+        assert distance(full, full, SPACING) == 0

@@ -1,0 +1,193 @@
+"""The detector against torchvision's RegionProposalNetwork on the same scores, offsets and samples."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from torchvision.models.detection.rpn import RegionProposalNetwork, concat_box_prediction_layers
+from torchvision.ops import nms
+
+from segdet.anchors import AnchorGrid
+from segdet.boxes import decode, encode
+from segdet.errors import CheckpointError
+from segdet.matching import match
+from segdet.rpn import RPN, Proposals, Sampling, rpn_loss, select
+
+
+@pytest.fixture(scope="module")
+def detector():
+    torch.manual_seed(0)
+    return RPN().eval()
+
+
+def test_shapes_and_new_layers(detector):
+    objectness, offsets, anchors = detector(torch.rand(2, 184, 96))
+    assert objectness.shape == (2, 594, 2)
+    assert offsets.shape == (2, 594, 4)
+    assert anchors.shape == (594, 4)
+    assert objectness.dtype == torch.float32
+    # section 3.1: N(0, 0.01) and zero biases. 512 * 512 * 9 draws: the sample deviation is within 0.1 %.
+    assert detector.window.weight.std().item() == pytest.approx(0.01, rel=0.01)
+    assert not detector.scores.bias.any()
+
+
+def test_head_layout_equals_torchvision(detector):
+    """Channel order of the head: torchvision flattens (A * C, h, w) to (h * w * A, C) the same way."""
+    slices = torch.rand(1, 64, 48, generator=torch.Generator().manual_seed(0))
+    objectness, offsets, _ = detector(slices)
+    features = detector.backbone((slices[:, None] - detector.mean) * 255)
+    window = F.relu(detector.window(features))
+    theirs_scores, theirs_offsets = concat_box_prediction_layers(
+        [detector.scores(window)[:, 1::2]], [detector.offsets(window)]
+    )
+    torch.testing.assert_close(objectness[0, :, 1:], theirs_scores)
+    torch.testing.assert_close(offsets[0], theirs_offsets)
+
+
+def test_loss_by_hand():
+    anchors = torch.tensor([[0.0, 0, 10, 10], [20, 20, 30, 30], [40, 40, 50, 50]])
+    objectness = torch.tensor([[[0.0, 0], [0, 0], [5, 0]]])
+    offsets = torch.zeros(1, 3, 4)
+    matched = torch.tensor([[[5.0, 0, 15, 10], [0, 0, 0, 0], [0, 0, 0, 0]]])
+    positive, negative = torch.tensor([[True, False, False]]), torch.tensor([[False, True, False]])
+    loss = rpn_loss(objectness, offsets, anchors, matched, positive, negative)
+    assert loss["log_loss"].item() == pytest.approx(0.693147, abs=1e-5)  # log 2 for either kind
+    assert loss["smooth_l1"].item() == pytest.approx(0.5 * 0.5**2)  # tx = 1/2, one positive
+
+
+def test_equals_torchvision_s_loss():
+    """Two-way softmax is the logistic loss of the difference; as many positives as negatives make both means one."""
+    generator = torch.Generator().manual_seed(1)
+    scores = torch.randn(1, 50, 2, generator=generator)
+    offsets = torch.randn(1, 50, 4, generator=generator)
+    positive = torch.arange(50)[None] % 2 == 0
+    anchors = AnchorGrid()((3, 2))[:50]
+    matched = anchors[None] + torch.tensor([3.0, -2, 5, 4])
+    loss = rpn_loss(scores, offsets, anchors, matched, positive, ~positive)
+    rpn = RegionProposalNetwork(None, None, 0.7, 0.3, 50, 0.5, {}, {}, 0.7)
+    rpn.fg_bg_sampler = lambda labels: ([positive[0]], [~positive[0]])
+    targets = rpn.box_coder.encode([matched[0]], [anchors])
+    difference = (scores[..., 1] - scores[..., 0]).flatten()[:, None]
+    theirs, boxes = rpn.compute_loss(difference, offsets[0], [positive[0].float()], targets)
+    torch.testing.assert_close(loss["log_loss"], theirs)
+    # Theirs bends at 1/9 instead of 1 and divides by all sampled anchors.
+    bent = F.smooth_l1_loss(offsets[positive], targets[0][positive[0]], beta=1 / 9, reduction="sum") / 50
+    torch.testing.assert_close(boxes, bent)
+    plain = F.smooth_l1_loss(offsets[positive], targets[0][positive[0]], reduction="sum") / 25
+    torch.testing.assert_close(loss["smooth_l1"], plain)
+
+
+def test_few_positives_count_as_much_as_many_negatives():
+    scores = torch.zeros(1, 100, 2)
+    scores[0, 0] = torch.tensor([1.0, -1.0])  # the only positive, and wrong
+    positive = torch.arange(100)[None] == 0
+    anchors = AnchorGrid()((4, 3))[:100]
+    loss = rpn_loss(scores, torch.zeros(1, 100, 4), anchors, anchors[None], positive, ~positive)
+    wrong, undecided = 2.126928, 0.693147  # -log softmax(1, -1)[1], -log 1/2
+    assert loss["log_loss"].item() == pytest.approx((wrong + undecided) / 2, abs=1e-5)
+
+
+def test_empty_batch_has_zero_loss_and_gradients(detector):
+    literal = RPN(sampling=Sampling(positives_only=True, best_anchor=False))
+    literal.load_state_dict(detector.state_dict())
+    loss = literal.loss(torch.rand(1, 64, 48), torch.zeros(1, 0, 4))
+    total = sum(loss.values())
+    total.backward()
+    assert total.item() == 0
+    assert not literal.scores.weight.grad.any()
+
+
+def test_loss_is_reproducible_and_uses_every_term(detector):
+    slices = torch.rand(2, 96, 64, generator=torch.Generator().manual_seed(2))
+    boxes = torch.tensor([[[10.0, 10, 40, 70]], [[0, 0, 0, 0]]])
+    first, second = (detector.loss(slices, boxes, torch.Generator().manual_seed(3)) for _ in range(2))
+    assert first["log_loss"] == second["log_loss"] > 0
+    assert first["smooth_l1"] > 0
+
+
+def test_select_equals_nms_slice_by_slice():
+    generator = torch.Generator().manual_seed(4)
+    boxes = torch.rand(6, 200, 4, generator=generator) * 60
+    boxes[..., 2:] += boxes[..., :2]
+    scores = torch.rand(6, 200, generator=generator)
+    scores[5] = 0.1  # nothing reaches the threshold here
+    found_boxes, found_scores = select(boxes, scores, Proposals(top_k=5, threshold=0.3, nms_iou=0.4))
+    for row in range(5):
+        good = scores[row] >= 0.3
+        kept = nms(boxes[row][good], scores[row][good], 0.4)[:5]
+        torch.testing.assert_close(found_boxes[row][: len(kept)], boxes[row][good][kept])
+        torch.testing.assert_close(found_scores[row][: len(kept)], scores[row][good][kept])
+    assert not found_boxes[5].any()
+    assert not found_scores[5].any()
+
+
+def test_propose_stays_inside(detector):
+    boxes, scores = detector.propose(torch.rand(3, 184, 96), Proposals(top_k=4, threshold=0.0))
+    assert boxes.shape == (3, 4, 4)
+    assert boxes.min() >= 0
+    assert boxes[..., 2].max() <= 96
+    assert boxes[..., 3].max() <= 184
+    assert (scores.diff(dim=1) <= 0).all()
+
+
+def test_learning_moves_a_proposal_onto_the_box():
+    """Not a stub: gradient steps on one bright rectangle lead to a proposal that fits it."""
+    torch.manual_seed(0)
+    box = torch.tensor([[[30.0, 40, 62, 100]]])
+    slices = torch.zeros(1, 144, 96)
+    slices[0, 40:100, 30:62] = 1
+    anchors = AnchorGrid([40], [1.8])((9, 6))
+    offsets = torch.zeros(1, len(anchors), 4, requires_grad=True)
+    labels, matched = match(anchors, box)
+    optimizer = torch.optim.SGD([offsets], 0.3)
+    for _ in range(200):
+        loss = rpn_loss(torch.zeros(1, len(anchors), 2), offsets, anchors, matched, labels == 1, labels == 2)
+        optimizer.zero_grad()
+        loss["smooth_l1"].backward()
+        optimizer.step()
+    positive = labels[0] == 1
+    torch.testing.assert_close(decode(offsets[0], anchors)[positive], matched[0][positive], atol=0.5, rtol=0)
+    torch.testing.assert_close(offsets[0][positive], encode(matched[0], anchors)[positive], atol=0.02, rtol=0)
+
+
+def test_imagenet_weights_fold_the_caffe_layout(vgg16_weights, monkeypatch):
+    """The file's BGR convolution on BGR - mean equals ours on RGB in [0, 1], the zero-padded rim included."""
+    from safetensors.torch import load_file
+
+    monkeypatch.setenv("SEGDET_VGG16", str(vgg16_weights))
+    detector = RPN()
+    assert detector.load_imagenet() == "file"
+    raw = load_file(vgg16_weights)
+    image = torch.rand(1, 3, 20, 20, generator=torch.Generator().manual_seed(5))
+    bgr = (image * 255).flip(1) - torch.tensor([103.939, 116.779, 123.68]).view(1, 3, 1, 1)
+    expected = F.conv2d(bgr, raw["features.0.weight"].float(), raw["features.0.bias"].float(), padding=1)
+    ours = detector.backbone[0]((image - detector.mean) * 255)
+    torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-2)
+    assert [p.requires_grad for p in detector.backbone[0].parameters()] == [False, False]
+    assert all(p.requires_grad for p in detector.backbone[10].parameters())
+
+
+def test_foreign_weights_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEGDET_VGG16", str(tmp_path / "w.safetensors"))
+    (tmp_path / "w.safetensors").write_bytes(b"not safetensors")
+    with pytest.raises(CheckpointError, match=r"w\.safetensors: SEGDET_VGG16 must name a safetensors file"):
+        RPN().load_imagenet()
+    save_file({"features.0.weight": torch.zeros(64, 3, 5, 5)}, tmp_path / "w.safetensors")
+    with pytest.raises(CheckpointError, match=r"w\.safetensors: not VGG-16's 13 convolutions"):
+        RPN().load_imagenet()
+
+
+def test_no_network_warns_and_stays_random(monkeypatch):
+    from torchvision.models import VGG16_Weights
+
+    def unreachable(*_, **__):
+        raise OSError("no route to host")
+
+    monkeypatch.delenv("SEGDET_VGG16", raising=False)
+    monkeypatch.setattr(VGG16_Weights, "get_state_dict", unreachable)
+    detector = RPN()
+    before = detector.backbone[0].weight.clone()
+    with pytest.warns(UserWarning, match="starts from random weights"):
+        assert detector.load_imagenet() == "random"
+    assert torch.equal(detector.backbone[0].weight, before)
+    assert all(p.requires_grad for p in detector.parameters())

@@ -1,0 +1,139 @@
+"""The built book: its links, its figures, its formulas, and that it needs no network.
+
+Run `make book` or `make site` first. The tests that need a browser look for Chromium, or for the program that
+CHROMIUM names.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from urllib.parse import unquote, urlsplit
+
+import pytest
+import yaml
+from conftest import ROOT
+
+SITE = ROOT / "_build/html"
+LOADING = {"script": "src", "img": "src", "iframe": "src", "source": "src", "video": "src", "audio": "src"}
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--virtual-time-budget=15000",
+    "--dump-dom",
+]
+
+
+def toc_entries(item):
+    """Every `file` and `root` of _toc.yml, in order."""
+    if isinstance(item, list):
+        return [entry for part in item for entry in toc_entries(part)]
+    entries = [item[key] for key in ("root", "file") if key in item]
+    return entries + [entry for key in ("parts", "chapters", "sections") for entry in toc_entries(item.get(key, []))]
+
+
+PAGES = toc_entries(yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8")))
+
+
+class Page(HTMLParser):
+    """What one page links to, loads and shows."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.ids, self.links, self.loads, self.images = set(), [], [], []
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attributes):
+        given = dict(attributes)
+        self.ids |= {given[key] for key in ("id", "name") if given.get(key)}
+        if tag == "a" and given.get("href"):
+            self.links.append(given["href"])
+        if tag == "img":
+            self.images.append(given)
+        if given.get(LOADING.get(tag)):
+            self.loads.append(given[LOADING[tag]])
+        if tag == "link" and given.get("rel") in (
+            "stylesheet",
+            "preload",
+            "icon",
+            "preconnect",
+            "dns-prefetch",
+        ):
+            self.loads.append(given["href"])
+
+
+@pytest.fixture(scope="session")
+def pages():
+    if not (SITE / "index.html").exists():
+        pytest.skip("the book is not built: run make book")
+    return {path: Page(path) for path in SITE.rglob("*.html") if "_static" not in path.parts}
+
+
+@pytest.fixture(scope="session")
+def browser():
+    names = [os.environ.get("CHROMIUM"), "chromium", "chromium-browser", "google-chrome"]
+    found = next((shutil.which(name) for name in names if name and shutil.which(name)), None)
+    return found or pytest.skip("no Chromium: install it, or name it in CHROMIUM")
+
+
+def test_every_page_of_the_table_of_contents_is_there(pages):
+    assert [entry for entry in PAGES if SITE / f"{entry}.html" not in pages] == []
+
+
+def test_internal_links_lead_somewhere(pages):
+    broken = []
+    for path, page in pages.items():
+        for link in page.links + page.loads:
+            parts = urlsplit(link)
+            if parts.scheme or parts.netloc:
+                continue
+            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            missing = not target.exists()
+            if not missing and parts.fragment and target in pages:
+                missing = unquote(parts.fragment) not in pages[target].ids
+            if missing:
+                broken.append(f"{path.relative_to(SITE)}: {link}")
+    assert broken == []
+
+
+def test_nothing_is_loaded_from_another_host(pages):
+    outside = {load for page in pages.values() for load in page.loads if urlsplit(load).netloc}
+    assert outside == set()
+
+
+def test_every_image_has_a_description(pages):
+    bare = [(path.name, img.get("src")) for path, page in pages.items() for img in page.images if not img.get("alt")]
+    assert bare == []
+
+
+@pytest.mark.parametrize("entry", PAGES)
+def test_a_page_in_the_browser(entry, pages, browser, tmp_path):
+    """Formulas are typeset without an error, plotly figures are drawn, no other host is asked."""
+    path = SITE / f"{entry}.html"
+    log = tmp_path / "net.json"
+    command = [browser, *FLAGS, f"--user-data-dir={tmp_path / 'user'}", f"--log-net-log={log}", path.as_uri()]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    source = path.read_text(encoding="utf-8")
+
+    formulas = len(re.findall(r'class="math notranslate', source))
+    assert shown.count("<mjx-container") >= formulas
+    assert re.findall(r'data-mjx-error="[^"]*"', shown) == []
+    assert re.findall(r'<mjx-[a-z]+[^>]*(?:color: red|mathcolor="red")[^>]*>', shown) == []
+
+    figures = source.count('<div class="segdet-plotly"')
+    assert shown.count('class="segdet-plotly js-plotly-plot"') == figures
+    assert "Share chart" not in shown  # plotly's button that uploads a figure
+
+    # The browser's own requests have no page behind them: their initiator is "not an origin".
+    events = json.loads(log.read_text(encoding="utf-8"))["events"]
+    started = [event["params"] for event in events if event.get("params", {}).get("initiator")]
+    asked = {item["url"] for item in started if item["initiator"] != "not an origin" and "url" in item}
+    assert {url for url in asked if url.startswith(("http", "ws"))} == set()

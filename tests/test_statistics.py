@@ -1,0 +1,70 @@
+"""Paired inference against scipy, by hand and by simulation."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from segdet.statistics import Comparison, bootstrap_interval, compare, holm, iterations_to
+
+
+def test_holm_by_hand():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
+
+
+def test_one_seed_is_the_ordinary_bootstrap():
+    values = np.random.default_rng(0).normal(0.1, 1, 60)
+    ours = bootstrap_interval(values, np.zeros(60))
+    theirs = stats.bootstrap((values,), np.mean, n_resamples=10_000, method="percentile", rng=1).confidence_interval
+    np.testing.assert_allclose(ours, theirs, atol=0.02)
+
+
+def test_seeds_that_disagree_widen_the_interval():
+    rng = np.random.default_rng(1)
+    values = np.concatenate([rng.normal(shift, 0.01, 50) for shift in (-0.2, 0.0, 0.2)])
+    low, high = bootstrap_interval(values, np.repeat([0, 1, 2], 50))
+    assert high - low > 0.2
+    low, high = bootstrap_interval(values, np.zeros(150))
+    assert high - low < 0.06
+
+
+def test_coverage_of_the_interval():
+    """About 95 % of intervals hold the truth when cases are independent."""
+    rng = np.random.default_rng(2)
+    hits = 0
+    for _ in range(200):
+        low, high = bootstrap_interval(rng.normal(0, 1, 100), np.zeros(100), repeats=400)
+        hits += low < 0 < high
+    assert 0.89 < hits / 200 < 0.99
+
+
+def test_compare():
+    rng = np.random.default_rng(3)
+    base = rng.uniform(0.4, 0.7, 80)
+    better, same = base + 0.1 + rng.normal(0, 0.02, 80), base + rng.normal(0, 0.02, 80)
+    seeds = np.repeat([0, 1], 40)
+    first, second, third = compare([(better, base), (base, better), (same, base)], seeds)
+    assert first.difference == pytest.approx((better - base).mean())
+    assert (first.verdict, second.verdict) == ("reproduced", "reversed")
+    assert first.p == pytest.approx(stats.wilcoxon(better - base).pvalue)
+    assert first.p_holm >= first.p
+    assert (third.pairs, third.seeds) == (80, 2)
+
+
+@pytest.mark.parametrize(
+    ("interval", "verdict"),
+    [
+        ((0.01, 0.2), "reproduced"),
+        ((-0.2, -0.01), "reversed"),
+        ((-0.1, 0.1), "inconclusive"),
+        ((0.0, 0.1), "inconclusive"),
+    ],
+)
+def test_the_rule(interval, verdict):
+    assert Comparison(0.0, interval, 1.0, 1.0, 1, 1).verdict == verdict
+
+
+def test_iterations_to():
+    loss = np.concatenate([np.full(50, 1.0), np.full(50, 0.0)])
+    assert iterations_to(loss, 0.5, window=20) == 60  # ten of the last twenty are 0
+    assert iterations_to(loss, -1) is None

@@ -1,0 +1,102 @@
+"""Grids: resampling against plain averages and interpolation, and where voxels are in millimetres."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from segdet.errors import GeometryError
+from segdet.volume import Volume, axis_aligned_affine, resample_array, slice_boxes, tight_box
+
+RNG = np.random.default_rng(0)
+
+
+def test_spacing_and_affine():
+    volume = Volume.from_spacing(np.zeros((2, 3, 4)), (3.0, 2.0, 1.0))
+    assert volume.spacing == (3.0, 2.0, 1.0)
+    assert (volume.affine @ [1, 2, 3, 1]).tolist() == [
+        3,
+        4,
+        3,
+        1,
+    ]  # x from the column, y from the row, z from the slice
+
+
+def test_halving_is_a_block_mean_and_keeps_the_place():
+    voxels = RNG.random((4, 6, 8)).astype(np.float32)
+    volume = Volume.from_spacing(voxels, (0.13, 0.11, 0.2))
+    half = volume.resample((2, 3, 4), (0.26, 0.22, 0.4))
+    np.testing.assert_allclose(half.voxels, voxels.reshape(2, 2, 3, 2, 4, 2).mean((1, 3, 5)), rtol=1e-5)
+    centre = volume.affine @ [1.5, 2.5, 3.5, 1]
+    np.testing.assert_allclose(half.affine @ [0.5, 1, 1.5, 1], centre, atol=1e-12)
+
+
+def test_refining_is_linear_interpolation():
+    voxels = RNG.random((5, 4, 6)).astype(np.float32)
+    fine = resample_array(voxels, (10, 8, 12), (0.5, 0.5, 0.5))
+    at = np.meshgrid(*[(np.arange(2 * n) + 0.5) / 2 - 0.5 for n in voxels.shape], indexing="ij")
+    np.testing.assert_allclose(fine, ndimage.map_coordinates(voxels, at, order=1, mode="nearest"), atol=1e-5)
+
+
+def test_there_and_back():
+    volume = Volume.from_spacing(RNG.random((6, 8, 10)), (1, 2, 3))
+    back = volume.resample((3, 5, 7), (2, 3.2, 4)).resample(volume.shape, volume.spacing)
+    np.testing.assert_allclose(back.affine, volume.affine, atol=1e-12)
+
+
+def test_outside_is_the_minimum_and_cropping_is_exact():
+    voxels = RNG.random((4, 4, 4)).astype(np.float32) + 1
+    volume = Volume.from_spacing(voxels, (1, 1, 1), voxels > 1.5)
+    wide = volume.resample((6, 4, 2), (1, 1, 1))
+    np.testing.assert_array_equal(wide.voxels[1:5], voxels[:, :, 1:3])
+    assert (wide.voxels[[0, 5]] == voxels.min()).all()
+    np.testing.assert_array_equal(wide.mask[1:5], volume.mask[:, :, 1:3])
+    assert not wide.mask[[0, 5]].any()
+
+
+def test_the_paper_s_crop():
+    """397 x 192 halves to 198.5 x 96; the working grid keeps the central 184 rows (facts B8)."""
+    volume = Volume.from_spacing(np.zeros((4, 397, 192), np.uint8), (0.13, 0.11, 0.2))
+    working = volume.resample((2, 184, 96), (0.26, 0.22, 0.4))
+    first_row_mm = (working.affine @ [0, 0, 0, 1])[1]
+    assert first_row_mm == pytest.approx((397 - 1) / 2 * 0.11 - 183 / 2 * 0.22)
+
+
+def test_normalised():
+    volume = Volume.from_spacing(RNG.normal(50, 9, (8, 9, 10)), (1, 1, 1))
+    z = volume.normalised()
+    assert abs(z.mean()) < 1e-4
+    assert z.std() == pytest.approx(1, abs=1e-4)
+    unit = volume.normalised("unit")
+    assert (unit.min(), unit.max()) == (0, 1)
+    assert (unit == 1).mean() == pytest.approx(0.005, abs=0.003)
+    assert not Volume.from_spacing(np.full((2, 2, 2), 7), (1, 1, 1)).normalised().any()
+    assert not Volume.from_spacing(np.full((2, 2, 2), 7), (1, 1, 1)).normalised("unit").any()
+
+
+def test_slice_boxes():
+    mask = np.zeros((3, 5, 6), bool)
+    mask[1, 1:3, 2] = mask[1, 4, 4:6] = mask[2, 3, 3] = True
+    empty, two, one = slice_boxes(mask)
+    assert empty.shape == (0, 4)
+    assert two.tolist() == [[2, 1, 3, 3], [4, 4, 6, 5]]
+    assert one.tolist() == [[3, 3, 4, 4]]
+    assert tight_box(mask) == (slice(1, 3), slice(1, 5), slice(2, 6))
+    assert tight_box(mask & False) is None
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"voxels": np.zeros((3, 4))}, "expected a volume"),
+        ({"voxels": np.zeros((3, 0, 4))}, "expected a volume"),
+        ({"voxels": np.full((2, 2, 2), np.nan)}, "NaN"),
+        ({"affine": np.zeros((4, 4))}, "invertible"),
+        ({"affine": np.full((4, 4), np.inf)}, "invertible"),
+        ({"mask": np.zeros((2, 2, 3), bool)}, "same grid"),
+    ],
+)
+def test_refusals(kwargs, message):
+    good = {"voxels": np.zeros((2, 2, 2)), "affine": axis_aligned_affine((1, 1, 1)), "name": "scan.dcm"}
+    with pytest.raises(GeometryError, match=message) as caught:
+        Volume(**good | kwargs)
+    assert str(caught.value).startswith("scan.dcm: ")
