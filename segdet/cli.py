@@ -65,7 +65,7 @@ def info(
     for axis, direction in zip(("slices", "rows", "columns"), (volume.affine[:3, :3] / volume.spacing).T, strict=True):
         rows.append((f"{axis} run", "along LPS ({:+.3f}, {:+.3f}, {:+.3f})".format(*direction)))
     rows.append(("intensity", f"{volume.voxels.min():g} to {volume.voxels.max():g}, mean {volume.voxels.mean():.4g}"))
-    rows += [(key.replace("_", " "), value) for key, value in volume.meta.items()]
+    rows += [(key.replace("_", " "), value) for key, value in volume.meta.items() if value != ""]
     rows += [("note", note) for note in volume.notes]
     rows += [("privacy", warning) for warning in identifying_tags(scan)]
     for key, value in rows:
@@ -88,7 +88,8 @@ def phantom(
     mask: Annotated[Path | None, typer.Option(help="Also write the annotation, .dcm or .nii.gz.")] = None,
 ):
     """Simulate a 3D ultrasound scan of an infant hip and write it as DICOM."""
-    from .files import save_mask, write_volume
+    from .dicom_write import write_volume
+    from .files import save_mask
     from .phantom import make_phantom
 
     volume = make_phantom(seed, contrast_db=contrast_db, side=side.value if side else None)
@@ -130,8 +131,9 @@ def predict(
 ):
     """Segment one scan and write the mask on the scan's own grid."""
     from .cascade import Cascade
-    from .files import load_volume, save_mask
+    from .files import check_mask_path, load_volume, save_mask
 
+    check_mask_path(out)
     cascade = Cascade.load(model)
     volume = load_volume(scan, frame=frame)
     for note in volume.notes:

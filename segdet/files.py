@@ -111,6 +111,14 @@ def load_case(image_path, mask_path, label=None, *, frame=None):
     return replace(volume, mask=mask)
 
 
+def check_mask_path(path):
+    """Raise `FormatError` unless `save_mask` can write this kind of file; worth asking before a long computation."""
+    suffix = extension(Path(path))
+    if suffix not in MASK_FORMATS:
+        found = suffix or "a name without extension"
+        raise FormatError(f"{path}: cannot write a mask as {found}; expected one of {', '.join(MASK_FORMATS)}")
+
+
 def save_mask(mask, path, like, source=None):
     """Write a mask on the grid of a scan; the file appears only when it is complete.
 
@@ -140,15 +148,12 @@ def save_mask(mask, path, like, source=None):
         If the extension is unknown or the file cannot be written.
     """
     path, mask = Path(path), np.asarray(mask, bool)
-    suffix = extension(path)
-    if suffix not in MASK_FORMATS:
-        raise FormatError(f"{path}: cannot write a mask as {suffix or 'a name without extension'}; "
-                          f"expected one of {', '.join(MASK_FORMATS)}")  # fmt: skip
+    check_mask_path(path)
     if mask.shape != like.shape:
         raise GeometryError(f"{path}: the mask is {mask.shape}, the scan is {like.shape}; expected one grid")
     from .dicom_write import write_segmentation, writing
 
-    if suffix == ".dcm":
+    if extension(path) == ".dcm":
         return write_segmentation(mask, path, like, source)
     with writing(path) as temporary:
         write_itk(mask.astype(np.uint8), like, temporary)

@@ -24,6 +24,11 @@ from .unet3d import UNet3D
 
 DETECTOR_LEARNING_RATE = 0.002
 SLICES_PER_STEP = 8
+# The modules whose code decides what a trained network is.
+TRAINED_BY = (
+    *("volume", "hip", "phantom", "boxes", "anchors", "matching", "rpn", "attention", "unet3d", "metrics"),
+    *("training", "cascade", "experiment", "runs"),
+)
 
 
 def train_detector(train, validation, profile, seed, *, sampling=None, checkpoint=None, deadline=None):
@@ -319,11 +324,11 @@ class Run:
 def chapter_run(profile=None):
     """The run that the chapters share: seed 0 with the paper's nine test scans, its networks kept in the cache.
 
-    The first chapter that needs a network trains it; the others read it back. A change of the library's code, the
-    profile or the initial weights starts anew.
+    The first chapter that needs a network trains it; the others read it back. A change of the code that it depends
+    on, the profile or the initial weights starts anew.
     """
     profile = get_profile(profile)
-    code = hashlib.sha256(b"".join(p.read_bytes() for p in sorted(Path(__file__).parent.glob("*.py"))))
+    code = hashlib.sha256(b"".join(Path(__file__).with_name(f"{m}.py").read_bytes() for m in TRAINED_BY))
     code.update(os.path.basename(os.environ.get("SEGDET_VGG16", "")).encode())
     folder = cache_folder() / f"networks-{code.hexdigest()[:12]}" / profile.name
     return Run(Plan(replace(profile, test=min(profile.test, 9)), tuple(ARMS)), 0, folder)

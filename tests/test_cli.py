@@ -58,6 +58,7 @@ def test_phantom_info_predict(tmp_path):
     [
         (("info", "missing.dcm"), "missing.dcm"),
         (("predict", "missing.dcm", "--model", "nowhere", "--out", "m.dcm"), "holds no cascade.json"),
+        (("predict", "scan.dcm", "--model", "nowhere", "--out", "m.jpg"), "cannot write a mask as .jpg"),
         (("ablate", "--out", "s", "--arms", "unet,magic"), "there is no arm 'magic'; choose from unet"),
         (("ablate", "--out", "s", "--data", "nowhere", "--profile", "smoke"), "images/"),
     ],
