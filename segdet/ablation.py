@@ -10,7 +10,7 @@ import numpy as np
 from .attention import coverage_and_leakage
 from .cascade import Cascade
 from .errors import SegdetError
-from .experiment import Plan
+from .experiment import ARMS, Plan
 from .phantom import VERSION
 from .results import Study, environment
 from .runs import Run, score_boxes, score_mask
@@ -30,8 +30,10 @@ def run_seed(plan, seed, checkpoints=None, deadline=None):
         As in `segdet.training.fit`.
     """
     run = Run(plan, seed, checkpoints, deadline)
-    yield "loss", _loss_rows(seed, "detector", run.detector_history)
-    yield "detector", [_score_detector(run, part, case) for part in ("train", "test") for case in getattr(run, part)]
+    if any("detector" in (ARMS[arm].train, ARMS[arm].test) for arm in plan.arms):
+        parts = [(part, case) for part in ("train", "test") for case in getattr(run, part)]
+        yield "loss", _loss_rows(seed, "detector", run.detector_history)
+        yield "detector", [_score_detector(run, part, case) for part, case in parts]
     for arm in plan.arms:
         start = time.monotonic()
         segmenter, history = run.segmenter(arm)
@@ -51,6 +53,7 @@ def _score_detector(run, part, case):
     names = {"seed": run.seed, "part": part, "case": case.name}
     mask_iou = score_mask(attention, case)["iou"]
     more = {"mask_iou": mask_iou, "coverage": coverage, "leakage": leakage, "threshold": run.proposals.threshold}
+    more["initial_weights"] = run.detector.initial_weights
     return names | score_boxes(run.detect(case), case.boxes) | more
 
 
@@ -82,6 +85,8 @@ def run_study(plan, seeds, out, *, resume=False, max_minutes=None, scheduler=Non
     bool
         Whether the study is complete.
     """
+    if scheduler and max_minutes is not None:
+        raise SegdetError("--max-minutes stops a study on this machine; leave it out with --scheduler")
     study = Study(out)
     if study.table("cases") and not resume:
         raise SegdetError(
@@ -104,10 +109,12 @@ def run_study(plan, seeds, out, *, resume=False, max_minutes=None, scheduler=Non
             (s, run_seed(replace(plan, arms=arms), s, study.folder / "checkpoints", deadline))
             for s, arms in todo.items()
         )
+    made_by = environment(default_device())
     try:
         for seed, run in runs:
             for table, rows in run:
                 study.add(table, rows)
+                study.describe(**made_by)
                 if table == "cases":
                     iou = np.array([r["iou"] for r in rows])
                     summary = f"IoU mean {iou.mean():.3f}, best {iou.max():.3f}, worst {iou.min():.3f}"
@@ -117,8 +124,6 @@ def run_study(plan, seeds, out, *, resume=False, max_minutes=None, scheduler=Non
     except OutOfTime:
         report(f"stopped after {max_minutes} minutes; go on with --resume")
         return False
-    finally:
-        study.describe(**environment(default_device()))
     shutil.rmtree(study.folder / "checkpoints", ignore_errors=True)
     return True
 
@@ -131,7 +136,11 @@ def _on_cluster(plan, todo, scheduler):
     """Yield (seed, rows) from dask workers as they finish."""
     from dask.distributed import Client, as_completed
 
-    with Client() if scheduler == "local" else Client(scheduler) as client:
+    try:
+        client = Client() if scheduler == "local" else Client(scheduler)
+    except (OSError, ValueError) as error:
+        raise SegdetError(f"{scheduler}: no dask scheduler answers there ({error})") from error
+    with client:
         futures = {client.submit(_collect, replace(plan, arms=arms), s, pure=False): s for s, arms in todo.items()}
         for future in as_completed(futures):
             yield futures[future], future.result()
@@ -145,6 +154,8 @@ def fit_cascade(profile, seed, out, *, data="phantom", label=None, resume=False,
             f"{out}: holds a model or an interrupted training; add --resume for the latter, or name another --out"
         )
     run = Run(Plan(profile, ("cascade",), data, label), seed, out)
+    used, spare = len(run.train) + len(run.validation), len(run.test)
+    report(f"{used + spare} scans: {len(run.train)} to train, {len(run.validation)} to select, {spare} left aside")
     report(f"detector: {len(run.train)} scans, {profile.detector_steps} steps")
     found = np.mean([score_boxes(run.detect(c), c.boxes)["box_iou"] for c in run.validation])
     report(f"detector: box IoU on the validation scans {found:.3f}")

@@ -63,6 +63,6 @@ def coverage_and_leakage(attention, annotation):
         Voxels of the attention outside the annotation over all of the attention's; 0 for an empty attention.
     """
     shared = float((attention & annotation).sum())
-    return shared / max(
-        annotation.sum(), 1
-    ) if annotation.any() else 1.0, 1 - shared / attention.sum() if attention.any() else 0.0
+    coverage = shared / annotation.sum() if annotation.any() else 1.0
+    leakage = 1 - shared / attention.sum() if attention.any() else 0.0
+    return coverage, leakage

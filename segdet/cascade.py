@@ -11,7 +11,7 @@ from .anchors import AnchorGrid
 from .attention import boxes_to_mask
 from .errors import CheckpointError
 from .rpn import RPN, Proposals, Sampling
-from .training import default_device, load_tensors, precision, save_tensors
+from .training import default_device, load_tensors, precision, save_tensors, write_whole
 from .unet3d import UNet3D
 from .volume import resample_array
 
@@ -31,13 +31,26 @@ class Grids:
         """(dz, dy, dx) in mm of a grid of `shape` over the extent."""
         return tuple(e / n for e, n in zip(self.extent, shape, strict=True))
 
-    def to_detector(self, volume):
-        """The scan on the detector's grid."""
-        return volume.resample(self.detector_shape, self.spacing(self.detector_shape))
+    def inputs(self, volume):
+        """The scan on both grids, and what the networks see of it.
 
-    def to_segmenter(self, volume):
-        """The scan on the segmenter's grid."""
-        return volume.resample(self.segmenter_shape, self.spacing(self.segmenter_shape))
+        Voxels of the grid outside the scan are filled with its minimum and do not count in the normalisation.
+
+        Returns
+        -------
+        fine, coarse : Volume
+            On the detector's and the segmenter's grid.
+        slices : Tensor, (D, H, W), in [0, 1]
+        image : Tensor, (d, h, w), zero mean and unit deviation
+        """
+        found = []
+        for shape, how in ((self.detector_shape, "unit"), (self.segmenter_shape, "zscore")):
+            spacing = self.spacing(shape)
+            grid = volume.resample(shape, spacing)
+            inside = resample_array(np.ones(volume.shape), shape, np.divide(spacing, volume.spacing)) > 0
+            found.append((grid, torch.from_numpy(grid.normalised(how, inside))))
+        (fine, slices), (coarse, image) = found
+        return fine, coarse, slices, image
 
     def attention_to_segmenter(self, attention):
         """An attention volume (D, H, W) from the detector's grid on the segmenter's: at least half covered."""
@@ -116,11 +129,10 @@ class Cascade:
 
     def predict(self, volume):
         """Segment one scan of any grid: `Volume` -> `Prediction` (paper section 3.1, inference)."""
-        slices = torch.from_numpy(self.grids.to_detector(volume).normalised("unit"))
+        _, working, slices, image = self.grids.inputs(volume)
         boxes, _ = detect(self.detector, slices, self.proposals)
         attention = boxes_to_mask(boxes, slices.shape).numpy()
-        working = self.grids.to_segmenter(volume)
-        inside = segment(self.segmenter, working.normalised(), self.grids.attention_to_segmenter(attention))
+        inside = segment(self.segmenter, image, self.grids.attention_to_segmenter(attention))
         scale = np.divide(volume.spacing, working.spacing)
         probability = resample_array(inside, volume.shape, scale)
         return Prediction(probability >= 0.5, probability, attention, boxes.numpy())
@@ -138,7 +150,7 @@ class Cascade:
             "sampling": asdict(self.detector.sampling),
             "unet3d": self.segmenter.config,
         }
-        (folder / "cascade.json").write_text(json.dumps(settings, indent=2) + "\n")
+        write_whole(folder / "cascade.json", lambda file: file.write(json.dumps(settings, indent=2) + "\n"))
 
     @classmethod
     def load(cls, folder, device=None):

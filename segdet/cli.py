@@ -7,6 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 
 from .errors import SegdetError
@@ -52,6 +53,7 @@ def info(
     from .dicom import identifying_tags
     from .files import load_volume
 
+    check_outputs(scan, png)
     volume = load_volume(scan, frame=frame)
     d, h, w = volume.shape
     extent = [n * s for n, s in zip(volume.shape, volume.spacing, strict=True)]
@@ -80,7 +82,7 @@ def info(
 @app.command()
 def phantom(
     out: Annotated[Path, typer.Option(help="The DICOM file (Enhanced US Volume) to write, .dcm.")],
-    seed: Annotated[int, typer.Option(min=0, help="Which hip; the same seed gives the same bytes.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**31, help="Which hip; the same seed gives the same bytes.")] = 0,
     side: Annotated[Side | None, typer.Option(help="Default: drawn from the seed.")] = None,
     contrast_db: Annotated[
         float, typer.Option(help="How much darker the femoral head is than its surroundings.")
@@ -89,9 +91,12 @@ def phantom(
 ):
     """Simulate a 3D ultrasound scan of an infant hip and write it as DICOM."""
     from .dicom_write import write_volume
-    from .files import save_mask
+    from .files import check_mask_path, save_mask
     from .phantom import make_phantom
 
+    if mask:
+        check_mask_path(mask)
+        check_outputs(out, mask)
     volume = make_phantom(seed, contrast_db=contrast_db, side=side.value if side else None)
     write_volume(volume, out)
     print(f"wrote {out}: {volume.name}, {' x '.join(map(str, volume.shape))} voxels")
@@ -104,8 +109,10 @@ def phantom(
 def fit(
     out: Annotated[Path, typer.Option(help="Folder for the model; `segdet predict --model` takes it.")],
     data: Annotated[str, typer.Option(help=DATA_HELP)] = "phantom",
-    profile: Annotated[ProfileName, typer.Option(help=PROFILE_HELP)] = ProfileName.laptop,
-    seed: Annotated[int, typer.Option(min=0, help="Decides the split, the weights and the order of batches.")] = 0,
+    profile: Annotated[ProfileName, typer.Option(envvar="SEGDET_PROFILE", help=PROFILE_HELP)] = ProfileName.laptop,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**31, help="Decides the split, the weights and the order of batches.")
+    ] = 0,
     label: Annotated[int | None, typer.Option(min=1, help=LABEL_HELP)] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted training in --out.")] = False,
 ):
@@ -134,16 +141,22 @@ def predict(
     from .files import check_mask_path, load_volume, save_mask
 
     check_mask_path(out)
+    check_outputs(scan, out, png)
     cascade = Cascade.load(model)
     volume = load_volume(scan, frame=frame)
-    for note in volume.notes:
+    extent = np.multiply(volume.shape, volume.spacing)
+    notes = list(volume.notes)
+    if (extent > np.multiply(cascade.grids.extent, 1.02)).any():
+        seen = " x ".join(f"{e:.0f}" for e in np.minimum(extent, cascade.grids.extent))
+        notes.append(f"the model looks at the central {seen} mm of this scan; the rest is background in the mask")
+    for note in notes:
         print(f"note: {note}")
     start = time.monotonic()
     prediction = cascade.predict(volume)
     seconds = time.monotonic() - start
     save_mask(prediction.mask, out, volume, source=scan)
     detected = int(prediction.attention.any((1, 2)).sum())
-    millilitres = prediction.mask.sum() * abs(float(_determinant(volume.affine))) / 1000
+    millilitres = prediction.mask.sum() * abs(np.linalg.det(volume.affine)) / 1000
     print(f"boxes on {detected} of {len(prediction.attention)} slices; mask {millilitres:.2f} ml; {seconds:.1f} s")
     if not prediction.mask.any():
         print("the mask is empty: nothing in this scan looked like what the model was trained on")
@@ -158,7 +171,7 @@ def predict(
 @app.command()
 def ablate(
     out: Annotated[Path, typer.Option(help="The study's folder, results/NAME: CSV tables and a manifest.")],
-    profile: Annotated[ProfileName, typer.Option(help=PROFILE_HELP)] = ProfileName.laptop,
+    profile: Annotated[ProfileName, typer.Option(envvar="SEGDET_PROFILE", help=PROFILE_HELP)] = ProfileName.laptop,
     arms: Annotated[
         str, typer.Option(help="Comma-separated: unet, box3d, cascade, cascade-gt, slicebox.")
     ] = "unet,box3d,cascade",
@@ -186,10 +199,13 @@ def ablate(
     print(f"{'complete' if complete else 'not complete yet'}: {out}")
 
 
-def _determinant(affine):
-    import numpy as np
-
-    return np.linalg.det(affine[:3, :3])
+def check_outputs(scan, *outputs):
+    """Refuse, before any work, outputs that would overwrite the scan or have no folder to lie in."""
+    for path in filter(None, outputs):
+        if path.resolve() == scan.resolve():
+            raise SegdetError(f"{path}: would overwrite the scan; choose another name")
+        if not path.parent.is_dir():
+            raise SegdetError(f"{path}: its folder does not exist; make it first")
 
 
 def main():
@@ -200,6 +216,6 @@ def main():
     except SegdetError as error:
         print(f"segdet: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("segdet: interrupted; `--resume` goes on from the last checkpoint", file=sys.stderr)
-        sys.exit(130)
+    except OSError as error:
+        print(f"segdet: {error.filename or 'system'}: {error.strerror or error}", file=sys.stderr)
+        sys.exit(2)

@@ -14,7 +14,7 @@ from .boxes import pad_boxes
 from .cascade import Grids
 from .errors import SegdetError
 from .training import progress_bar
-from .volume import Volume, slice_boxes
+from .volume import Volume, slice_boxes, tight_box
 
 
 @dataclass(frozen=True)
@@ -115,16 +115,18 @@ def prepare(volume, grids):
     """An annotated `Volume` as a `Case`."""
     if volume.mask is None:
         raise SegdetError(f"{volume.name}: has no annotation to train on or compare with")
-    fine, coarse = grids.to_detector(volume), grids.to_segmenter(volume)
-    return Case(
-        volume.name,
-        torch.from_numpy(fine.normalised("unit")),
-        fine.mask,
-        pad_boxes(slice_boxes(fine.mask)),
-        torch.from_numpy(coarse.normalised()),
-        coarse.mask,
-        coarse.spacing,
-    )
+    box = tight_box(volume.mask)
+    for axis, side in enumerate(box or ()):
+        middle = volume.shape[axis] / 2
+        reach = max(side.stop - middle, middle - side.start) * volume.spacing[axis]
+        if reach > grids.extent[axis] / 2 + volume.spacing[axis]:
+            raise SegdetError(
+                f"{volume.name}: its annotation reaches {reach:.1f} mm from the scan's centre, beyond the "
+                f"{grids.extent[axis] / 2:.1f} mm that the training scans cover; crop the scan around the object"
+            )
+    fine, coarse, slices, image = grids.inputs(volume)
+    boxes = pad_boxes(slice_boxes(fine.mask))
+    return Case(volume.name, slices, fine.mask, boxes, image, coarse.mask, coarse.spacing)
 
 
 def cache_folder():
@@ -162,10 +164,10 @@ def phantom_split(profile, seed):
 
 def folder_cases(folder, label=None):
     """Every annotated scan of a folder: images/NAME beside labels/NAME, as a list of `Volume` sorted by name."""
-    from .files import load_case
+    from .files import is_scan, load_case
 
     folder = Path(folder)
-    images = sorted(p for p in (folder / "images").glob("*") if not p.name.startswith("."))
+    images = sorted(p for p in (folder / "images").glob("*") if not p.name.startswith(".") and is_scan(p))
     if not images:
         raise SegdetError(
             f"{folder}: expected scans in its folder images/ and their masks, of the same names, in its folder labels/"

@@ -60,6 +60,11 @@ def load_volume(path, *, label=None, frame=None):
     return volume
 
 
+def is_scan(path):
+    """Whether a path looks like something that `load_volume` reads: a folder, DICOM or a known extension."""
+    return path.is_dir() or extension(path) in FORMATS or is_dicom(path)
+
+
 def load_mask(path, label=None, *, frame=None):
     """Read an annotation.
 

@@ -4,14 +4,23 @@ import numpy as np
 from scipy import ndimage
 
 
+def _masks(a, b):
+    a, b = np.asarray(a, bool), np.asarray(b, bool)
+    if a.shape != b.shape:
+        raise ValueError(f"two masks of one grid are compared, found {a.shape} and {b.shape}")
+    return a, b
+
+
 def iou(a, b):
     """Intersection over union, TP / (TP + FP + FN), of two masks (D, H, W); 1 when both are empty."""
+    a, b = _masks(a, b)
     union = np.count_nonzero(a | b)
     return np.count_nonzero(a & b) / union if union else 1.0
 
 
 def dice(a, b):
     """2 TP / (2 TP + FP + FN) of two masks (D, H, W); 1 when both are empty."""
+    a, b = _masks(a, b)
     total = np.count_nonzero(a) + np.count_nonzero(b)
     return 2 * np.count_nonzero(a & b) / total if total else 1.0
 
@@ -31,6 +40,7 @@ def surface_distances(a, b, spacing):
     -------
     a_to_b, b_to_a : ndarrays, one value a surface voxel
     """
+    a, b = _masks(a, b)
     around = ndimage.find_objects((a | b).astype(np.uint8))[0]
     edges = []
     for mask in (a[around], b[around]):
@@ -41,6 +51,7 @@ def surface_distances(a, b, spacing):
 
 
 def _from_surfaces(a, b, spacing, summarise):
+    a, b = _masks(a, b)
     if not a.any() and not b.any():
         return 0.0
     if not a.any() or not b.any():

@@ -94,8 +94,10 @@ def surface(mask, spacing, colour=RED, name="mask", opacity=1.0):
     import plotly.graph_objects as go
     from skimage.measure import marching_cubes
 
+    if not np.any(mask >= 0.5):
+        raise ValueError(f"{name}: an empty mask has no surface")
     vertices, faces, _, _ = marching_cubes(np.pad(mask.astype(np.float32), 1), 0.5, spacing=spacing)
-    z, y, x = vertices.T.round(2)
+    z, y, x = (vertices - spacing).T.round(2)  # the padding moved everything by one voxel
     i, j, k = faces.T
     return go.Mesh3d(
         x=x, y=z, z=-y, i=i, j=j, k=k, color=colour, opacity=opacity, name=name, showlegend=True, flatshading=False
@@ -130,7 +132,7 @@ def volume_browser(volume, title, every=4, mask=True, height=430):
 
     voxels = volume.voxels.astype(np.float32)
     grey = np.clip(255 * (voxels - voxels.min()) / (np.ptp(voxels) or 1), 0, 255).astype(np.uint8)
-    chosen = range(every // 2, len(grey), every)
+    chosen = range(min(every // 2, len(grey) - 1), len(grey), every)
     dy, dx = volume.spacing[1:]
     width_mm, height_mm = grey.shape[2] * dx, grey.shape[1] * dy
 

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import platform
 import subprocess
 from pathlib import Path
@@ -11,7 +10,9 @@ import numpy as np
 import torch
 
 from .errors import SegdetError
+from .training import write_whole
 
+NAMES = ("part", "arm", "case", "initial_weights")  # columns that are text even where it looks like a number
 KEYS = ("seed", "part", "arm", "case", "step")  # the columns that name a row, where a table has them
 
 
@@ -37,7 +38,7 @@ class Study:
         if not path.exists():
             return []
         with open(path, newline="") as file:
-            return [{k: _number(v) for k, v in row.items()} for row in csv.DictReader(file)]
+            return [{k: v if k in NAMES else _number(v) for k, v in row.items()} for row in csv.DictReader(file)]
 
     def add(self, name, rows):
         """Add rows (dicts with the table's columns) to a table; a row of the same seed, arm and case is replaced."""
@@ -52,7 +53,7 @@ class Study:
             writer.writeheader()
             writer.writerows({k: _text(v) for k, v in row.items()} for row in rows)
 
-        _replace(self.folder / f"{name}.csv", write)
+        write_whole(self.folder / f"{name}.csv", write)
 
     def done(self, seed, arm):
         """Whether this arm of this seed is complete."""
@@ -67,7 +68,10 @@ class Study:
     def manifest(self):
         """The manifest as a dict; empty when there is none."""
         path = self.folder / "manifest.json"
-        return json.loads(path.read_text()) if path.exists() else {}
+        try:
+            return json.loads(path.read_text()) if path.exists() else {}
+        except ValueError as error:
+            raise SegdetError(f"{path}: not valid JSON ({error}); restore it or name another --out folder") from error
 
     def describe(self, **facts):
         """Update the manifest.
@@ -85,14 +89,17 @@ class Study:
                     "name another --out folder"
                 )
         self.folder.mkdir(parents=True, exist_ok=True)
-        _replace(self.folder / "manifest.json", lambda f: f.write(json.dumps(manifest | facts, indent=1) + "\n"))
+        write_whole(self.folder / "manifest.json", lambda f: f.write(json.dumps(manifest | facts, indent=1) + "\n"))
 
 
 def environment(device):
     """What a manifest says of the machine and the code: device, versions, commit."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
-    ).stdout.strip()
+    try:
+        commit = _git("rev-parse", "--short", "HEAD") or "unknown"
+        if _git("status", "--porcelain", "."):
+            commit += " with changes"
+    except OSError:  # no git on this machine
+        commit = "unknown"
     name = (
         torch.cuda.get_device_name(device)
         if device.type == "cuda"
@@ -102,8 +109,15 @@ def environment(device):
         "device": name,
         "torch": torch.__version__,
         "python": platform.python_version(),
-        "commit": commit or "unknown",
+        "commit": commit,
     }
+
+
+def _git(*arguments):
+    command = ["git", *arguments]
+    return subprocess.run(
+        command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+    ).stdout.strip()
 
 
 def _number(text):
@@ -116,13 +130,3 @@ def _number(text):
 
 def _text(value):
     return f"{value:.6g}" if isinstance(value, float) else value
-
-
-def _replace(path, write):
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "w", newline="") as file:
-            write(file)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

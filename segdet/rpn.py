@@ -4,6 +4,7 @@ import os
 import socket
 import warnings
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 
 import torch
@@ -65,6 +66,8 @@ class RPN(nn.Module):
     def __init__(self, anchors=None, sampling=None):
         super().__init__()
         self.anchors = anchors or AnchorGrid()
+        if self.anchors.stride != 16:
+            raise ValueError(f"VGG-16 up to conv5_3 has stride 16, the anchors {self.anchors.stride}")
         self.sampling = sampling or Sampling()
         self.backbone = vgg16(weights=None).features[:30]  # to relu5_3; the fifth pooling would make stride 32
         self.window = nn.Conv2d(512, 512, 3, padding=1)
@@ -73,6 +76,7 @@ class RPN(nn.Module):
         for layer in (self.window, self.scores, self.offsets):  # new layers: N(0, 0.01), biases 0 (section 3.1)
             nn.init.normal_(layer.weight, std=0.01)
             nn.init.zeros_(layer.bias)
+        self.initial_weights = "random"
         self.register_buffer("mean", CAFFE_MEAN.view(1, 3, 1, 1), persistent=False)
 
     def forward(self, slices):
@@ -174,6 +178,7 @@ class RPN(nn.Module):
             self.backbone.load_state_dict({k.removeprefix("features."): v for k, v in weights.items() if k in expected})
             for layer in self.backbone[:10]:
                 layer.requires_grad_(False)
+        self.initial_weights = source
         return source
 
 
@@ -248,7 +253,7 @@ def imagenet_weights():
     try:
         socket.setdefaulttimeout(10)
         return VGG16_Weights.IMAGENET1K_FEATURES.get_state_dict(progress=False, check_hash=True), "torchvision"
-    except OSError:
+    except (OSError, RuntimeError, HTTPException):  # no network, a portal instead of the file, a cut download
         warnings.warn(
             "ImageNet weights are out of reach: the detector starts from random weights and will be worse. "
             "Set SEGDET_VGG16 to a safetensors file of VGG-16's convolutions to use them.",

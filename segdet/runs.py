@@ -75,7 +75,7 @@ def train_detector(train, validation, profile, seed, *, sampling=None, checkpoin
 
     def validate():
         found = [detect(detector, c.slices, Proposals(threshold=0.0))[0] for c in validation]
-        return np.mean([score_boxes(b, c.boxes)["box_iou"] for b, c in zip(found, validation, strict=True)])
+        return np.nanmean([score_boxes(b, c.boxes)["box_iou"] for b, c in zip(found, validation, strict=True)])
 
     history = fit(
         detector,
@@ -83,6 +83,11 @@ def train_detector(train, validation, profile, seed, *, sampling=None, checkpoin
         optimizer,
         profile.detector_steps,
         seed=seed,
+        identity={
+            "scans": [c.name for c in train],
+            "grid": profile.detector_shape,
+            "initial weights": detector.initial_weights,
+        },
         schedule=schedule,
         clip_norm=5,
         validate=validate,
@@ -202,6 +207,7 @@ def train_segmenter(train, validation, profile, seed, *, checkpoint=None, deadli
         optimizer,
         profile.segmenter_steps,
         seed=seed,
+        identity={"scans": [c.name for c, _ in train], "grid": profile.segmenter_shape},
         validate=validate,
         every=profile.every,
         checkpoint=checkpoint,
@@ -325,7 +331,7 @@ def chapter_run(profile=None):
     """The run that the chapters share: seed 0 with the paper's nine test scans, its networks kept in the cache.
 
     The first chapter that needs a network trains it; the others read it back. A change of the code that it depends
-    on, the profile or the initial weights starts anew.
+    on, of the profile or of the file that SEGDET_VGG16 names starts anew.
     """
     profile = get_profile(profile)
     code = hashlib.sha256(b"".join(Path(__file__).with_name(f"{m}.py").read_bytes() for m in TRAINED_BY))

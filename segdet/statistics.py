@@ -49,6 +49,11 @@ def bootstrap_interval(differences, seeds, repeats=10_000, level=0.95, rng=0):
     seeds : array, (N,)
         The run that each difference belongs to.
 
+    Notes
+    -----
+    With few seeds the interval is too narrow: simulated with a deviation of 0.03 between seeds and 0.12 within,
+    49 cases each, it held the truth in 86 % of trials at 3 seeds and 91 % at 5.
+
     Returns
     -------
     (low, high)
@@ -88,6 +93,8 @@ def compare(pairs_of_scores, seeds):
     list of Comparison
     """
     differences = [np.asarray(first, float) - np.asarray(second, float) for first, second in pairs_of_scores]
+    if not all(np.isfinite(d).all() for d in differences):
+        raise ValueError("a difference is not finite: distances of empty masks cannot be compared case by case")
     p = [float(stats.wilcoxon(d).pvalue) if np.any(d) else 1.0 for d in differences]
     return [
         Comparison(float(d.mean()), bootstrap_interval(d, seeds), raw, adjusted, len(d), len(np.unique(seeds)))
@@ -98,6 +105,8 @@ def compare(pairs_of_scores, seeds):
 def iterations_to(loss, level, window=20):
     """The first iteration at which the running mean of a loss curve is at or below `level`; None if never."""
     loss = np.asarray(loss, float)
+    if len(loss) < window:
+        return None
     running = np.convolve(loss, np.ones(window) / window, "valid")
     below = np.flatnonzero(running <= level)
     return int(below[0]) + window if len(below) else None

@@ -1,6 +1,7 @@
 """One training loop for both networks: checkpoint, resume, best-on-validation, mixed precision (chapters 05, 08)."""
 
 import json
+import math
 import os
 import sys
 import time
@@ -13,13 +14,18 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from tqdm.auto import tqdm
 
-from .errors import CheckpointError, TrainingError
+from .errors import CheckpointError, SegdetError, TrainingError
 
 
 def default_device():
     """The device that SEGDET_DEVICE names, else CUDA, Apple's MPS or the CPU, in that order."""
     named = os.environ.get("SEGDET_DEVICE")
     if named:
+        try:
+            torch.empty(0, device=named)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise SegdetError(f"SEGDET_DEVICE={named} cannot be used here ({reason}); unset it or use cpu") from error
         return torch.device(named)
     if torch.cuda.is_available():
         return torch.device("cuda")
@@ -38,9 +44,11 @@ def precision(device, smallest_side=None):
         every call); from 3 voxels on it agrees with float32 to 0.3 %.
     """
     on_cpu = getattr(torch.cpu, "get_capabilities", dict)()
-    native = device.type == "cuda" or (device.type == "cpu" and (on_cpu.get("avx512_bf16") or on_cpu.get("amx_bf16")))
-    if device.type == "cpu" and smallest_side is not None and smallest_side < 3:
-        native = False
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        narrow = smallest_side is not None and smallest_side < 3
+        native = device.type == "cpu" and not narrow and (on_cpu.get("avx512_bf16") or on_cpu.get("amx_bf16"))
     return torch.autocast(device.type, torch.bfloat16) if native else nullcontext()
 
 
@@ -93,6 +101,7 @@ def fit(
     steps,
     *,
     seed,
+    identity=None,
     schedule=None,
     clip_norm=None,
     validate=None,
@@ -113,6 +122,8 @@ def fit(
         whose sum is minimised.
     optimizer : torch.optim.Optimizer
     steps : int
+    identity : dict, optional
+        What else decides the result (data, settings); a checkpoint of another identity is refused.
     schedule : callable, optional
         The learning rate's factor at a step, ``schedule(step) -> float``.
     clip_norm : float, optional
@@ -134,11 +145,12 @@ def fit(
     TrainingError
         The loss is not finite.
     CheckpointError
-        The checkpoint is corrupt or of another model.
+        The checkpoint is corrupt, or of another model, seed or identity.
     """
     history, first, best = History(), 0, None
+    identity = json.loads(json.dumps({"seed": seed, "steps": steps} | (identity or {})))  # as it is read back
     if checkpoint and Path(checkpoint).exists():
-        history, first, best = _restore(checkpoint, model, optimizer, seed)
+        history, first, best = _restore(checkpoint, model, optimizer, identity)
     rates = [group["lr"] for group in optimizer.param_groups]  # as the caller set them; the schedule scales them
     bar = progress_bar(range(first, steps), label, total=steps)
     bar.update(first)
@@ -148,15 +160,14 @@ def fit(
         model.train()
         terms = batch_loss(torch.Generator().manual_seed(seed * 1_000_003 + step))
         loss = sum(terms.values())
-        if not torch.isfinite(loss):
-            kept = f"; {Path(checkpoint).name} holds the last good state" if checkpoint else ""
-            raise TrainingError(
-                f"{label}: the loss is {loss.item()} at step {step + 1}{kept}. Lower the learning rate."
-            )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        if clip_norm:
-            torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm or math.inf)
+        if not torch.isfinite(loss + norm):
+            saved = checkpoint and Path(checkpoint).exists()
+            kept = f" {Path(checkpoint).name} holds the last good state." if saved else ""
+            found = f"loss {loss.item()}, gradient {norm.item()}"
+            raise TrainingError(f"{label}: {found} at step {step + 1}; lower the learning rate.{kept}")
         optimizer.step()
         history.loss.append({name: term.item() for name, term in terms.items()})
         done = step + 1
@@ -164,6 +175,10 @@ def fit(
         if milestone and validate:
             model.eval()
             value = float(validate())
+            if not math.isfinite(value):
+                raise TrainingError(
+                    f"{label}: the validation score is {value}; is there anything to find in those scans?"
+                )
             history.validation.append([done, value])
             bar.set_postfix(loss=f"{loss.item():.3f}", validation=f"{value:.3f}")
             if value >= max(v for _, v in history.validation):
@@ -171,7 +186,7 @@ def fit(
                 best = {k: v.detach().clone() for k, v in model.state_dict().items()}
         late = deadline is not None and time.monotonic() > deadline and done < steps
         if checkpoint and (milestone or late):
-            _save(checkpoint, model, optimizer, history, done, best, seed)
+            _save(checkpoint, model, optimizer, history, done, best, identity)
         if late:
             raise OutOfTime
     if best:
@@ -185,15 +200,25 @@ def fit(
 def save_tensors(path, tensors, facts):
     """Write tensors and a JSON-able dict of facts as one safetensors file, whole or not at all."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + f".{os.getpid()}.tmp")
+    header = {"facts": json.dumps(facts)}
     try:
-        save_file(
-            {k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary, {"facts": json.dumps(facts)}
-        )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary, header)
         os.replace(temporary, path)
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be written ({error.strerror}); what was there before is kept") from error
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: cannot be written ({error}); what was there before is kept") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_whole(path, write):
+    """Write a text file through `write(file)`, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "w", newline="") as file:
+            write(file)
+        os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -215,31 +240,35 @@ def load_tensors(path):
         raise CheckpointError(f"{path}: not a checkpoint of segdet ({error}); delete it to start again") from error
 
 
-def _save(path, model, optimizer, history, step, best, seed):
+def _save(path, model, optimizer, history, step, best, identity):
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
     tensors |= {f"best.{k}": v for k, v in (best or {}).items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items()}
-    save_tensors(path, tensors, {"step": step, "seed": seed, "history": asdict(history)})
+    save_tensors(path, tensors, {"step": step, "identity": identity, "history": asdict(history)})
 
 
-def _restore(path, model, optimizer, seed):
+def _restore(path, model, optimizer, identity):
     tensors, facts = load_tensors(path)
 
     def part(name):
         return {k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)}
 
-    if facts["seed"] != seed:
-        raise CheckpointError(
-            f"{path}: trained with seed {facts['seed']}, not {seed}; delete it or name another folder"
-        )
-    try:
-        model.load_state_dict(part("model."))
-    except RuntimeError as error:
-        raise CheckpointError(f"{path}: belongs to another model; delete it or name another folder") from error
+    for key, value in identity.items():
+        if facts["identity"].get(key) != value:
+            found = facts["identity"].get(key)
+            raise CheckpointError(f"{path}: made with {key} {found}, not {value}; delete it or name another folder")
     states = {}
     for key, value in part("optimizer.").items():
         index, name = key.split(".", 1)
         states.setdefault(int(index), {})[name] = value
+    try:
+        model.load_state_dict(part("model."))
+        trained = [p for group in optimizer.param_groups for p in group["params"]]
+        for index, state in states.items():
+            if any(v.ndim and v.shape != trained[index].shape for v in state.values()):
+                raise ValueError("optimiser state of other parameters")
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise CheckpointError(f"{path}: belongs to another model; delete it or name another folder") from error
     optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
     return History(**facts["history"]), facts["step"], part("best.") or None

@@ -1,5 +1,7 @@
 """The segmenter: 3D U-Net as the paper takes it from Cicek et al. (chapter 07)."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -14,7 +16,7 @@ def _normalisation(name, channels):
     if name == "instance":
         return nn.InstanceNorm3d(channels, affine=True)
     if name == "group":
-        return nn.GroupNorm(min(8, channels), channels)
+        return nn.GroupNorm(math.gcd(8, channels), channels)
     raise ValueError(f"norm must be none, batch, instance or group, not {name!r}")
 
 

@@ -97,17 +97,25 @@ class Volume:
         mask = None if self.mask is None else resample_array(self.mask, shape, scale) >= 0.5
         return replace(self, voxels=voxels, affine=affine, mask=mask)
 
-    def normalised(self, how="zscore"):
+    def normalised(self, how="zscore", over=None):
         """Intensities as float32, (D, H, W) (the paper does not say which, `facts` B16).
 
-        ``"zscore"``: zero mean, unit deviation. ``"unit"``: the 0.5 and 99.5 percentiles become 0 and 1, the rest
-        is clipped. A constant scan becomes all zeros.
+        Parameters
+        ----------
+        how : str
+            ``"zscore"``: zero mean, unit deviation. ``"unit"``: the 0.5 and 99.5 percentiles become 0 and 1, the
+            rest is clipped. A constant scan becomes all zeros.
+        over : bool array, (D, H, W), optional
+            The voxels that decide mean, deviation and percentiles; all by default.
         """
         voxels = self.voxels.astype(np.float32)
+        counted = voxels if over is None else voxels[over]
         if how == "zscore":
-            return (voxels - voxels.mean()) / (voxels.std() or 1)
-        low, high = np.percentile(voxels, (0.5, 99.5)).astype(np.float32)
-        return np.clip((voxels - low) / ((high - low) or 1), 0, 1)
+            return (voxels - counted.mean()) / (counted.std() or 1)
+        if how == "unit":
+            low, high = np.percentile(counted, (0.5, 99.5)).astype(np.float32)
+            return np.clip((voxels - low) / ((high - low) or 1), 0, 1)
+        raise ValueError(f'how must be "zscore" or "unit", not {how!r}')
 
 
 def axis_aligned_affine(spacing, origin=(0.0, 0.0, 0.0)):

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from segdet.errors import CheckpointError, TrainingError
-from segdet.training import OutOfTime, fit, load_tensors, save_tensors
+from segdet.errors import CheckpointError, SegdetError, TrainingError
+from segdet.training import OutOfTime, default_device, fit, load_tensors, save_tensors
 
 
 def problem(steps, *, checkpoint=None, deadline=None, seed=3, every=4, validate=None, rate=0.05):
@@ -37,7 +37,17 @@ def test_it_learns():
 
 @pytest.mark.parametrize("stop", [1, 4, 7, 12])
 def test_resume_is_bit_identical(tmp_path, stop):
-    whole, history = problem(13, validate=lambda _model: 0.0)
+    """Also the best weights so far: the score is best in the middle and depends on the model alone."""
+
+    def score(model):
+        return -abs(model[0].weight.norm().item() - middle)
+
+    middle = float("nan")
+    norms = []
+    problem(13, validate=lambda model: norms.append(model[0].weight.norm().item()) or 0.0)
+    middle = norms[1]
+    whole, history = problem(13, validate=score)
+    assert history.best_step == 8
     path = tmp_path / "state.safetensors"
 
     class Kill(Exception):
@@ -45,16 +55,17 @@ def test_resume_is_bit_identical(tmp_path, stop):
 
     calls = 0
 
-    def killer(_model):  # stands for a kill between two checkpoints
+    def killer(model):  # stands for a kill between two checkpoints
         nonlocal calls
         calls += 1
         if calls * 4 > stop:
             raise Kill
-        return 0.0
+        return score(model)
 
     with pytest.raises(Kill):
         problem(13, checkpoint=path, validate=killer)
-    resumed, again = problem(13, checkpoint=path, validate=lambda _model: 0.0)
+    resumed, again = problem(13, checkpoint=path, validate=score)
+    assert again.best_step == 8
     assert again.validation == history.validation
     assert again.loss == history.loss
     for name, value in whole.state_dict().items():
@@ -96,19 +107,40 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(tmp_path):
         return {"loss": model.weight.sum() * (float("nan") if count > 5 else 1.0)}
 
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
-    with pytest.raises(TrainingError, match=r"the loss is nan at step 6; state\.safetensors holds the last good state"):
+    with pytest.raises(TrainingError, match=r"loss nan, .* at step 6; .* state\.safetensors holds the last good state"):
         fit(model, batch_loss, optimizer, 10, seed=0, every=2, checkpoint=path)
     assert load_tensors(path)[1]["step"] == 4
+
+
+def test_a_gradient_or_score_that_is_not_finite_stops():
+    model = nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+
+    def root(_generator):  # finite at 0, its slope is not
+        return {"loss": (model.weight * 0).sum().sqrt()}
+
+    with pytest.raises(TrainingError, match=r"loss 0\.0, gradient (nan|inf) at step 1"):
+        fit(model, root, optimizer, 2, seed=0)
+    with pytest.raises(TrainingError, match="the validation score is nan"):
+        problem(4, validate=lambda _model: float("nan"))
+
+
+def test_a_device_that_is_not_there(monkeypatch):
+    monkeypatch.setenv("SEGDET_DEVICE", "warp")
+    with pytest.raises(SegdetError, match="SEGDET_DEVICE=warp cannot be used here"):
+        default_device()
 
 
 def test_foreign_and_corrupt_checkpoints(tmp_path):
     path = tmp_path / "state.safetensors"
     problem(4, checkpoint=path)
-    with pytest.raises(CheckpointError, match="trained with seed 3, not 5"):
+    with pytest.raises(CheckpointError, match="made with seed 3, not 5"):
         problem(8, checkpoint=path, seed=5)
+    with pytest.raises(CheckpointError, match="made with steps 4, not 8"):
+        problem(8, checkpoint=path)
     other = nn.Linear(2, 2)
     with pytest.raises(CheckpointError, match="belongs to another model"):
-        fit(other, None, torch.optim.SGD(other.parameters(), 0.1), 8, seed=3, checkpoint=path)
+        fit(other, None, torch.optim.SGD(other.parameters(), 0.1), 4, seed=3, checkpoint=path)
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(CheckpointError, match="not a checkpoint of segdet"):
         problem(8, checkpoint=path)
