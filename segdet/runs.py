@@ -35,9 +35,9 @@ def train_detector(train, validation, profile, seed, *, sampling=None, checkpoin
     """Train the detector on all slices of the training scans (paper section 3.1).
 
     The paper's SGD: momentum 0.9, weight decay 0.0005, 256 anchors a step (from 8 slices). Not the paper's: the
-    learning rate rises to 0.002 in 20 steps and falls to 0 along a cosine, gradients are cut at norm 5, and every
-    other batch is flipped left to right (a right hip is the mirror image of a left one). The weights of the best
-    validation box IoU are kept.
+    learning rate rises to 0.002 in 20 steps and falls to 0 along a cosine, gradients are cut at norm 5, and each
+    batch is flipped left to right with probability 1/2 (a right hip is the mirror image of a left one). The weights
+    of the best validation box IoU are kept.
 
     Returns
     -------

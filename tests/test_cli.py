@@ -1,5 +1,6 @@
 """The commands as a user types them: what they print, and what a mistake costs."""
 
+import os
 import subprocess
 import sys
 
@@ -10,8 +11,6 @@ COMMANDS = ("info", "phantom", "fit", "predict", "ablate")
 
 
 def segdet(*arguments, **environment):
-    import os
-
     return subprocess.run(
         [sys.executable, "-c", "from segdet.cli import main; main()", *map(str, arguments)],
         capture_output=True,
@@ -53,12 +52,52 @@ def test_phantom_info_predict(tmp_path):
     assert np.array_equal(load_mask(tmp_path / "truth.nii.gz")[0], phantom.mask)
 
 
+def test_fit_predict_ablate(tmp_path):
+    """The smoke profile, from nothing to a mask and to a study; the answers mean nothing, the files are whole."""
+    fitted = segdet("fit", "--profile", "smoke", "--out", tmp_path / "model")
+    assert fitted.returncode == 0, fitted.stderr
+    assert "left aside" in fitted.stdout
+    again = segdet("fit", "--profile", "smoke", "--out", tmp_path / "model")
+    assert again.returncode == 2
+    assert "holds a model" in again.stderr
+    scan = tmp_path / "hip.dcm"
+    assert segdet("phantom", "--seed", 3, "--out", scan).returncode == 0
+    before = scan.read_bytes()
+    for name in ("mask.dcm", "mask.nii.gz"):
+        png = tmp_path / f"{name}.png"
+        made = segdet("predict", scan, "--model", tmp_path / "model", "--out", tmp_path / name, "--png", png)
+        assert made.returncode == 0, made.stderr
+        assert f"wrote {tmp_path / name}" in made.stdout
+        assert png.stat().st_size > 10_000
+
+    from segdet.files import load_mask
+
+    masks = [load_mask(tmp_path / name)[0] for name in ("mask.dcm", "mask.nii.gz")]
+    assert masks[0].shape == (128, 184, 96)
+    assert np.array_equal(*masks)
+    refused = segdet("predict", scan, "--model", tmp_path / "model", "--out", scan)
+    assert refused.returncode == 2
+    assert "would overwrite the scan" in refused.stderr
+    assert scan.read_bytes() == before
+
+    study = ("ablate", "--profile", "smoke", "--arms", "unet", "--seeds", 1, "--out", tmp_path / "study")
+    done = segdet(*study)
+    assert done.returncode == 0, done.stderr
+    assert "complete: " in done.stdout
+    assert not (tmp_path / "study/detector.csv").exists()  # no arm of it looks at a detector
+    assert segdet(*study).returncode == 2
+    assert segdet(*study, "--resume").returncode == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("info", "missing.dcm"), "missing.dcm"),
         (("predict", "missing.dcm", "--model", "nowhere", "--out", "m.dcm"), "holds no cascade.json"),
         (("predict", "scan.dcm", "--model", "nowhere", "--out", "m.jpg"), "cannot write a mask as .jpg"),
+        (("predict", "scan.nii", "--model", "nowhere", "--out", "scan.nii"), "would overwrite the scan"),
+        (("predict", "scan.nii", "--model", "nowhere", "--out", "deep/m.nii"), "its folder does not exist"),
+        (("ablate", "--out", "s", "--max-minutes", "1", "--scheduler", "local"), "leave it out with --scheduler"),
         (("ablate", "--out", "s", "--arms", "unet,magic"), "there is no arm 'magic'; choose from unet"),
         (("ablate", "--out", "s", "--data", "nowhere", "--profile", "smoke"), "images/"),
     ],

@@ -76,6 +76,25 @@ def test_prepare_puts_both_grids_over_the_same_place():
         prepare(Volume.from_spacing(np.zeros((2, 2, 2)), (1, 1, 1)), grids)
 
 
+def test_annotation_outside_the_grids_is_refused():
+    mask = np.zeros((16, 48, 32), bool)
+    mask[4:12, 12:24, 0:4] = True
+    volume = Volume.from_spacing(mask * 100.0, (1, 1, 1), mask)
+    with pytest.raises(SegdetError, match=r"reaches 16\.0 mm from the scan's centre, beyond the 8\.0 mm"):
+        prepare(volume, Grids((16, 48, 16), (8, 96, 64), (8, 12, 8)))
+
+
+def test_voxels_outside_the_scan_do_not_count_in_the_normalisation():
+    voxels = np.random.default_rng(0).uniform(50, 100, (16, 48, 32))
+    volume = Volume.from_spacing(voxels, (1, 1, 1))
+    _, _, exact_slices, exact = Grids((16, 48, 32), (16, 48, 32), (16, 48, 32)).inputs(volume)
+    fine, coarse, slices, image = Grids((32, 96, 64), (32, 96, 64), (32, 96, 64)).inputs(volume)
+    assert fine.shape == coarse.shape == (32, 96, 64)
+    inside = (slice(8, 24), slice(24, 72), slice(16, 48))
+    torch.testing.assert_close(image[inside], exact)
+    torch.testing.assert_close(slices[inside], exact_slices)
+
+
 def test_score_boxes_by_hand():
     none = [0.0, 0, 0, 0]
     target = torch.tensor([[[0.0, 0, 10, 10]], [[0, 0, 10, 10]], [none], [none], [[0, 0, 10, 10]]])

@@ -48,3 +48,11 @@ def test_empty_masks():
         assert distance(empty, empty, SPACING) == 0
         assert distance(empty, full, SPACING) == float("inf")
         assert distance(full, full, SPACING) == 0
+
+
+def test_masks_of_numbers_and_of_other_shapes():
+    a, b = (m.astype(np.uint8) * k for m, k in zip(blobs(0), (1, 2), strict=True))
+    assert metrics.iou(a, b) == metrics.iou(a > 0, b > 0)
+    assert metrics.hausdorff95(a, b, SPACING) == metrics.hausdorff95(a > 0, b > 0, SPACING)
+    with pytest.raises(ValueError, match="two masks of one grid"):
+        metrics.dice(a, b[:1])

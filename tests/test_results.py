@@ -28,3 +28,17 @@ def test_a_study_keeps_its_settings(tmp_path):
     with pytest.raises(SegdetError, match="with profile 'smoke', not 'laptop'; name another"):
         study.describe(profile="laptop")
     assert study.manifest["profile"] == "smoke"
+
+
+def test_a_row_of_the_same_name_is_replaced(tmp_path):
+    study = Study(tmp_path)
+    row = {"seed": 0, "arm": "unet", "case": "001", "iou": 0.5}
+    study.add("cases", [row, row | {"case": "1"}])
+    study.add("cases", [row | {"iou": 0.75}])
+    assert study.table("cases") == [row | {"iou": 0.75}, row | {"case": "1"}]  # "001" is a name, not the number 1
+
+
+def test_a_broken_manifest_is_named(tmp_path):
+    (tmp_path / "manifest.json").write_text('{"profile": ')
+    with pytest.raises(SegdetError, match=r"manifest\.json: not valid JSON"):
+        Study(tmp_path).describe(profile="smoke")

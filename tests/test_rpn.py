@@ -1,5 +1,7 @@
 """The detector against torchvision's RegionProposalNetwork on the same scores, offsets and samples."""
 
+import http.client
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -174,11 +176,20 @@ def test_foreign_weights_are_refused(tmp_path, monkeypatch):
         RPN().load_imagenet()
 
 
-def test_no_network_warns_and_stays_random(monkeypatch):
+def test_anchors_of_another_stride_are_refused():
+    with pytest.raises(ValueError, match="stride 16, the anchors 8"):
+        RPN(AnchorGrid([40], [1.0], stride=8))
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [OSError("no route to host"), RuntimeError("invalid hash value"), http.client.IncompleteRead(b"")],
+)
+def test_no_network_warns_and_stays_random(monkeypatch, failure):
     from torchvision.models import VGG16_Weights
 
     def unreachable(*_, **__):
-        raise OSError("no route to host")
+        raise failure
 
     monkeypatch.delenv("SEGDET_VGG16", raising=False)
     monkeypatch.setattr(VGG16_Weights, "get_state_dict", unreachable)

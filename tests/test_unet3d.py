@@ -85,3 +85,7 @@ def test_levels_and_skips():
 def test_unknown_normalisation():
     with pytest.raises(ValueError, match="none, batch, instance or group"):
         UNet3D(norm="layer")
+
+
+def test_group_norm_where_8_does_not_divide_the_channels():
+    assert UNet3D(1, 2, base_channels=12, norm="group")(torch.randn(1, 1, 8, 8, 8)).shape == (1, 2, 8, 8, 8)
