@@ -106,6 +106,21 @@ def phantom(
 
 
 @app.command()
+def download(
+    name: Annotated[str, typer.Argument(help="Which data set: hippocampus (MRI, 260 annotated scans, 28 MB).")],
+    out: Annotated[Path | None, typer.Option(help="The folder to make. Default: data/NAME.")] = None,
+):
+    """Fetch real annotated scans; `segdet fit --data` and `segdet ablate --data` take the folder."""
+    from .download import DATASETS
+    from .download import download as fetch
+
+    out = out or Path("data") / name
+    count = fetch(name, out)
+    print(f"wrote {out}: {count} annotated scans. {DATASETS[name].source}; {DATASETS[name].licence}")
+    print(f"next: segdet ablate --data {out} --label 1 --seeds 3 --out results/{name}")
+
+
+@app.command()
 def fit(
     out: Annotated[Path, typer.Option(help="Folder for the model; `segdet predict --model` takes it.")],
     data: Annotated[str, typer.Option(help=DATA_HELP)] = "phantom",

@@ -47,12 +47,22 @@ def grey_frames(ds, path):
     notes : tuple of str
         What was done to them.
     """
-    from pydicom.pixels import apply_color_lut, pixel_array
+    from pydicom.pixels import apply_color_lut, get_decoder, pixel_array
     from pydicom.pixels.utils import get_expected_length
 
+    syntax = ds.file_meta.TransferSyntaxUID
+    try:
+        readable = not syntax.is_encapsulated or get_decoder(syntax).is_available
+    except NotImplementedError:  # video, or a syntax of one vendor
+        readable = False
+    if not readable:
+        raise FormatError(
+            f"{path}: its pixels are stored as {one_line(syntax.name, 100)}, for which no decoder is installed; "
+            "convert it to an uncompressed file first, with gdcmconv --raw or dcmdjpeg"
+        )
     expected, held = get_expected_length(ds), len(ds.get("PixelData", b""))
     frames, rows, columns = int(ds.get("NumberOfFrames") or 1), int(ds.Rows), int(ds.Columns)
-    encapsulated = ds.file_meta.TransferSyntaxUID.is_encapsulated
+    encapsulated = syntax.is_encapsulated
     # Checked before decoding: a damaged header must not make the decoder ask for terabytes.
     if min(frames, rows, columns) < 1 or expected > held * (LARGEST_RATIO if encapsulated else 1):
         raise FormatError(

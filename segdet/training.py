@@ -52,8 +52,8 @@ def precision(device, smallest_side=None):
     return torch.autocast(device.type, torch.bfloat16) if native else nullcontext()
 
 
-def progress_bar(items, label, total=None):
-    """A progress bar over `items`, in a log a line every half minute.
+def progress_bar(items, label, total=None, **more):
+    """A progress bar over `items` (`more` is tqdm's), in a log a line every half minute.
 
     Silent where the variable SEGDET_STATIC is set, as it is while notebooks are executed to be stored.
     """
@@ -65,6 +65,7 @@ def progress_bar(items, label, total=None):
         mininterval=0.5 if sys.stderr.isatty() else 30,
         dynamic_ncols=True,
         leave=False,
+        **more,
     )
 
 

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-COMMANDS = ("info", "phantom", "fit", "predict", "ablate")
+COMMANDS = ("info", "phantom", "download", "fit", "predict", "ablate")
 
 
 def segdet(*arguments, **environment):

@@ -496,3 +496,106 @@ def test_a_damaged_header_does_not_leak_into_the_message(tmp_path):
         load_volume(tmp_path / "bad.dcm")
     assert "Test" not in str(caught.value)
     assert str(caught.value).isprintable()
+
+
+# ------------------------------------------------------------------------------- transfer syntaxes
+
+
+def encode(frame, syntax, bits, photometric):
+    """One frame, (rows, columns[, 3]), as the bytes of an encapsulated syntax."""
+    import io
+
+    from highdicom.frame import encode_frame
+    from PIL import Image
+
+    if syntax.name.startswith("JPEG 2000"):  # highdicom would need one more package
+        buffer = io.BytesIO()
+        lossy = (
+            {"irreversible": True, "quality_mode": "dB", "quality_layers": [60]} if "Only" not in syntax.name else {}
+        )
+        Image.fromarray(frame).save(buffer, "JPEG2000", no_jp2=True, **lossy)
+        return buffer.getvalue()
+    return encode_frame(frame, syntax, bits, bits, photometric, 0, 0 if frame.ndim == 3 else None)
+
+
+def encoded(path, syntax, voxels, photometric="MONOCHROME2"):
+    """Write `path`, an Enhanced US Volume, once more with these voxels, (n, rows, columns[, 3]), and syntax."""
+    from pydicom.encaps import encapsulate
+
+    ds, bits = pydicom.dcmread(path), voxels.dtype.itemsize * 8
+    list(ds.iterall())  # decode every element, so that all can be written in another byte order
+    ds.BitsAllocated = ds.BitsStored = bits
+    ds.HighBit, ds.PhotometricInterpretation = bits - 1, photometric
+    if voxels.ndim == 4:
+        ds.SamplesPerPixel, ds.PlanarConfiguration = 3, 0
+    ds.file_meta.TransferSyntaxUID = syntax
+    if syntax.is_encapsulated:
+        ds.PixelData = encapsulate([encode(frame, syntax, bits, photometric) for frame in voxels])
+    else:
+        data = voxels.astype(voxels.dtype.newbyteorder("<" if syntax.is_little_endian else ">")).tobytes()
+        ds.PixelData = data + b"\0" * (len(data) % 2)
+    ds["PixelData"].VR = "OB" if syntax.is_encapsulated or bits == 8 else "OW"
+    ds["PixelData"].is_undefined_length = syntax.is_encapsulated
+    other = path.with_name("other.dcm")
+    pydicom.dcmwrite(
+        other, ds, implicit_vr=syntax.is_implicit_VR, little_endian=syntax.is_little_endian, force_encoding=True
+    )
+    return other
+
+
+def smooth(dtype, shape=(4, 40, 32)):
+    """Voxels that a lossy codec can hold."""
+    z, y, x = np.ogrid[: shape[0], : shape[1], : shape[2]]
+    level = 0.5 + 0.2 * np.sin(z + y / 3.0) + 0.2 * np.cos(x / 4.0)
+    return (level * np.iinfo(dtype).max).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize(
+    "syntax",
+    ["ExplicitVRLittleEndian", "ImplicitVRLittleEndian", "DeflatedExplicitVRLittleEndian", "ExplicitVRBigEndian",
+     "RLELossless", "JPEG2000Lossless", "JPEGLSLossless"],
+)  # fmt: skip
+def test_lossless_transfer_syntaxes(syntax, dtype, tmp_path):
+    voxels = np.random.default_rng(1).integers(0, np.iinfo(dtype).max, (4, 40, 32), dtype=dtype)
+    scan = Volume(voxels, oblique_affine())
+    write_volume(scan, tmp_path / "scan.dcm")
+    volume = load_volume(encoded(tmp_path / "scan.dcm", getattr(pydicom.uid, syntax), voxels))
+    assert volume.voxels.dtype == dtype
+    assert np.array_equal(volume.voxels, voxels)
+    assert np.allclose(volume.affine, scan.affine, atol=1e-6)
+
+
+@pytest.mark.parametrize(("syntax", "worst"), [("JPEGBaseline8Bit", 12), ("JPEG2000", 4), ("JPEGLSNearLossless", 4)])
+def test_lossy_transfer_syntaxes(syntax, worst, tmp_path):
+    voxels = smooth(np.uint8)
+    write_volume(Volume(voxels, oblique_affine()), tmp_path / "scan.dcm")
+    volume = load_volume(encoded(tmp_path / "scan.dcm", getattr(pydicom.uid, syntax), voxels))
+    assert np.abs(volume.voxels.astype(int) - voxels).max() <= worst
+
+
+@pytest.mark.parametrize("photometric", ["RGB", "YBR_FULL_422"])
+def test_colour_that_is_really_grey(photometric, tmp_path):
+    grey = smooth(np.uint8)
+    write_volume(Volume(grey, oblique_affine()), tmp_path / "scan.dcm")
+    syntax = "ExplicitVRLittleEndian" if photometric == "RGB" else "JPEGBaseline8Bit"
+    colour = np.repeat(grey[..., None], 3, -1)
+    volume = load_volume(encoded(tmp_path / "scan.dcm", getattr(pydicom.uid, syntax), colour, photometric))
+    assert np.abs(volume.voxels.astype(int) - grey).max() <= (0 if photometric == "RGB" else 12)
+    assert any("turned into grey" in note for note in volume.notes)
+
+
+@pytest.mark.parametrize("syntax", ["JPEGLosslessSV1", "MPEG4HP41"])
+def test_a_syntax_without_decoder_is_named(syntax, enhanced, tmp_path):
+    from pydicom.encaps import encapsulate
+
+    enhanced.file_meta.TransferSyntaxUID = getattr(pydicom.uid, syntax)
+    enhanced.PixelData = encapsulate([b"\xff\xd8" * 200] * enhanced.NumberOfFrames)
+    enhanced["PixelData"].is_undefined_length = True
+    with pytest.raises(FormatError, match=r"a\.dcm: its pixels are stored as .*no decoder is installed; convert"):
+        load_volume(saved(enhanced, tmp_path / "a.dcm"))
+
+
+def test_dark_is_large(enhanced, tmp_path):
+    enhanced.PhotometricInterpretation = "MONOCHROME1"
+    assert any("MONOCHROME1" in note for note in load_volume(saved(enhanced, tmp_path / "a.dcm")).notes)

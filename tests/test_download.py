@@ -1,0 +1,138 @@
+"""Downloads against a server on this machine: resumed, checked, laid out, and refused in one line."""
+
+import hashlib
+import http.server
+import io
+import tarfile
+import threading
+from dataclasses import replace
+
+import pytest
+
+from segdet import download as module
+from segdet.download import DATASETS, download
+from segdet.errors import SegdetError
+
+
+def make_archive(labels=("a.nii.gz", "b.nii.gz")):
+    """A small tar of the Decathlon's layout, with the macOS litter that theirs has."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        names = [f"Task04/imagesTr/{n}" for n in ("a.nii.gz", "b.nii.gz", "._a.nii.gz")]
+        names += [f"Task04/labelsTr/{n}" for n in labels] + [
+            "Task04/imagesTs/c.nii.gz",
+            "../../outside/imagesTr/a.nii.gz",
+        ]
+        for name in names:
+            content = name.encode() * 1000
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+class Server(http.server.BaseHTTPRequestHandler):
+    """Serves one archive, with ranges unless told not to, and drops the line after `limit` bytes once."""
+
+    archive, limit, ranges, asked = b"", None, True, []
+
+    def do_GET(self):
+        cls = type(self)
+        cls.asked.append(self.headers.get("Range"))
+        start = int(self.headers["Range"][6:-1]) if self.headers.get("Range") and cls.ranges else 0
+        if start >= len(cls.archive):
+            self.send_response(416)
+            self.end_headers()
+            return
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", len(cls.archive) - start)
+        self.end_headers()
+        stop, cls.limit = cls.limit, None
+        self.wfile.write(cls.archive[start:stop])
+        self.close_connection = True
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch):
+    cls = type("Once", (Server,), {"archive": make_archive(), "asked": []})
+    httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), cls)
+    threading.Thread(target=httpd.serve_forever, daemon=True).start()
+    serve(monkeypatch, f"http://127.0.0.1:{httpd.server_port}/hip.tar", cls.archive)
+    yield cls
+    httpd.shutdown()
+    httpd.server_close()
+
+
+def serve(monkeypatch, url, archive):
+    dataset = replace(DATASETS["hippocampus"], url=url, checksum=f"md5:{hashlib.md5(archive).hexdigest()}")
+    monkeypatch.setattr(module, "DATASETS", {"hippocampus": dataset})
+
+
+def files(folder):
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+PAIRS = ["images/a.nii.gz", "images/b.nii.gz", "labels/a.nii.gz", "labels/b.nii.gz"]
+
+
+def test_layout(server, tmp_path):
+    assert download("hippocampus", tmp_path / "data/h") == 2
+    assert files(tmp_path) == [f"data/h/{name}" for name in PAIRS]
+    assert (tmp_path / "data/h/labels/b.nii.gz").read_bytes() == b"Task04/labelsTr/b.nii.gz" * 1000
+    with pytest.raises(SegdetError, match="is there already"):
+        download("hippocampus", tmp_path / "data/h")
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_an_interrupted_download_goes_on(server, tmp_path, ranges):
+    server.limit, server.ranges = 20_000, ranges
+    with pytest.raises(SegdetError, match=r"cannot be downloaded .* run this again to go on, or put the file at"):
+        download("hippocampus", tmp_path / "h")
+    assert files(tmp_path) == ["hip.tar.part"]
+    have = (tmp_path / "hip.tar.part").stat().st_size
+    assert have > 10_000
+    assert download("hippocampus", tmp_path / "h") == 2
+    assert server.asked == [None, f"bytes={have}-"]
+    assert files(tmp_path / "h") == PAIRS
+
+
+def test_a_download_that_stopped_at_its_last_byte(server, tmp_path):
+    (tmp_path / "hip.tar.part").write_bytes(server.archive)
+    assert download("hippocampus", tmp_path / "h") == 2
+
+
+def test_an_archive_fetched_by_hand(server, tmp_path):
+    (tmp_path / "hip.tar").write_bytes(server.archive)
+    assert download("hippocampus", tmp_path / "h") == 2
+    assert server.asked == []
+
+
+def test_a_wrong_checksum(server, tmp_path):
+    server.archive = server.archive + b"x"
+    with pytest.raises(SegdetError, match=r"hip\.tar: its checksum is not md5:"):
+        download("hippocampus", tmp_path / "h")
+    assert files(tmp_path) == []
+
+
+def test_another_layout(server, tmp_path, monkeypatch):
+    for archive, message in (
+        (make_archive(["a.nii.gz"]), "2 images and 1 labels, not pairs"),
+        (b"x", "no tar archive"),
+    ):
+        (tmp_path / "hip.tar").write_bytes(archive)
+        serve(monkeypatch, "http://127.0.0.1:9/hip.tar", archive)
+        with pytest.raises(SegdetError, match=message):
+            download("hippocampus", tmp_path / "h")
+        assert files(tmp_path) == ["hip.tar"]
+
+
+def test_offline_and_unknown(tmp_path, monkeypatch):
+    serve(monkeypatch, "http://127.0.0.1:9/hip.tar", b"")
+    with pytest.raises(SegdetError, match=r"Connection refused.*put the file at .*hip\.tar by hand") as caught:
+        download("hippocampus", tmp_path / "h")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(SegdetError, match="there is no data set 'liver'; choose from hippocampus"):
+        download("liver", tmp_path / "h")
