@@ -9,6 +9,11 @@ ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 
 
+def pytest_addoption(parser):
+    """How many damaged files tests/test_fuzz.py tries."""
+    parser.addoption("--fuzz", type=int, default=300, help="how many damaged files to try")
+
+
 def _needed(path, variable):
     if not path.exists():
         pytest.skip(f"needs {path.name}: set {variable}, or put it at ../shared/{path.relative_to(SHARED).as_posix()}")

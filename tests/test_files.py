@@ -2,7 +2,6 @@
 
 import gzip
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from segdet.dicom_write import write_volume
 from segdet.errors import FormatError, GeometryError, SegdetError
 from segdet.files import load_case, load_mask, load_volume, save_mask
-from segdet.volume import Volume, axis_aligned_affine
+from segdet.volume import Volume
 
 sitk = pytest.importorskip("SimpleITK")
 
@@ -309,33 +308,3 @@ def test_announced_size_is_checked_before_memory_is_asked_for(voxels, tmp_path):
     for name in ("a.nii", "b.nii.gz", "c.mha"):
         with pytest.raises(FormatError, match="announces 30000 x 30000 x 30000 voxels"):
             load_volume(tmp_path / name)
-
-
-def test_mutated_files_give_a_volume_or_a_clear_error(scan, tmp_path):
-    from pydicom import examples
-
-    rng = np.random.default_rng(20)
-    write_volume(Volume(scan.voxels, axis_aligned_affine((1, 1, 1))), tmp_path / "scan.dcm")
-    save_mask(scan.voxels > 99, tmp_path / "seg.dcm", scan)
-    for suffix in (".nii", ".nii.gz", ".mha", ".nrrd"):
-        sitk.WriteImage(image_of(scan.voxels), str(tmp_path / f"scan{suffix}"))
-    sources = [*sorted(tmp_path.iterdir()), Path(examples.get_path("ct")), Path(examples.get_path("palette_color"))]
-    outcomes, named = [], []
-    for turn in range(64):
-        source = sources[turn % len(sources)]
-        content = bytearray(source.read_bytes())
-        if turn // len(sources) % 3 == 0:
-            content = content[: rng.integers(len(content))]
-        else:
-            for at in rng.integers(min(len(content), 2000), size=rng.integers(1, 8)):
-                content[at] = rng.integers(256)
-        target = tmp_path / f"mutant{turn}{''.join(source.suffixes)}"
-        target.write_bytes(content)
-        try:
-            outcomes.append(load_volume(target))
-        except SegdetError as error:  # any other exception fails the test
-            outcomes.append(str(error))
-            named.append(target.name in str(error) and "\n" not in str(error))
-    assert all(named)
-    assert 5 < len(named) < len(outcomes) - 5
-    assert all(isinstance(outcome, (Volume, str)) for outcome in outcomes)
