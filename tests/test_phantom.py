@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from segdet.errors import SegdetError
 from segdet.hip import Anatomy, HipParameters, anatomy
@@ -164,10 +165,44 @@ def test_contrast_of_a_whole_hip():
         assert decibels(power[muscle].mean() / power[body.mask].mean()) == pytest.approx(contrast, abs=0.25)
 
 
-def test_fully_developed_speckle():
-    envelope = np.abs(focus(scatter(slab(np.zeros((96, 92, 96))), 2), (0.26, 0.22, 0.40)))
-    # Rayleigh: mean / deviation = sqrt(pi / (4 - pi)) = 1.913
-    assert envelope.mean() / envelope.std() == pytest.approx(1.913, abs=0.03)
+def test_fully_developed_speckle_over_many_volumes():
+    """Rayleigh with a known scale: the p-values of independent volumes are uniform; mean / deviation is 1.913."""
+    p_values, ratios = [], []
+    for seed in range(30):
+        envelope = np.abs(focus(scatter(slab(np.zeros((64, 46, 48))), seed), (0.26, 0.22, 0.40)))
+        apart = envelope[::16, ::4, ::8].ravel()  # further than the point-spread function reaches
+        p_values.append(stats.kstest(apart, stats.rayleigh(scale=np.sqrt(0.5)).cdf).pvalue)
+        ratios.append(envelope.mean() / envelope.std())
+    assert stats.kstest(p_values, "uniform").pvalue > 0.01
+    assert np.mean(ratios) == pytest.approx(np.sqrt(np.pi / (4 - np.pi)), abs=0.01)
+
+
+def test_autocorrelation_of_speckle_is_that_of_the_point_spread_function():
+    """A Gaussian of deviation s along an axis correlates speckle as exp(-lag^2 / 4 s^2) there."""
+    spacing, shape = (0.26, 0.11, 0.20), (64, 60, 96)
+    here = replace(P, focus_mm=shape[1] / 2 * spacing[1])
+    fields = np.stack([focus(scatter(slab(np.zeros(shape), spacing=spacing), s), spacing, here) for s in range(8)])
+    wavelength = 1540 / 9e3  # mm
+    for axis, width in enumerate((5.0 * wavelength, wavelength / 1.2, 2.5 * wavelength)):
+        deviation2 = (width / 2.3548) ** 2 + spacing[axis] ** 2 / 12
+        near = np.moveaxis(fields if axis == 1 else fields[:, :, 22:38], axis + 1, 0)  # beams widen off the focus
+        for lag in range(1, 5):
+            found = abs((near[lag:] * near[:-lag].conj()).mean()) / (np.abs(near) ** 2).mean()
+            assert found == pytest.approx(np.exp(-((lag * spacing[axis]) ** 2) / (4 * deviation2)), abs=0.05)
+
+
+@pytest.mark.parametrize("contrast", [3.0, 6.0, 12.0])
+def test_contrast_to_noise_ratio(contrast):
+    """(mean - mean) / sqrt(var + var) of two Rayleigh envelopes, 1.913 (1 - r) / sqrt(1 + r^2) with r in amplitude."""
+    envelopes = [
+        np.abs(focus(scatter(slab(np.full((96, 92, 96), level)), seed), (0.26, 0.22, 0.40)))
+        for seed, level in ((5, 0.0), (6, -contrast))
+    ]
+    ratio = 10 ** (-contrast / 20)
+    muscle, lesion = envelopes
+    found = (muscle.mean() - lesion.mean()) / np.hypot(muscle.std(), lesion.std())
+    assert found == pytest.approx(1.913 * (1 - ratio) / np.hypot(1, ratio), rel=0.05)
+    assert decibels((muscle**2).mean() / (lesion**2).mean()) == pytest.approx(contrast, abs=0.15)
 
 
 def test_speckle_is_as_wide_as_the_point_spread_function():
