@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 export SEGDET_CACHE ?= $(CURDIR)/data/cache
+# VGG-16's ImageNet weights where the tests find them too; torchvision downloads them otherwise.
+export SEGDET_VGG16 ?= $(abspath $(wildcard ../shared/weights/vgg16_caffe_bgr255_fp16.safetensors))
 
 .PHONY: help setup book refresh site test lint lock clean
 

@@ -12,9 +12,9 @@ WANDER_MM = 5.0  # an annotator's error keeps its sign over about this length
 def annotate(mask, spacing, seed, dice=0.95):
     """Draw a mask again, as another annotator.
 
-    The outline moves along its normal by a smooth Gaussian random field. Two annotators with fields of deviation
-    s differ by |e1 - e2|, in the mean 2 s / sqrt(pi), so for an object of volume V and surface A their Dice is
-    1 - s A / (sqrt(pi) V), and A / V = 3 / R for the ball of the same volume.
+    The outline moves along its normal by a smooth Gaussian random field. Where the fields of two annotators have
+    deviation s, their outlines are 2 s / sqrt(pi) apart in the mean, so for an object of volume V and surface A
+    their Dice is 1 - s A / (sqrt(pi) V), and A / V = 3 / R for the ball of the same volume.
 
     Parameters
     ----------

@@ -97,7 +97,7 @@ def surface(mask, spacing, colour=RED, name="mask", opacity=1.0):
     if not np.any(mask >= 0.5):
         raise ValueError(f"{name}: an empty mask has no surface")
     vertices, faces, _, _ = marching_cubes(np.pad(mask.astype(np.float32), 1), 0.5, spacing=spacing)
-    z, y, x = (vertices - spacing).T.round(2)  # the padding moved everything by one voxel
+    z, y, x = (vertices - np.float32(spacing)).T.round(2)  # the padding moved everything by one voxel
     i, j, k = faces.T
     return go.Mesh3d(
         x=x, y=z, z=-y, i=i, j=j, k=k, color=colour, opacity=opacity, name=name, showlegend=True, flatshading=False

@@ -5,6 +5,8 @@ only on success; any other executes into _build/notebooks/PROFILE, and the book 
 """
 
 import argparse
+import base64
+import io
 import json
 import os
 import platform
@@ -19,6 +21,7 @@ from pathlib import Path
 import nbformat
 import papermill
 import yaml
+from PIL import Image
 from staleness import STATUS, fingerprint
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -152,7 +155,7 @@ def failure(path, index, where, error, traceback=()):
 
 
 def normalise(notebook):
-    """Drop from an executed notebook, in place, what differs between two runs of the same code."""
+    """Drop from an executed notebook, in place, what differs between two runs of the same code; pack its pictures."""
     for key in ("papermill", "widgets"):
         notebook.metadata.pop(key, None)
     notebook.metadata["kernelspec"] = {
@@ -181,9 +184,21 @@ def normalised_outputs(outputs):
     for output in kept:
         if output.output_type == "stream":
             output.text = without_addresses(output.text)
-        elif "text/plain" in output.get("data", {}):
-            output.data["text/plain"] = without_addresses(output.data["text/plain"])
+            continue
+        data = output.get("data", {})
+        if "text/plain" in data:
+            data["text/plain"] = without_addresses(data["text/plain"])
+        if "image/png" in data:
+            data["image/png"] = with_palette(data["image/png"])
     return kept
+
+
+def with_palette(png):
+    """A PNG (base64) with 256 colours at most, where that is smaller: speckle fills a picture with noise."""
+    buffer = io.BytesIO()
+    picture = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")
+    picture.quantize(256, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+    return min(base64.b64encode(buffer.getvalue()).decode() + "\n", png, key=len)
 
 
 def without_addresses(text):
