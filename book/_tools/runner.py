@@ -196,8 +196,10 @@ def normalised_outputs(outputs):
 def with_palette(png):
     """A PNG (base64) with 256 colours at most, where that is smaller: speckle fills a picture with noise."""
     buffer = io.BytesIO()
-    picture = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")
-    picture.quantize(256, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+    picture = Image.open(io.BytesIO(base64.b64decode(png)))
+    if picture.mode == "P":
+        return png
+    picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
     return min(base64.b64encode(buffer.getvalue()).decode() + "\n", png, key=len)
 
 
