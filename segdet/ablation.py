@@ -1,5 +1,6 @@
 """Run the ablation: every arm of Table 1 over seeds x splits, resumable, into a `Study` (chapter 10)."""
 
+import json
 import shutil
 import time
 from dataclasses import asdict, replace
@@ -14,7 +15,7 @@ from .experiment import ARMS, Plan
 from .phantom import VERSION
 from .results import Study, environment
 from .runs import Run, score_boxes, score_mask
-from .training import OutOfTime, default_device
+from .training import OutOfTime, default_device, write_whole
 
 
 def run_seed(plan, seed, checkpoints=None, deadline=None):
@@ -29,7 +30,7 @@ def run_seed(plan, seed, checkpoints=None, deadline=None):
     deadline : float, optional
         As in `segdet.training.fit`.
     """
-    run = Run(plan, seed, checkpoints, deadline)
+    run = _start(plan, seed, checkpoints, deadline)
     if any("detector" in (ARMS[arm].train, ARMS[arm].test) for arm in plan.arms):
         parts = [(part, case) for part in ("train", "test") for case in getattr(run, part)]
         yield "loss", _loss_rows(seed, "detector", run.detector_history)
@@ -45,6 +46,15 @@ def run_seed(plan, seed, checkpoints=None, deadline=None):
             "cases",
             [names | {"case": case.name} | score_mask(run.predict(segmenter, arm, case), case) for case in run.test],
         )
+
+
+def _start(plan, seed, checkpoints=None, deadline=None):
+    """A `Run` with something to learn."""
+    run = Run(plan, seed, checkpoints, deadline)
+    if not any(case.mask.any() for case in run.train):
+        what = "a mask that is not empty" if plan.label is None else f"label {plan.label}"
+        raise SegdetError(f"{plan.data}: none of the {len(run.train)} training scans holds {what}; see --label")
+    return run
 
 
 def _score_detector(run, part, case):
@@ -93,12 +103,14 @@ def run_study(plan, seeds, out, *, resume=False, max_minutes=None, scheduler=Non
             f"{out}: holds results already; add --resume to go on with them, or name another --out folder"
         )
     data = "phantom" if plan.data == "phantom" else Path(plan.data).name
-    study.describe(
-        profile=plan.profile.name,
-        settings=asdict(plan.profile),
-        data=data if plan.label is None else f"{data}, label {plan.label}",
-        phantom_version=VERSION if plan.data == "phantom" else None,
-    )
+    made_by = environment(default_device()) | {
+        "profile": plan.profile.name,
+        "settings": asdict(plan.profile),
+        "data": data if plan.label is None else f"{data}, label {plan.label}",
+        "phantom_version": VERSION if plan.data == "phantom" else None,
+    }
+    if study.manifest:
+        study.describe(**made_by)
     deadline = None if max_minutes is None else time.monotonic() + 60 * max_minutes
     todo = {s: tuple(a for a in plan.arms if not study.done(s, a)) for s in seeds}
     todo = {s: arms for s, arms in todo.items() if arms}
@@ -109,7 +121,6 @@ def run_study(plan, seeds, out, *, resume=False, max_minutes=None, scheduler=Non
             (s, run_seed(replace(plan, arms=arms), s, study.folder / "checkpoints", deadline))
             for s, arms in todo.items()
         )
-    made_by = environment(default_device())
     try:
         for seed, run in runs:
             for table, rows in run:
@@ -149,11 +160,17 @@ def _on_cluster(plan, todo, scheduler):
 def fit_cascade(profile, seed, out, *, data="phantom", label=None, resume=False, report=print):
     """Train a `Cascade` and save it to the folder `out`; returns its mean IoU on the validation scans."""
     out = Path(out)
-    if (out / "cascade.json").exists() or (list(out.glob("*-detector.safetensors")) and not resume):
-        raise SegdetError(
-            f"{out}: holds a model or an interrupted training; add --resume for the latter, or name another --out"
-        )
-    run = Run(Plan(profile, ("cascade",), data, label), seed, out)
+    begun = out / "training.json"
+    this = {"profile": profile.name, "seed": seed, "data": str(data), "label": label}
+    if (out / "cascade.json").exists():
+        raise SegdetError(f"{out}: holds a finished model; name another --out")
+    if begun.exists() and not resume:
+        raise SegdetError(f"{out}: holds a training that was interrupted or is running; add --resume to go on with it")
+    if begun.exists() and json.loads(begun.read_text()) != this:
+        raise SegdetError(f"{out}: holds a training with {begun.read_text().strip()}; use the same, or another --out")
+    run = _start(Plan(profile, ("cascade",), data, label), seed, out)
+    out.mkdir(parents=True, exist_ok=True)
+    write_whole(begun, lambda file: file.write(json.dumps(this) + "\n"))
     used, spare = len(run.train) + len(run.validation), len(run.test)
     report(f"{used + spare} scans: {len(run.train)} to train, {len(run.validation)} to select, {spare} left aside")
     report(f"detector: {len(run.train)} scans, {profile.detector_steps} steps")
@@ -163,5 +180,6 @@ def fit_cascade(profile, seed, out, *, data="phantom", label=None, resume=False,
     segmenter, history = run.segmenter("cascade")
     Cascade(run.detector, segmenter, run.grids, run.proposals).save(out)
     for name in ("detector", "cascade"):
-        (out / f"{seed}-{name}.safetensors").unlink()
+        (out / f"{seed}-{name}.safetensors").unlink(missing_ok=True)
+    begun.unlink()
     return max(value for _, value in history.validation)

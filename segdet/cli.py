@@ -54,6 +54,7 @@ def info(
     from .files import load_volume
 
     check_outputs(scan, png)
+    check_picture(png)
     volume = load_volume(scan, frame=frame)
     d, h, w = volume.shape
     extent = [n * s for n, s in zip(volume.shape, volume.spacing, strict=True)]
@@ -135,6 +136,8 @@ def fit(
     from .ablation import fit_cascade
     from .experiment import get_profile
 
+    check_folder(out)
+    check_label(data, label)
     start = time.monotonic()
     score = fit_cascade(get_profile(profile.value), seed, out, data=data, label=label, resume=resume, report=print)
     print(f"wrote {out} after {time.monotonic() - start:.0f} s; IoU on the validation scans {score:.3f}")
@@ -157,10 +160,19 @@ def predict(
 
     check_mask_path(out)
     check_outputs(scan, out, png)
+    check_picture(png)
     cascade = Cascade.load(model)
     volume = load_volume(scan, frame=frame)
     extent = np.multiply(volume.shape, volume.spacing)
+    thickest = np.max(
+        [cascade.grids.spacing(cascade.grids.detector_shape), cascade.grids.spacing(cascade.grids.segmenter_shape)], 0
+    )
+    if (extent < thickest).any():
+        size = " x ".join(f"{e:.3g}" for e in extent)
+        raise SegdetError(f"{scan}: {size} mm is thinner than one voxel of the model; expected a 3D scan")
     notes = list(volume.notes)
+    if len(np.unique(volume.voxels)) == 2:
+        notes.append("the scan has two values only: is it a mask?")
     if (extent > np.multiply(cascade.grids.extent, 1.02)).any():
         seen = " x ".join(f"{e:.0f}" for e in np.minimum(extent, cascade.grids.extent))
         notes.append(f"the model looks at the central {seen} mm of this scan; the rest is background in the mask")
@@ -173,6 +185,8 @@ def predict(
     detected = int(prediction.attention.any((1, 2)).sum())
     millilitres = prediction.mask.sum() * abs(np.linalg.det(volume.affine)) / 1000
     print(f"boxes on {detected} of {len(prediction.attention)} slices; mask {millilitres:.2f} ml; {seconds:.1f} s")
+    if prediction.mask.any() and not detected:
+        print("the detector found nothing: the mask rests on no box")
     if not prediction.mask.any():
         print("the mask is empty: nothing in this scan looked like what the model was trained on")
     print(f"wrote {out}")
@@ -203,7 +217,9 @@ def ablate(
     from .ablation import Plan, run_study
     from .experiment import ARMS, get_profile
 
-    names = tuple(name.strip() for name in arms.split(","))
+    check_folder(out)
+    check_label(data, label)
+    names = tuple(dict.fromkeys(name.strip() for name in arms.split(",")))
     for name in names:
         if name not in ARMS:
             raise SegdetError(f"there is no arm {name!r}; choose from {', '.join(ARMS)}")
@@ -214,11 +230,32 @@ def ablate(
     print(f"{'complete' if complete else 'not complete yet'}: {out}")
 
 
+def check_picture(png):
+    """Refuse a picture that is not a PNG."""
+    if png and png.suffix.lower() != ".png":
+        raise SegdetError(f"{png}: pictures are written as PNG; end the name with .png")
+
+
+def check_folder(out):
+    """Refuse a file where a folder is to be filled."""
+    if out.exists() and not out.is_dir():
+        raise SegdetError(f"{out}: is a file; --out must be a folder")
+
+
+def check_label(data, label):
+    """Refuse a label where there is nothing to choose from."""
+    if data == "phantom" and label is not None:
+        raise SegdetError("--label chooses from the annotation of --data; a simulated hip has one label only")
+
+
 def check_outputs(scan, *outputs):
     """Refuse, before any work, outputs that would overwrite the scan or have no folder to lie in."""
-    for path in filter(None, outputs):
-        if path.resolve() == scan.resolve():
-            raise SegdetError(f"{path}: would overwrite the scan; choose another name")
+    paths = [path for path in outputs if path]
+    for path in paths:
+        if path.resolve() == scan.resolve() or paths.count(path) > 1:
+            raise SegdetError(f"{path}: would overwrite the scan or another output; choose another name")
+        if path.is_dir():
+            raise SegdetError(f"{path}: is a folder; name a file in it")
         if not path.parent.is_dir():
             raise SegdetError(f"{path}: its folder does not exist; make it first")
 

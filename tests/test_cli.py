@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+import SimpleITK
 
 COMMANDS = ("info", "phantom", "download", "fit", "predict", "ablate")
 
@@ -59,7 +60,7 @@ def test_fit_predict_ablate(tmp_path):
     assert "left aside" in fitted.stdout
     again = segdet("fit", "--profile", "smoke", "--out", tmp_path / "model")
     assert again.returncode == 2
-    assert "holds a model" in again.stderr
+    assert "holds a finished model" in again.stderr
     scan = tmp_path / "hip.dcm"
     assert segdet("phantom", "--seed", 3, "--out", scan).returncode == 0
     before = scan.read_bytes()
@@ -80,6 +81,12 @@ def test_fit_predict_ablate(tmp_path):
     assert "would overwrite the scan" in refused.stderr
     assert scan.read_bytes() == before
 
+    flat = tmp_path / "flat.nii.gz"
+    SimpleITK.WriteImage(SimpleITK.Image(40, 50, 1, SimpleITK.sitkUInt8), str(flat))
+    refused = segdet("predict", flat, "--model", tmp_path / "model", "--out", tmp_path / "m.nii")
+    assert refused.returncode == 2
+    assert "thinner than one voxel of the model" in refused.stderr
+
     study = ("ablate", "--profile", "smoke", "--arms", "unet", "--seeds", 1, "--out", tmp_path / "study")
     done = segdet(*study)
     assert done.returncode == 0, done.stderr
@@ -96,6 +103,11 @@ def test_fit_predict_ablate(tmp_path):
         (("predict", "missing.dcm", "--model", "nowhere", "--out", "m.dcm"), "holds no cascade.json"),
         (("predict", "scan.dcm", "--model", "nowhere", "--out", "m.jpg"), "cannot write a mask as .jpg"),
         (("predict", "scan.nii", "--model", "nowhere", "--out", "scan.nii"), "would overwrite the scan"),
+        (("predict", "scan.nii", "--model", "nowhere", "--out", "m.nii", "--png", "m.tga"), "end the name with .png"),
+        (("predict", "scan.nii", "--model", "nowhere", "--out", "m.nii", "--png", "m.nii"), "another output"),
+        (("fit", "--out", __file__), "is a file; --out must be a folder"),
+        (("ablate", "--out", __file__), "is a file; --out must be a folder"),
+        (("fit", "--out", "m", "--label", "3"), "a simulated hip has one label only"),
         (("predict", "scan.nii", "--model", "nowhere", "--out", "deep/m.nii"), "its folder does not exist"),
         (("ablate", "--out", "s", "--max-minutes", "1", "--scheduler", "local"), "leave it out with --scheduler"),
         (("ablate", "--out", "s", "--arms", "unet,magic"), "there is no arm 'magic'; choose from unet"),

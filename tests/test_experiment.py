@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import SimpleITK
 import torch
 
 from segdet import ablation, runs
@@ -150,7 +151,7 @@ def test_fit_save_load_predict(small_phantoms, tmp_path):
         "detector.safetensors",
         "segmenter.safetensors",
     ]
-    with pytest.raises(SegdetError, match="holds a model"):
+    with pytest.raises(SegdetError, match="holds a finished model"):
         fit_cascade(TINY, 0, tmp_path / "model", report=str)
     first, second = Cascade.load(tmp_path / "model"), Cascade.load(tmp_path / "model")
     assert first.grids == Grids((33.28, 40.48, 38.4), TINY.detector_shape, TINY.segmenter_shape)
@@ -160,6 +161,55 @@ def test_fit_save_load_predict(small_phantoms, tmp_path):
     assert prediction.attention.shape == TINY.detector_shape
     assert np.array_equal(prediction.probability, again.probability)
     assert np.array_equal(prediction.mask, prediction.probability >= 0.5)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Six annotated scans with one label, 1."""
+    rng = np.random.default_rng(0)
+    for kind in ("images", "labels"):
+        (tmp_path / "scans" / kind).mkdir(parents=True)
+    for index in range(6):
+        mask = np.zeros((8, 24, 16), np.uint8)
+        mask[2:6, 8:16, 4:12] = 1
+        voxels = (rng.integers(0, 50, mask.shape) + 100 * mask).astype(np.uint8)
+        for kind, array in (("images", voxels), ("labels", mask)):
+            image = SimpleITK.GetImageFromArray(array)
+            SimpleITK.WriteImage(image, str(tmp_path / f"scans/{kind}/{index}.nii.gz"))
+    return tmp_path / "scans"
+
+
+def test_a_label_that_is_not_there(folder, small_phantoms, tmp_path):
+    plan = Plan(TINY, ("unet",), str(folder), 7)
+    with pytest.raises(SegdetError, match="scans: none of the 2 training scans holds label 7; see --label"):
+        run_study(plan, [0], tmp_path / "s")
+    assert not (tmp_path / "s").exists()  # so that the corrected command can use the name
+    with pytest.raises(SegdetError, match="holds label 7"):
+        fit_cascade(TINY, 0, tmp_path / "m", data=str(folder), label=7, report=str)
+    assert run_study(dataclasses.replace(plan, label=1), [0], tmp_path / "s", report=str)
+
+
+def test_an_interrupted_fit_goes_on_as_it_began_or_not_at_all(folder, small_phantoms, tmp_path, monkeypatch):
+    class Interrupt(Exception):
+        pass
+
+    def interrupt(*_, **__):
+        raise Interrupt
+
+    original = runs.Run.segmenter
+    monkeypatch.setattr(runs.Run, "segmenter", interrupt)
+    options = {"data": str(folder), "report": str}
+    with pytest.raises(Interrupt):
+        fit_cascade(TINY, 0, tmp_path / "m", label=1, **options)
+    with pytest.raises(SegdetError, match="was interrupted or is running; add --resume"):
+        fit_cascade(TINY, 0, tmp_path / "m", label=1, **options)
+    for seed, label in ((0, None), (1, 1)):
+        with pytest.raises(SegdetError, match="use the same, or another --out"):
+            fit_cascade(TINY, seed, tmp_path / "m", label=label, resume=True, **options)
+    monkeypatch.setattr(runs.Run, "segmenter", original)
+    fit_cascade(TINY, 0, tmp_path / "m", label=1, resume=True, **options)
+    names = {p.name for p in (tmp_path / "m").iterdir()}
+    assert names == {"cascade.json", "detector.safetensors", "segmenter.safetensors"}
 
 
 def test_loading_what_is_not_a_model(tmp_path):
