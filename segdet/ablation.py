@@ -103,14 +103,15 @@ def run_study(plan, seeds, out, *, resume=False, max_minutes=None, scheduler=Non
             f"{out}: holds results already; add --resume to go on with them, or name another --out folder"
         )
     data = "phantom" if plan.data == "phantom" else Path(plan.data).name
-    made_by = environment(default_device()) | {
+    made_by = environment(default_device())
+    fixed = {
         "profile": plan.profile.name,
         "settings": asdict(plan.profile),
         "data": data if plan.label is None else f"{data}, label {plan.label}",
         "phantom_version": VERSION if plan.data == "phantom" else None,
     }
     if study.manifest:
-        study.describe(**made_by)
+        study.describe(**fixed)  # refuses another study; who made the rows changes only where rows are added
     deadline = None if max_minutes is None else time.monotonic() + 60 * max_minutes
     todo = {s: tuple(a for a in plan.arms if not study.done(s, a)) for s in seeds}
     todo = {s: arms for s, arms in todo.items() if arms}
@@ -125,7 +126,7 @@ def run_study(plan, seeds, out, *, resume=False, max_minutes=None, scheduler=Non
         for seed, run in runs:
             for table, rows in run:
                 study.add(table, rows)
-                study.describe(**made_by)
+                study.describe(**fixed, **made_by)
                 if table == "cases":
                     iou = np.array([r["iou"] for r in rows])
                     summary = f"IoU mean {iou.mean():.3f}, best {iou.max():.3f}, worst {iou.min():.3f}"
@@ -164,10 +165,14 @@ def fit_cascade(profile, seed, out, *, data="phantom", label=None, resume=False,
     this = {"profile": profile.name, "seed": seed, "data": str(data), "label": label}
     if (out / "cascade.json").exists():
         raise SegdetError(f"{out}: holds a finished model; name another --out")
-    if begun.exists() and not resume:
-        raise SegdetError(f"{out}: holds a training that was interrupted or is running; add --resume to go on with it")
-    if begun.exists() and json.loads(begun.read_text()) != this:
-        raise SegdetError(f"{out}: holds a training with {begun.read_text().strip()}; use the same, or another --out")
+    if begun.exists():
+        held = begun.read_text()
+        if not resume:
+            raise SegdetError(
+                f"{out}: holds a training that was interrupted or is running; add --resume to go on with it"
+            )
+        if json.loads(held) != this:
+            raise SegdetError(f"{out}: holds a training with {held.strip()}; use the same, or another --out")
     run = _start(Plan(profile, ("cascade",), data, label), seed, out)
     out.mkdir(parents=True, exist_ok=True)
     write_whole(begun, lambda file: file.write(json.dumps(this) + "\n"))

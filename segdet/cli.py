@@ -171,7 +171,8 @@ def predict(
         size = " x ".join(f"{e:.3g}" for e in extent)
         raise SegdetError(f"{scan}: {size} mm is thinner than one voxel of the model; expected a 3D scan")
     notes = list(volume.notes)
-    if len(np.unique(volume.voxels)) == 2:
+    lowest, highest = volume.voxels.min(), volume.voxels.max()
+    if lowest < highest and ((volume.voxels == lowest) | (volume.voxels == highest)).all():
         notes.append("the scan has two values only: is it a mask?")
     if (extent > np.multiply(cascade.grids.extent, 1.02)).any():
         seen = " x ".join(f"{e:.0f}" for e in np.minimum(extent, cascade.grids.extent))
@@ -185,10 +186,10 @@ def predict(
     detected = int(prediction.attention.any((1, 2)).sum())
     millilitres = prediction.mask.sum() * abs(np.linalg.det(volume.affine)) / 1000
     print(f"boxes on {detected} of {len(prediction.attention)} slices; mask {millilitres:.2f} ml; {seconds:.1f} s")
-    if prediction.mask.any() and not detected:
-        print("the detector found nothing: the mask rests on no box")
     if not prediction.mask.any():
         print("the mask is empty: nothing in this scan looked like what the model was trained on")
+    elif not detected:
+        print("the detector found nothing: the mask rests on no box")
     print(f"wrote {out}")
     if png:
         from .plots import save_planes

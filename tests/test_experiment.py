@@ -120,6 +120,9 @@ def test_study_from_start_to_end(small_phantoms, tmp_path):
     assert study.manifest["phantom_version"] == "1"
     with pytest.raises(SegdetError, match="holds results already; add --resume"):
         run_study(plan, [0], tmp_path / "whole")
+    study.describe(commit="earlier")
+    assert run_study(plan, [0], tmp_path / "whole", resume=True)
+    assert study.manifest["commit"] == "earlier"  # nothing was added, so nobody else made it
 
     for _ in range(12):  # the same study, stopped after every step
         if run_study(plan, [0], tmp_path / "parts", resume=True, max_minutes=0, report=lines.append):
