@@ -6,7 +6,7 @@ export SEGDET_CACHE ?= $(CURDIR)/data/cache
 # VGG-16's ImageNet weights where the tests find them too; torchvision downloads them otherwise.
 export SEGDET_VGG16 ?= $(abspath $(wildcard ../shared/weights/vgg16_caffe_bgr255_fp16.safetensors))
 
-.PHONY: help setup book refresh site test lint lock clean
+.PHONY: help setup book refresh site test bench lint lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ site: setup ## build _build/html from the stored outputs, executing nothing
 
 test: setup ## everything CI checks: style, book, chapters at the smoke profile, tests
 	@$(BIN)/python book/_tools/check.py
+
+bench: setup ## time every speed claim beside its peer (segdet bench)
+	@$(BIN)/segdet bench
 
 lint: setup ## style and format
 	@$(BIN)/ruff check .

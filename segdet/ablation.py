@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .atomic import write_text
 from .attention import coverage_and_leakage
 from .cascade import Cascade
 from .errors import SegdetError
@@ -15,7 +16,7 @@ from .experiment import ARMS, Plan
 from .phantom import VERSION
 from .results import Study, environment
 from .runs import Run, score_boxes, score_mask
-from .training import OutOfTime, default_device, write_whole
+from .training import OutOfTime, default_device
 
 
 def run_seed(plan, seed, checkpoints=None, deadline=None):
@@ -30,7 +31,7 @@ def run_seed(plan, seed, checkpoints=None, deadline=None):
     deadline : float, optional
         As in `segdet.training.fit`.
     """
-    run = _start(plan, seed, checkpoints, deadline)
+    run = Run(plan, seed, checkpoints, deadline)
     if any("detector" in (ARMS[arm].train, ARMS[arm].test) for arm in plan.arms):
         parts = [(part, case) for part in ("train", "test") for case in getattr(run, part)]
         yield "loss", _loss_rows(seed, "detector", run.detector_history)
@@ -46,15 +47,6 @@ def run_seed(plan, seed, checkpoints=None, deadline=None):
             "cases",
             [names | {"case": case.name} | score_mask(run.predict(segmenter, arm, case), case) for case in run.test],
         )
-
-
-def _start(plan, seed, checkpoints=None, deadline=None):
-    """A `Run` with something to learn."""
-    run = Run(plan, seed, checkpoints, deadline)
-    if not any(case.mask.any() for case in run.train):
-        what = "a mask that is not empty" if plan.label is None else f"label {plan.label}"
-        raise SegdetError(f"{plan.data}: none of the {len(run.train)} training scans holds {what}; see --label")
-    return run
 
 
 def _score_detector(run, part, case):
@@ -173,9 +165,8 @@ def fit_cascade(profile, seed, out, *, data="phantom", label=None, resume=False,
             )
         if json.loads(held) != this:
             raise SegdetError(f"{out}: holds a training with {held.strip()}; use the same, or another --out")
-    run = _start(Plan(profile, ("cascade",), data, label), seed, out)
-    out.mkdir(parents=True, exist_ok=True)
-    write_whole(begun, lambda file: file.write(json.dumps(this) + "\n"))
+    run = Run(Plan(profile, ("cascade",), data, label), seed, out)
+    write_text(begun, json.dumps(this) + "\n")
     used, spare = len(run.train) + len(run.validation), len(run.test)
     report(f"{used + spare} scans: {len(run.train)} to train, {len(run.validation)} to select, {spare} left aside")
     report(f"detector: {len(run.train)} scans, {profile.detector_steps} steps")

@@ -8,12 +8,13 @@ import numpy as np
 import torch
 
 from .anchors import AnchorGrid
+from .atomic import write_text
 from .attention import boxes_to_mask
-from .errors import CheckpointError
+from .errors import CheckpointError, GeometryError
 from .rpn import RPN, Proposals, Sampling
-from .training import default_device, load_tensors, precision, save_tensors, write_whole
+from .training import default_device, load_tensors, precision, save_tensors
 from .unet3d import UNet3D
-from .volume import resample_array
+from .volume import covered, resample_array
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,23 @@ class Grids:
             On the detector's and the segmenter's grid.
         slices : Tensor, (D, H, W), in [0, 1]
         image : Tensor, (d, h, w), zero mean and unit deviation
+
+        Raises
+        ------
+        GeometryError
+            The scan is so thin that no voxel of a grid has its centre in it.
         """
         found = []
         for shape, how in ((self.detector_shape, "unit"), (self.segmenter_shape, "zscore")):
             spacing = self.spacing(shape)
             grid = volume.resample(shape, spacing)
-            inside = resample_array(np.ones(volume.shape), shape, np.divide(spacing, volume.spacing)) > 0
+            inside = covered(volume.shape, shape, np.divide(spacing, volume.spacing))
+            if not inside.any():
+                size = " x ".join(f"{n * s:.3g}" for n, s in zip(volume.shape, volume.spacing, strict=True))
+                voxel = " x ".join(f"{s:.3g}" for s in spacing)
+                raise GeometryError(
+                    f"{volume.name}: its {size} mm lie between the working voxels of {voxel} mm; expected a 3D scan"
+                )
             found.append((grid, torch.from_numpy(grid.normalised(how, inside))))
         (fine, slices), (coarse, image) = found
         return fine, coarse, slices, image
@@ -150,7 +162,7 @@ class Cascade:
             "sampling": asdict(self.detector.sampling),
             "unet3d": self.segmenter.config,
         }
-        write_whole(folder / "cascade.json", lambda file: file.write(json.dumps(settings, indent=2) + "\n"))
+        write_text(folder / "cascade.json", json.dumps(settings, indent=2) + "\n")
 
     @classmethod
     def load(cls, folder, device=None):

@@ -3,6 +3,7 @@
 import sys
 import time
 import warnings
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -82,23 +83,46 @@ def info(
 
 @app.command()
 def phantom(
-    out: Annotated[Path, typer.Option(help="The DICOM file (Enhanced US Volume) to write, .dcm.")],
+    out: Annotated[Path, typer.Option(help="The DICOM file (Enhanced US Volume), .dcm; with --count a folder.")],
     seed: Annotated[int, typer.Option(min=0, max=2**31, help="Which hip; the same seed gives the same bytes.")] = 0,
     side: Annotated[Side | None, typer.Option(help="Default: drawn from the seed.")] = None,
     contrast_db: Annotated[
         float, typer.Option(help="How much darker the femoral head is than its surroundings.")
     ] = 6.0,
+    noise_db: Annotated[
+        float | None, typer.Option(help="Electronic noise, dB relative to muscle at the skin. Default: -60.")
+    ] = None,
+    look_alikes: Annotated[
+        int | None,
+        typer.Option(min=0, max=200, help="Dark pockets and vessels in the muscle. Default: 10 to 16."),
+    ] = None,
+    dysplastic: Annotated[bool, typer.Option("--dysplastic", help="A cup that covers too little of the head.")] = False,
     mask: Annotated[Path | None, typer.Option(help="Also write the annotation, .dcm or .nii.gz.")] = None,
+    count: Annotated[
+        int | None, typer.Option(min=1, help="Make so many hips, from --seed on, as a folder for `segdet fit --data`.")
+    ] = None,
 ):
-    """Simulate a 3D ultrasound scan of an infant hip and write it as DICOM."""
+    """Simulate a 3D ultrasound scan of an infant hip, or many, and write DICOM."""
     from .dicom_write import write_volume
     from .files import check_mask_path, save_mask
+    from .hip_parameters import DYSPLASTIC, HipParameters
     from .phantom import make_phantom
+    from .phantom_cache import write_phantoms
 
+    dials = {"noise_db": noise_db, "look_alikes": None if look_alikes is None else (look_alikes, look_alikes)}
+    dials = {name: value for name, value in dials.items() if value is not None}
+    parameters = replace(DYSPLASTIC if dysplastic else HipParameters(), **dials)
+    options = {"contrast_db": contrast_db, "side": side.value if side else None, "parameters": parameters}
+    if count:
+        if mask:
+            raise SegdetError("--mask names one file; with --count the annotations go to the folder labels/ in --out")
+        write_phantoms(range(seed, seed + count), out, **options)
+        print(f"wrote {out}: {count} hips from seed {seed} on, in images/ and labels/")
+        return
     if mask:
         check_mask_path(mask)
         check_outputs(out, mask)
-    volume = make_phantom(seed, contrast_db=contrast_db, side=side.value if side else None)
+    volume = make_phantom(seed, **options)
     write_volume(volume, out)
     print(f"wrote {out}: {volume.name}, {' x '.join(map(str, volume.shape))} voxels")
     if mask:
@@ -164,12 +188,6 @@ def predict(
     cascade = Cascade.load(model)
     volume = load_volume(scan, frame=frame)
     extent = np.multiply(volume.shape, volume.spacing)
-    thickest = np.max(
-        [cascade.grids.spacing(cascade.grids.detector_shape), cascade.grids.spacing(cascade.grids.segmenter_shape)], 0
-    )
-    if (extent < thickest).any():
-        size = " x ".join(f"{e:.3g}" for e in extent)
-        raise SegdetError(f"{scan}: {size} mm is thinner than one voxel of the model; expected a 3D scan")
     notes = list(volume.notes)
     lowest, highest = volume.voxels.min(), volume.voxels.max()
     if lowest < highest and ((volume.voxels == lowest) | (volume.voxels == highest)).all():
@@ -229,6 +247,17 @@ def ablate(
         plan, range(seeds), out, resume=resume, max_minutes=max_minutes, scheduler=scheduler, report=print
     )
     print(f"{'complete' if complete else 'not complete yet'}: {out}")
+
+
+@app.command()
+def bench(
+    names: Annotated[list[str] | None, typer.Argument(help="Which: phantom, reading. Default: all.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Also write what was measured, as JSON.")] = None,
+):
+    """Time every speed claim beside its peer, in one run."""
+    from .bench import run
+
+    run(names or (), out)
 
 
 def check_picture(png):

@@ -6,6 +6,7 @@ import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from .atomic import writing_folder
 from .errors import SegdetError
 from .training import progress_bar
 
@@ -111,24 +112,20 @@ def _resume(url, output_file, _pooch):
 
 def _unpack(archive, dataset, folder):
     """Extract images and labels, whole or not at all."""
-    working = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
-        with tarfile.open(archive) as tar:
+        with writing_folder(folder) as working, tarfile.open(archive) as tar:
             for member in tar:
                 path = Path(member.name)
                 kind = dataset.folders.get(path.parent.name)
                 if member.isfile() and kind and not path.name.startswith("."):
-                    (working / kind).mkdir(parents=True, exist_ok=True)
+                    (working / kind).mkdir(exist_ok=True)
                     with open(working / kind / path.name, "wb") as file:
                         shutil.copyfileobj(tar.extractfile(member), file)
-        kinds = [{p.name for p in (working / kind).glob("*")} for kind in ("images", "labels")]
-        if not kinds[0] or kinds[0] != kinds[1]:
-            raise SegdetError(f"{archive}: holds {len(kinds[0])} images and {len(kinds[1])} labels, not pairs")
-        os.replace(working, folder)
+            kinds = [{p.name for p in (working / kind).glob("*")} for kind in ("images", "labels")]
+            if not kinds[0] or kinds[0] != kinds[1]:
+                raise SegdetError(f"{archive}: holds {len(kinds[0])} images and {len(kinds[1])} labels, not pairs")
     except (tarfile.TarError, EOFError) as error:
         raise SegdetError(f"{archive}: is no tar archive ({error}); delete it and try again") from error
-    finally:
-        shutil.rmtree(working, ignore_errors=True)
 
 
 def _reason(error):

@@ -1,7 +1,5 @@
 """What an experiment is made of: profiles, arms, splits, and scans ready for the networks (chapter 10)."""
 
-import hashlib
-import inspect
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from . import hip, phantom
 from .boxes import pad_boxes
 from .cascade import Grids
 from .errors import SegdetError
+from .phantom_cache import cached_phantoms
 from .training import progress_bar
-from .volume import Volume, slice_boxes, tight_box
+from .volume import slice_boxes, tight_box
 
 
 @dataclass(frozen=True)
@@ -129,27 +127,6 @@ def prepare(volume, grids):
     return Case(volume.name, slices, fine.mask, boxes, image, coarse.mask, coarse.spacing)
 
 
-def cache_folder():
-    """Where phantoms and trained networks are kept: the variable SEGDET_CACHE, else ~/.cache/segdet."""
-    return Path(os.environ.get("SEGDET_CACHE") or Path.home() / ".cache/segdet")
-
-
-def cached_phantom(seed, side=None):
-    """`make_phantom(seed, side=side)`, kept in the cache under a name that changes with the phantom's code."""
-    code = hashlib.sha256((inspect.getsource(hip) + inspect.getsource(phantom)).encode()).hexdigest()[:12]
-    path = cache_folder() / f"phantoms-{code}" / f"{seed}-{side}.npz"
-    if path.exists():
-        kept = np.load(path)
-        mask = np.unpackbits(kept["mask"], count=kept["voxels"].size).reshape(kept["voxels"].shape).astype(bool)
-        return Volume(kept["voxels"], kept["affine"], mask, name=str(kept["name"]))
-    volume = phantom.make_phantom(seed, side=side)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp.npz")
-    np.savez(temporary, voxels=volume.voxels, affine=volume.affine, mask=np.packbits(volume.mask), name=volume.name)
-    os.replace(temporary, path)
-    return volume
-
-
 def phantom_split(profile, seed):
     """Training, validation and test phantoms of a split, as three lists of `Volume`; no two splits share a scan.
 
@@ -157,8 +134,8 @@ def phantom_split(profile, seed):
     """
     total = profile.train + profile.validation + profile.test
     first = 1000 * (seed + 1)
-    bar = progress_bar(range(total), f"split {seed}: phantoms")
-    volumes = [cached_phantom(first + i, ("left", "right")[i % 2]) for i in bar]
+    requests = [(first + i, {"side": ("left", "right")[i % 2]}) for i in range(total)]
+    volumes = cached_phantoms(requests, f"split {seed}: phantoms")
     return volumes[: profile.train], volumes[profile.train : -profile.test], volumes[-profile.test :]
 
 

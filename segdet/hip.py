@@ -1,4 +1,4 @@
-"""The infant hip that the phantom simulates: its parameters and what is where (chapter 02)."""
+"""The infant hip that the phantom simulates: what is where (chapter 02)."""
 
 import math
 from dataclasses import dataclass
@@ -6,83 +6,9 @@ from operator import index
 
 import numpy as np
 
+from .canvas import Canvas, smooth_field
 from .errors import SegdetError
-
-
-@dataclass(frozen=True)
-class HipParameters:
-    """What the phantom assumes.
-
-    A pair is (mean, deviation), drawn normal and cut at two deviations; where the comment says range it is
-    (least, most), drawn uniformly. "Chosen" means no source: our choice, frozen with the version.
-    """
-
-    # --- the scan
-    field_of_view_mm: tuple = (33.28, 40.48, 38.40)  # 128 x 184 x 96 voxels of 0.26 x 0.22 x 0.40 mm (paper)
-    age_days: tuple = (4, 111)  # range; the ages in the paper
-    # --- anatomy. Depth is measured from the skin, "caudal" along the columns, 0 in the middle of the scan.
-    head_diameter_mm: tuple = (15.8, 1.0)  # at birth: 15.6 (girls), 16.1 (boys), J Pediatr Orthop 1995;15:736
-    head_growth_mm_per_day: float = 0.03  # chosen; it does grow (J Pediatr Orthop, January 1994, "morphometry")
-    head_elevation_mm: tuple = (0.0, 2.5)  # chosen: the operator centres the sweep
-    head_depth_mm: tuple = (19.0, 2.2)  # chosen
-    head_caudal_mm: tuple = (3.5, 2.5)  # chosen: the ilium takes the cranial part of Graf's plane
-    head_axis_ratio: tuple = (1.0, 0.05)  # each semi-axis over their mean; chosen
-    head_irregularity: float = 0.04  # deviation of the quadratic bumps on the spheroid, in radii; chosen
-    coverage: tuple = (0.58, 0.06)  # share below the ilium line (Morin, Radiology 1985;157:673); chosen
-    tilt_degrees: tuple = (0.0, 8.0)  # 0 in the standard plane (Graf, JPO 1983;3:354); chosen
-    turn_degrees: tuple = (0.0, 15.0)  # rotation of the pelvis about the beam; chosen
-    ilium_curvature_per_mm: tuple = (0.025, 0.010)  # how it falls away in elevation; chosen
-    cartilage_gap_mm: tuple = (1.3, 2.4)  # range; cartilage between head and bone; chosen
-    displacement_mm: tuple = ((0.0, 0.7), (-0.6, 0.9), (-0.3, 0.7))  # head from the cup's centre; chosen
-    skin_mm: tuple = (1.0, 1.8)  # range; chosen
-    fat_mm: tuple = (2.5, 5.0)  # range; chosen
-    gluteus_mm: tuple = (2.5, 4.5)  # range; outer muscle layer down to its septum; chosen
-    nucleus_from_days: float = 14.0  # earliest ossific nucleus: 2 weeks (Paranjape, JPO 2002;22:217)
-    nucleus_per_day: float = 0.005  # 0.48 at 111 days; there 0.22 to 0.81 at 10 to 16 weeks
-    nucleus_radius_mm: tuple = (0.8, 2.5)  # range; chosen
-    look_alikes: tuple = (10, 16)  # range of the count of hypoechoic pockets and vessels; chosen
-    look_alike_radius_mm: tuple = (2.5, 7.5)  # range; up to the head's own size; chosen
-    look_alike_db: float = 2.0  # deviation of their level around the head's; chosen
-    # --- tissues: name, echogenicity (dB re muscle; chosen; "head" stands for -contrast_db) and attenuation
-    # (dB/cm/MHz; Diagnostics 2023;13:855, table 4: skin, adipose, muscle across the fibres, blood, connective
-    # tissue, bone; cartilage chosen equal to muscle, the nucleus a third of bone).
-    tissues: tuple = (
-        ("skin", 8.0, 0.35),
-        ("fat", -3.0, 0.63),
-        ("muscle", 0.0, 0.96),
-        ("fascia", 5.0, 1.57),
-        ("look-alike", "head", 0.96),
-        ("vessel", -14.0, 0.15),
-        ("roof cartilage", "head", 0.96),
-        ("labrum", 8.0, 1.57),
-        ("capsule", 3.0, 1.57),
-        ("fossa fat", 3.0, 0.63),
-        ("trochanter", "head", 0.96),
-        ("head", "head", 0.96),
-        ("nucleus", 10.0, 5.0),
-        ("bone", 10.0, 15.0),
-    )
-    texture_db: float = 3.0  # deviation of slow changes of echogenicity; chosen
-    texture_mm: float = 2.5  # their length; chosen
-    stripe_db: tuple = (4.0, 1.0)  # fascicles: amplitude of the stripes in muscle; chosen
-    stripe_mm: tuple = (1.2, 2.2)  # range; period of the stripes; chosen
-    fascia_amplitude: float = 3.0  # specular echo at normal incidence, re the muscle's amplitude; chosen
-    capsule_amplitude: float = 2.0  # same, at the surface of the head; chosen
-    bone_amplitude: float = 25.0  # same; bone saturates the grey scale; chosen
-    specular_power: float = 4.0  # falls with cos(angle to the beam) to this power; chosen
-    # --- the scanner
-    speed_of_sound_m_per_s: float = 1540.0  # the soft-tissue mean that scanners assume (Szabo 2014)
-    frequency_mhz: float = 9.0  # chosen below the paper's "13 MHz": tissue removes the top of the band
-    fractional_bandwidth: float = 0.6  # chosen; axial width c / (2 B)
-    lateral_f_number: float = 2.5  # chosen; width lambda F at the focus (Szabo 2014)
-    elevation_f_number: float = 5.0  # chosen; a fixed lens, so coarser
-    focus_mm: float = 18.0  # chosen: on the head
-    noise_db: float = -60.0  # electronic noise before gain, re unattenuated muscle; chosen
-    tgc_db_per_cm_mhz: tuple = (0.85, 0.04)  # the scanner's guess of the mean attenuation; chosen
-    tgc_ripple_db: float = 1.5  # sliders: deviation of the gain along depth; chosen
-    contact_db: float = 2.5  # deviation of the gain over the probe's face; chosen
-    dynamic_range_db: float = 60.0  # chosen, a usual setting
-    muscle_grey: float = 0.45  # muscle's level as a share of the grey scale; chosen
+from .hip_parameters import HipParameters
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,78 +48,13 @@ class Anatomy:
 
 def random_stream(seed, name):
     """Independent generators: what one draws never moves another."""
-    streams = ("identity", "shape", "texture", "speckle", "noise", "gain")
+    streams = ("identity", "shape", "texture", "speckle", "noise", "gain", "look-alikes")
     return np.random.default_rng([seed, streams.index(name)])
 
 
 def draw_normal(rng, mean, deviation):
     """A normal number, cut at two deviations."""
     return mean + deviation * float(np.clip(rng.standard_normal(), -2, 2))
-
-
-def smooth_field(rng, axes, length):
-    """A Gaussian random field of unit deviation, smooth over `length` (mm), the same function on any grid."""
-    knots = np.arange(-30.0, 60.0, length)
-    result = rng.standard_normal((len(knots),) * len(axes))
-    for axis in axes:
-        basis = np.exp(-(((axis.ravel()[:, None] - knots) / length) ** 2))
-        result = np.tensordot(result, basis / np.linalg.norm(basis, axis=1, keepdims=True), axes=(0, 1))
-    return result
-
-
-class _Canvas:
-    """The grid that the anatomy is painted on; later paint covers earlier."""
-
-    def __init__(self, shape, fov, side, names, power):
-        self.spacing = tuple(f / n for f, n in zip(fov, shape, strict=True))
-        z, y, x = ((np.arange(n) + 0.5) * s for n, s in zip(shape, self.spacing, strict=True))
-        x = (x - fov[2] / 2) * (1 if side == "left" else -1)  # x grows caudally; the side mirrors it
-        self.z, self.y, self.x = (z - fov[0] / 2)[:, None, None], y[None, :, None], x[None, None, :]
-        self.names, self.power = names, power
-        self.labels = np.full(shape, names.index("muscle"), np.uint8)
-        self.specular, self.offset_db = np.zeros(shape), np.zeros(shape)
-
-    def paint(self, where, name, crop=...):
-        self.labels[crop][np.broadcast_to(where, self.labels[crop].shape)] = self.names.index(name)
-
-    def sheet(self, surface, amplitude):
-        """A specular interface at depth `surface`, (D, 1, W), shared by the two nearest rows."""
-        dz, dy, dx = self.spacing
-        slope2 = np.gradient(surface, dz, axis=0) ** 2 + np.gradient(surface, dx, axis=2) ** 2
-        amplitude = amplitude * (1 + slope2) ** (-self.power / 2)
-        row = surface / dy - 0.5
-        for shift in (0, 1):
-            at = np.floor(row).astype(int) + shift
-            weight = amplitude * (1 - np.abs(row - at)) * ((at >= 0) & (at < self.labels.shape[1]))
-            at = np.clip(at, 0, self.labels.shape[1] - 1)
-            np.put_along_axis(self.specular, at, np.take_along_axis(self.specular, at, 1) + weight, 1)
-
-    def local(self, centre, reach):
-        """The crop within `reach` mm of a point, and the offsets (dz, dy, dx) from the point there."""
-        offsets, crop = [], []
-        for axis, (line, middle) in enumerate(zip((self.z, self.y, self.x), centre, strict=True)):
-            near = np.flatnonzero(np.abs(line.ravel() - middle) < reach)
-            crop.append(slice(near[0], near[-1] + 1) if len(near) else slice(0, 0))
-            offsets.append(np.take(line, near, axis) - middle)
-        return tuple(crop), offsets
-
-    def ellipsoid(self, centre, semi, axes, bumps=None):
-        """The crop around an ellipsoid and its normalised radius there (1 on the surface)."""
-        crop, offsets = self.local(centre, 1.4 * max(semi) + 1)
-        unit = [sum(a * o for a, o in zip(row, offsets, strict=True)) / s for row, s in zip(axes, semi, strict=True)]
-        rho = np.sqrt(unit[0] ** 2 + unit[1] ** 2 + unit[2] ** 2)
-        if bumps is not None:
-            rho = rho - sum(bumps[i, j] * unit[i] * unit[j] for i in range(3) for j in range(i, 3))
-        return crop, offsets, rho
-
-    def shell(self, crop, offsets, rho, radius, amplitude):
-        """A specular closed surface, bright where the beam meets it at a right angle."""
-        width = max(0.2, 0.5 * self.spacing[1])
-        near = np.nonzero(np.abs(rho - 1) * radius < 3 * width)
-        dz, dy, dx = (np.broadcast_to(o, rho.shape)[near] for o in offsets)
-        cosine2 = dy**2 / (dz**2 + dy**2 + dx**2 + 1e-9)
-        profile = np.exp(-(((rho[near] - 1) * radius / width) ** 2))
-        self.specular[crop][near] += amplitude * cosine2 ** (self.power / 2) * profile
 
 
 def anatomy(seed, shape=(128, 184, 96), contrast_db=6.0, side=None, age_days=None, parameters=None):
@@ -230,7 +91,7 @@ def anatomy(seed, shape=(128, 184, 96), contrast_db=6.0, side=None, age_days=Non
     drawn_side, drawn_age = ("left", "right")[who.integers(2)], int(who.integers(*p.age_days, endpoint=True))
     side, age = side or drawn_side, drawn_age if age_days is None else int(age_days)
     names, levels, losses = zip(*p.tissues, strict=True)
-    canvas = _Canvas(shape, p.field_of_view_mm, side, names, p.specular_power)
+    canvas = Canvas(shape, p.field_of_view_mm, side, names, p.specular_power)
 
     radius = (draw_normal(rng, *p.head_diameter_mm) + p.head_growth_mm_per_day * age) / 2
     centre = np.array([draw_normal(rng, *v) for v in (p.head_elevation_mm, p.head_depth_mm, p.head_caudal_mm)])
@@ -240,7 +101,7 @@ def anatomy(seed, shape=(128, 184, 96), contrast_db=6.0, side=None, age_days=Non
     plane = tilt[0] * (canvas.z - centre[0]) + tilt[1] * (canvas.x - centre[2])
 
     _paint_layers(canvas, rng, texture, p, centre, radius, plane)
-    _paint_look_alikes(canvas, rng, p, centre, radius)
+    _paint_look_alikes(canvas, rng, random_stream(seed, "look-alikes"), p, centre, radius)
     cup = centre - [draw_normal(rng, *v) for v in p.displacement_mm]
     _paint_pelvis(canvas, rng, texture, p, cup, radius, plane)
     head = _paint_femur(canvas, rng, p, centre, radius, age)
@@ -276,23 +137,39 @@ def _paint_layers(canvas, rng, texture, p, centre, radius, plane):
         canvas.sheet(surface, p.fascia_amplitude * np.exp(0.5 * wave(1.0)))
 
 
-def _paint_look_alikes(canvas, rng, p, centre, radius):
-    """Pockets and vessels in the muscle that could be taken for the head; they never touch it."""
-    half = np.array(p.field_of_view_mm) / 2
-    for _ in range(rng.integers(*p.look_alikes, endpoint=True)):
-        semi = rng.uniform(*p.look_alike_radius_mm) * np.exp(0.2 * rng.standard_normal(3))
-        place = rng.uniform((-half[0], 9.0, -half[2]), (half[0], 33.0, half[2]))
-        axes = np.linalg.qr(rng.standard_normal((3, 3)))[0]
-        level, rim, vessel = p.look_alike_db * rng.standard_normal(), rng.uniform(0, 1), rng.random() < 0.2
-        if vessel:
-            semi = np.array((1.2, 1.4, 12.0)) * rng.uniform(0.8, 1.4)
-        away = place - centre
-        place = centre + away * max(1.0, (radius + semi.max() + 1) / np.linalg.norm(away))
-        crop, offsets, rho = canvas.ellipsoid(place, semi, axes)
+def _paint_look_alikes(canvas, rng, more, p, centre, radius):
+    """Pockets and vessels in the muscle that could be taken for the head; they never touch it.
+
+    The stream of the shapes always gives as many as the default asks for, so that a dial of their number moves
+    nothing else: fewer are the first of them, and `more` gives the others. (Bone and roof cartilage that cover a
+    pocket keep the level of its offset, a fault of version 1 that changes their echo by some 2 dB.)
+    """
+    least, most = HipParameters.look_alikes
+    drawn = int(rng.integers(least, most, endpoint=True))
+    low, high = p.look_alikes
+    count = low + round((drawn - least) / (most - least) * (high - low))
+    for turn in range(max(count, drawn)):
+        crop, offsets, rho, semi, level, rim = _look_alike(canvas, rng if turn < drawn else more, p, centre, radius)
+        if turn >= count:
+            continue
         inside = (rho < 1) & (canvas.labels[crop] == canvas.names.index("muscle"))
-        canvas.paint(inside, "vessel" if vessel else "look-alike", crop)
-        canvas.offset_db[crop][inside] = 0.0 if vessel else level
+        canvas.paint(inside, "vessel" if level is None else "look-alike", crop)
+        canvas.offset_db[crop][inside] = level or 0.0
         canvas.shell(crop, offsets, rho, semi.mean(), p.capsule_amplitude * rim)
+
+
+def _look_alike(canvas, rng, p, centre, radius):
+    """Where one look-alike lies, how it scatters (None for a vessel) and how bright its rim is."""
+    half = np.array(p.field_of_view_mm) / 2
+    semi = rng.uniform(*p.look_alike_radius_mm) * np.exp(0.2 * rng.standard_normal(3))
+    place = rng.uniform((-half[0], 9.0, -half[2]), (half[0], 33.0, half[2]))
+    axes = np.linalg.qr(rng.standard_normal((3, 3)))[0]
+    level, rim, vessel = p.look_alike_db * rng.standard_normal(), rng.uniform(0, 1), rng.random() < 0.2
+    if vessel:
+        semi = np.array((1.2, 1.4, 12.0)) * rng.uniform(0.8, 1.4)
+    away = place - centre
+    place = centre + away * max(1.0, (radius + semi.max() + 1) / np.linalg.norm(away))
+    return *canvas.ellipsoid(place, semi, axes), semi, None if vessel else level, rim
 
 
 def _paint_pelvis(canvas, rng, texture, p, cup, radius, plane):

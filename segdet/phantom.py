@@ -12,29 +12,38 @@ during the sweep, frequency-dependent attenuation within the band, and the annot
 import numpy as np
 import torch
 
-from .hip import HipParameters, anatomy, draw_normal, random_stream, smooth_field
+from .canvas import smooth_field
+from .hip import anatomy, draw_normal, random_stream
+from .hip_parameters import HipParameters
 from .volume import Volume
 
 VERSION = "1"
 
 
-def scatter(body, seed):
+def scatter(body, seed, device="cpu"):
     """Scatterers: circular complex Gaussian noise with the local echogenicity, plus the interfaces.
 
     Parameters
     ----------
     body : Anatomy
     seed : int
+    device : str or torch.device
+        Where this and every later step is computed; it needs float64.
 
     Returns
     -------
-    ndarray of complex128, (D, H, W)
+    Tensor of complex128, (D, H, W)
         Mean power 1 in muscle.
     """
-    noise = random_stream(seed, "speckle").standard_normal((*body.labels.shape, 2)).view(np.complex128)[..., 0]
-    noise *= np.sqrt(0.5) * 10 ** (body.echogenicity_db / 20)
-    noise += body.specular
-    return noise
+    noise = _circular_noise(seed, "speckle", body.labels.shape, device)
+    noise *= np.sqrt(0.5) * 10 ** (torch.as_tensor(body.echogenicity_db, device=device) / 20)
+    return noise.add_(torch.as_tensor(body.specular, device=device))
+
+
+def _circular_noise(seed, stream, shape, device):
+    """Complex Gaussian numbers, deviation 1 in each part, the same ones on every device."""
+    pairs = random_stream(seed, stream).standard_normal((*shape, 2))
+    return torch.view_as_complex(torch.from_numpy(pairs).to(device))
 
 
 def attenuate(body, scatterers, parameters=None):
@@ -43,15 +52,15 @@ def attenuate(body, scatterers, parameters=None):
     Parameters
     ----------
     body : Anatomy
-    scatterers : ndarray of complex128, (D, H, W)
+    scatterers : Tensor of complex128, (D, H, W)
     parameters : HipParameters, optional
 
     Returns
     -------
-    ndarray of complex128, (D, H, W)
+    Tensor of complex128, (D, H, W)
     """
     p = parameters or HipParameters()
-    decibels = np.cumsum(body.attenuation, axis=1)
+    decibels = torch.as_tensor(body.attenuation, device=scatterers.device).cumsum(1)
     decibels *= -2 * p.frequency_mhz * body.spacing[1] / 10  # there and back; mm to cm
     return scatterers * 10 ** (decibels / 20)
 
@@ -65,13 +74,13 @@ def focus(echo, spacing, parameters=None):
 
     Parameters
     ----------
-    echo : ndarray of complex128, (D, H, W)
+    echo : Tensor of complex128, (D, H, W)
     spacing : (dz, dy, dx) in mm
     parameters : HipParameters, optional
 
     Returns
     -------
-    ndarray of complex128, (D, H, W)
+    Tensor of complex128, (D, H, W)
         Its modulus is the envelope.
     """
     p = parameters or HipParameters()
@@ -82,14 +91,13 @@ def focus(echo, spacing, parameters=None):
     def width(f_number):
         return wavelength * f_number * np.sqrt(1 + (from_focus / (4 * wavelength * f_number**2)) ** 2)
 
-    axial = _weights(h, spacing[1], wavelength / (2 * p.fractional_bandwidth))  # (H, H)
-    lateral = _weights(w, spacing[2], width(p.lateral_f_number))  # (H, W, W)
-    elevation = _weights(d, spacing[0], width(p.elevation_f_number))  # (H, D, D)
-    parts = torch.view_as_real(torch.from_numpy(np.ascontiguousarray(echo)))
-    parts = torch.matmul(axial, parts.reshape(d, h, 2 * w)).reshape(d, h, w, 2)
-    parts = torch.einsum("hvw,dhwc->hdvc", lateral, parts)
-    parts = torch.einsum("hed,hdvc->ehvc", elevation, parts)
-    return torch.view_as_complex(parts.contiguous()).numpy()
+    axial = _weights(h, spacing[1], wavelength / (2 * p.fractional_bandwidth)).to(echo.device)  # (H, H)
+    lateral = _weights(w, spacing[2], width(p.lateral_f_number)).to(echo.device)  # (H, W, W)
+    elevation = _weights(d, spacing[0], width(p.elevation_f_number)).to(echo.device)  # (H, D, D)
+    parts = torch.view_as_real(echo).permute(3, 1, 0, 2)  # (2, H, D, W): every axis is a matrix product
+    parts = torch.matmul(axial, parts.reshape(2, h, d * w)).view(2, h, d, w)
+    parts = elevation @ (parts @ lateral.mT)
+    return torch.complex(parts[0], parts[1]).transpose(0, 1)
 
 
 def _weights(n, spacing, width_mm):
@@ -107,7 +115,7 @@ def image(echo, spacing, seed, parameters=None):
 
     Parameters
     ----------
-    echo : ndarray of complex128, (D, H, W)
+    echo : Tensor of complex128, (D, H, W)
     spacing : (dz, dy, dx) in mm
     seed : int
     parameters : HipParameters, optional
@@ -122,25 +130,26 @@ def image(echo, spacing, seed, parameters=None):
     gain = 2 * draw_normal(rng, *p.tgc_db_per_cm_mhz) * p.frequency_mhz * y / 10  # there and back; mm to cm
     gain += p.tgc_ripple_db * smooth_field(rng, (y,), 7.0)
     gain = gain[:, None] + p.contact_db * smooth_field(rng, (z, x), 8.0)[:, None, :]
-    noise = random_stream(seed, "noise").standard_normal((*echo.shape, 2)).view(np.complex128)[..., 0]
+    noise = _circular_noise(seed, "noise", echo.shape, echo.device)
     noise *= np.sqrt(0.5) * 10 ** (p.noise_db / 20)
     noise += echo
-    level = 10 * np.log10(noise.real**2 + noise.imag**2 + 1e-30)
-    level += gain
-    return np.clip(np.rint(255 * (p.muscle_grey + level / p.dynamic_range_db)), 0, 255).astype(np.uint8)
+    level = 10 * torch.log10(noise.real**2 + noise.imag**2 + 1e-30)
+    level += torch.as_tensor(gain, device=echo.device)
+    grey = 255 * (p.muscle_grey + level / p.dynamic_range_db)
+    return grey.round_().clamp_(0, 255).to(torch.uint8).cpu().numpy()
 
 
-def stages(seed, shape=(128, 184, 96), contrast_db=6.0, side=None, age_days=None, parameters=None):
-    """Every step of the simulation; the arguments are those of :func:`anatomy`.
+def stages(seed, shape=(128, 184, 96), contrast_db=6.0, side=None, age_days=None, parameters=None, device="cpu"):
+    """Every step of the simulation; the arguments are those of :func:`anatomy` and :func:`scatter`.
 
     Returns
     -------
     dict
-        "anatomy" (Anatomy), "scatterers", "attenuated", "focused" (complex128, (D, H, W)), "volume" (Volume).
+        "anatomy" (Anatomy), "scatterers", "attenuated", "focused" (complex128 Tensors, (D, H, W)), "volume" (Volume).
     """
     p = parameters or HipParameters()
     body = anatomy(seed, shape, contrast_db, side, age_days, p)
-    scatterers = scatter(body, seed)
+    scatterers = scatter(body, seed, device)
     attenuated = attenuate(body, scatterers, p)
     focused = focus(attenuated, body.spacing, p)
     voxels = image(focused, body.spacing, seed, p)
@@ -156,10 +165,11 @@ def stages(seed, shape=(128, 184, 96), contrast_db=6.0, side=None, age_days=None
     }
 
 
-def make_phantom(seed, shape=(128, 184, 96), contrast_db=6.0, side=None, age_days=None, parameters=None):
+def make_phantom(seed, shape=(128, 184, 96), contrast_db=6.0, side=None, age_days=None, parameters=None, device="cpu"):
     """A simulated scan of an infant hip with its femoral head annotated; same arguments, same bytes.
 
-    The arguments and errors are those of :func:`anatomy`.
+    The arguments and errors are those of :func:`anatomy`. Another `device` gives the same anatomy and the same noise,
+    so the same image but for a grey value that rounds the other way.
 
     Returns
     -------
@@ -167,4 +177,4 @@ def make_phantom(seed, shape=(128, 184, 96), contrast_db=6.0, side=None, age_day
         uint8 voxels (elevation, depth, lateral), mask, a name such as "phantom-0007" and meta: modality,
         phantom_version, seed, side, age_days, contrast_db.
     """
-    return stages(seed, shape, contrast_db, side, age_days, parameters)["volume"]
+    return stages(seed, shape, contrast_db, side, age_days, parameters, device)["volume"]

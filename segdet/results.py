@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from .atomic import write_text, writing
 from .errors import SegdetError
-from .training import write_whole
 
 NAMES = ("part", "arm", "case", "initial_weights")  # columns that are text even where it looks like a number
 KEYS = ("seed", "part", "arm", "case", "step")  # the columns that name a row, where a table has them
@@ -46,14 +46,10 @@ class Study:
         rows = list(merged.values())
         if not rows:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-
-        def write(file):
+        with writing(self.folder / f"{name}.csv") as temporary, open(temporary, "w", newline="") as file:
             writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
             writer.writeheader()
             writer.writerows({k: _text(v) for k, v in row.items()} for row in rows)
-
-        write_whole(self.folder / f"{name}.csv", write)
 
     def done(self, seed, arm):
         """Whether this arm of this seed is complete."""
@@ -88,8 +84,7 @@ class Study:
                     f"{self.folder}: holds a study with {key} {manifest[key]!r}, not {facts[key]!r}; "
                     "name another --out folder"
                 )
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_whole(self.folder / "manifest.json", lambda f: f.write(json.dumps(manifest | facts, indent=1) + "\n"))
+        write_text(self.folder / "manifest.json", json.dumps(manifest | facts, indent=1) + "\n")
 
 
 def environment(device):

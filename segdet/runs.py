@@ -17,7 +17,8 @@ from .attention import box3d_mask, boxes_to_mask, slice_box_mask
 from .boxes import area, box_iou, mirror
 from .cascade import Cascade, detect, segment
 from .errors import TrainingError
-from .experiment import ARMS, Plan, cache_folder, get_profile, grids_for, prepare, split_scans
+from .experiment import ARMS, Plan, get_profile, grids_for, prepare, split_scans
+from .phantom_cache import cache_folder
 from .rpn import RPN, Proposals
 from .training import default_device, fit, precision
 from .unet3d import UNet3D
@@ -26,7 +27,20 @@ DETECTOR_LEARNING_RATE = 0.002
 SLICES_PER_STEP = 8
 # The modules whose code decides what a trained network is.
 TRAINED_BY = (
-    *("volume", "hip", "phantom", "boxes", "anchors", "matching", "rpn", "attention", "unet3d", "metrics"),
+    *(
+        "volume",
+        "canvas",
+        "hip_parameters",
+        "hip",
+        "phantom",
+        "boxes",
+        "anchors",
+        "matching",
+        "rpn",
+        "attention",
+        "unet3d",
+        "metrics",
+    ),
     *("training", "cascade", "experiment", "runs"),
 )
 
@@ -247,6 +261,11 @@ class Run:
     ----------
     grids : Grids
     train, validation, test : lists of Case
+
+    Raises
+    ------
+    TrainingError
+        No training scan holds anything to learn.
     """
 
     def __init__(self, plan, seed, checkpoints=None, deadline=None):
@@ -255,6 +274,9 @@ class Run:
         self.grids = grids_for(split[0], plan.profile)
         self.train, self.validation, self.test = ([prepare(v, self.grids) for v in part] for part in split)
         self._attention, self._boxes = {}, {}
+        if not any(case.mask.any() for case in self.train):
+            what = "a mask that is not empty" if plan.label is None else f"label {plan.label}"
+            raise TrainingError(f"{plan.data}: none of the {len(self.train)} training scans holds {what}; see --label")
 
     def _checkpoint(self, name):
         return Path(self.checkpoints) / f"{self.seed}-{name}.safetensors" if self.checkpoints else None

@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from tqdm.auto import tqdm
 
+from .atomic import writing
 from .errors import CheckpointError, SegdetError, TrainingError
 
 
@@ -200,28 +201,9 @@ def fit(
 
 def save_tensors(path, tensors, facts):
     """Write tensors and a JSON-able dict of facts as one safetensors file, whole or not at all."""
-    path = Path(path)
-    temporary = path.with_name(path.name + f".{os.getpid()}.tmp")
     header = {"facts": json.dumps(facts)}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path, CheckpointError) as temporary:
         save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary, header)
-        os.replace(temporary, path)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path}: cannot be written ({error}); what was there before is kept") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_whole(path, write):
-    """Write a text file through `write(file)`, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "w", newline="") as file:
-            write(file)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load_tensors(path):

@@ -3,12 +3,13 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import SimpleITK
 
-COMMANDS = ("info", "phantom", "download", "fit", "predict", "ablate")
+COMMANDS = ("info", "phantom", "download", "fit", "predict", "ablate", "bench")
 
 
 def segdet(*arguments, **environment):
@@ -53,6 +54,22 @@ def test_phantom_info_predict(tmp_path):
     assert np.array_equal(load_mask(tmp_path / "truth.nii.gz")[0], phantom.mask)
 
 
+def test_many_phantoms_are_a_data_set(tmp_path):
+    made = segdet("phantom", "--count", 2, "--seed", 8, "--look-alikes", 0, "--dysplastic", "--out", tmp_path / "hips")
+    assert made.returncode == 0, made.stderr
+
+    from segdet.experiment import folder_cases
+    from segdet.hip_parameters import DYSPLASTIC
+    from segdet.phantom import make_phantom
+
+    for volume, seed in zip(folder_cases(tmp_path / "hips"), (8, 9), strict=True):
+        expected = make_phantom(seed, parameters=replace(DYSPLASTIC, look_alikes=(0, 0)))
+        np.testing.assert_array_equal(volume.voxels, expected.voxels)
+        np.testing.assert_array_equal(volume.mask, expected.mask)
+    assert segdet("phantom", "--count", 2, "--out", tmp_path / "hips").returncode == 2  # it is there already
+    assert [path.name for path in tmp_path.iterdir()] == ["hips"]
+
+
 def test_fit_predict_ablate(tmp_path):
     """The smoke profile, from nothing to a mask and to a study; the answers mean nothing, the files are whole."""
     fitted = segdet("fit", "--profile", "smoke", "--out", tmp_path / "model")
@@ -85,7 +102,7 @@ def test_fit_predict_ablate(tmp_path):
     SimpleITK.WriteImage(SimpleITK.Image(40, 50, 1, SimpleITK.sitkUInt8), str(flat))
     refused = segdet("predict", flat, "--model", tmp_path / "model", "--out", tmp_path / "m.nii")
     assert refused.returncode == 2
-    assert "thinner than one voxel of the model" in refused.stderr
+    assert "flat.nii.gz: its 1 x 50 x 40 mm lie between the working voxels" in refused.stderr
 
     study = ("ablate", "--profile", "smoke", "--arms", "unet", "--seeds", 1, "--out", tmp_path / "study")
     done = segdet(*study)

@@ -1,13 +1,15 @@
 """The simulated infant hip: a contract on its arrays, and its physics against numbers worked out by hand."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
 from segdet.errors import SegdetError
-from segdet.hip import Anatomy, HipParameters, anatomy
+from segdet.hip import Anatomy, anatomy
+from segdet.hip_parameters import DYSPLASTIC, HipParameters
 from segdet.phantom import attenuate, focus, image, make_phantom, scatter, stages
 
 SMALL = (32, 46, 24)
@@ -31,6 +33,10 @@ def slab(echogenicity_db, attenuation=0.0, spacing=(0.26, 0.22, 0.40)):
         head_radius_mm=8.0,
         head_centre_mm=(0, 0, 0),
     )
+
+
+def envelope(scatterers, spacing=(0.26, 0.22, 0.40), parameters=None):
+    return focus(scatterers, spacing, parameters).abs().numpy()
 
 
 def decibels(power):
@@ -71,8 +77,6 @@ def test_same_seed_same_bytes_and_other_seeds_differ():
 
 
 def test_threads_do_not_change_the_bytes():
-    import torch
-
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
@@ -99,6 +103,74 @@ def test_streams_are_independent():
     # other scanner settings leave the hip alone
     settings = replace(P, frequency_mhz=5.0, texture_mm=4.0, noise_db=-40.0)
     np.testing.assert_array_equal(anatomy(4, SMALL, parameters=settings).labels, a.labels)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_number_of_look_alikes_moves_nothing_else(seed):
+    """A dial of its own: with none, few or many of them, all other tissue stays where it is."""
+    many, default, none = (
+        anatomy(seed, SMALL, parameters=replace(P, look_alikes=count)) for count in ((40, 40), P.look_alikes, (0, 0))
+    )
+    pockets = [body.labels == body.tissues.index("look-alike") for body in (many, default, none)]
+    assert pockets[0].sum() > 1.5 * pockets[1].sum() > 0 == pockets[2].sum()
+    extra = np.isin(many.labels, [many.tissues.index(name) for name in ("look-alike", "vessel")])
+    for body in (default, none):
+        np.testing.assert_array_equal(body.labels[~extra], many.labels[~extra])
+        np.testing.assert_array_equal(body.mask, many.mask)
+        same = ~extra & np.isin(many.labels, [many.tissues.index(name) for name in ("muscle", "fat", "head")])
+        np.testing.assert_array_equal(body.echogenicity_db[same], many.echogenicity_db[same])
+
+
+def test_noise_is_a_dial():
+    """Where only noise is heard, 10 dB more of it are 10 dB of grey; where the echo is strong nothing changes."""
+    quiet, loud = (make_phantom(4, SMALL, parameters=replace(P, noise_db=level)) for level in (-60.0, -50.0))
+    body = anatomy(4, SMALL)
+    shadow = np.cumsum(body.labels == body.tissues.index("bone"), axis=1) * body.spacing[1] > 5
+    unclipped = shadow & (quiet.voxels > 0) & (loud.voxels < 255)
+    rise = loud.voxels[unclipped].astype(float) - quiet.voxels[unclipped]
+    assert unclipped.sum() > 500
+    assert np.median(rise) == pytest.approx(255 * 10 / P.dynamic_range_db, rel=0.1)
+    shallow = (slice(None), slice(0, 8))
+    assert np.abs(loud.voxels[shallow].astype(float) - quiet.voxels[shallow]).mean() < 2
+
+
+def covered_share(body):
+    """The share of the head's depth below the ilium's line, read off in the slice where the head is largest."""
+    index = np.argmax(body.mask.sum((1, 2)))
+    head, bone = body.mask[index], body.labels[index] == body.tissues.index("bone")
+    rows, columns = (np.flatnonzero(head.any(axis)) for axis in (1, 0))
+    ilium = slice(columns[0] - round(5 / body.spacing[2]), columns[0] - round(3 / body.spacing[2]))
+    line = np.median(np.argmax(bone[:, ilium], axis=0))
+    return (rows[-1] + 1 - line) / len(rows)
+
+
+def test_a_dysplastic_hip_is_covered_less():
+    shares = [
+        [covered_share(anatomy(seed, (32, 184, 96), side="left", parameters=p)) for seed in range(12)]
+        for p in (P, DYSPLASTIC)
+    ]
+    normal, dysplastic = np.mean(shares, axis=1)
+    assert normal == pytest.approx(0.58, abs=0.15)  # the tilt makes single hips deviate by 0.17: 3 standard errors
+    assert dysplastic < min(0.33, normal - 0.2)  # below Morin's share, for the head also rides higher
+    heads = [anatomy(3, SMALL, parameters=p).mask for p in (P, DYSPLASTIC)]
+    assert np.mean(heads[0] != heads[1]) < 0.01  # the pelvis differs, the femur hardly
+
+
+def test_every_parameter_has_a_unit_and_a_source():
+    for entry in fields(HipParameters):
+        assert entry.metadata["unit"], entry.name
+        assert entry.metadata["source"], entry.name
+        assert entry.metadata["kind"] in ("", "mean, deviation", "range"), entry.name
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_the_gpu_shows_the_same_image():
+    for seed in range(3):
+        cpu, gpu = (make_phantom(seed, (64, 92, 48), device=device) for device in ("cpu", "cuda"))
+        np.testing.assert_array_equal(cpu.mask, gpu.mask)
+        off = np.abs(cpu.voxels.astype(int) - gpu.voxels)
+        assert off.max() <= 1
+        assert np.mean(off > 0) < 1e-4
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -150,8 +222,7 @@ def test_a_slice_of_the_head_is_taller_than_wide():
 def test_contrast_is_the_ratio_of_mean_power():
     echo = np.zeros((64, 92, 48))
     echo[:, :, 24:] = -6.0
-    focused = focus(scatter(slab(echo), 1), (0.26, 0.22, 0.40))
-    power = np.abs(focused) ** 2
+    power = envelope(scatter(slab(echo), 1)) ** 2
     assert decibels(power[:, :, :20].mean() / power[:, :, 28:].mean()) == pytest.approx(6.0, abs=0.2)
     assert power[:, :, :20].mean() == pytest.approx(1.0, rel=0.03)  # the blur keeps the mean power
 
@@ -160,7 +231,7 @@ def test_contrast_of_a_whole_hip():
     quiet = replace(P, texture_db=0.0, stripe_db=(0.0, 0.0), capsule_amplitude=0.0)
     for contrast in (0.0, 6.0, 12.0):
         body = anatomy(1, (64, 92, 48), contrast_db=contrast, parameters=quiet, age_days=4)
-        power = np.abs(scatter(body, 1)) ** 2
+        power = scatter(body, 1).abs().numpy() ** 2
         muscle = (body.labels == body.tissues.index("muscle")) & (body.specular == 0)
         assert decibels(power[muscle].mean() / power[body.mask].mean()) == pytest.approx(contrast, abs=0.25)
 
@@ -169,10 +240,10 @@ def test_fully_developed_speckle_over_many_volumes():
     """Rayleigh with a known scale: the p-values of independent volumes are uniform; mean / deviation is 1.913."""
     p_values, ratios = [], []
     for seed in range(30):
-        envelope = np.abs(focus(scatter(slab(np.zeros((64, 46, 48))), seed), (0.26, 0.22, 0.40)))
-        apart = envelope[::16, ::4, ::8].ravel()  # further than the point-spread function reaches
+        speckle = envelope(scatter(slab(np.zeros((64, 46, 48))), seed))
+        apart = speckle[::16, ::4, ::8].ravel()  # further than the point-spread function reaches
         p_values.append(stats.kstest(apart, stats.rayleigh(scale=np.sqrt(0.5)).cdf).pvalue)
-        ratios.append(envelope.mean() / envelope.std())
+        ratios.append(speckle.mean() / speckle.std())
     assert stats.kstest(p_values, "uniform").pvalue > 0.01
     assert np.mean(ratios) == pytest.approx(np.sqrt(np.pi / (4 - np.pi)), abs=0.01)
 
@@ -181,7 +252,8 @@ def test_autocorrelation_of_speckle_is_that_of_the_point_spread_function():
     """A Gaussian of deviation s along an axis correlates speckle as exp(-lag^2 / 4 s^2) there."""
     spacing, shape = (0.26, 0.11, 0.20), (64, 60, 96)
     here = replace(P, focus_mm=shape[1] / 2 * spacing[1])
-    fields = np.stack([focus(scatter(slab(np.zeros(shape), spacing=spacing), s), spacing, here) for s in range(8)])
+    slabs = [scatter(slab(np.zeros(shape), spacing=spacing), seed) for seed in range(8)]
+    fields = np.stack([focus(scatterers, spacing, here).numpy() for scatterers in slabs])
     wavelength = 1540 / 9e3  # mm
     for axis, width in enumerate((5.0 * wavelength, wavelength / 1.2, 2.5 * wavelength)):
         deviation2 = (width / 2.3548) ** 2 + spacing[axis] ** 2 / 12
@@ -194,12 +266,9 @@ def test_autocorrelation_of_speckle_is_that_of_the_point_spread_function():
 @pytest.mark.parametrize("contrast", [3.0, 6.0, 12.0])
 def test_contrast_to_noise_ratio(contrast):
     """(mean - mean) / sqrt(var + var) of two Rayleigh envelopes, 1.913 (1 - r) / sqrt(1 + r^2) with r in amplitude."""
-    envelopes = [
-        np.abs(focus(scatter(slab(np.full((96, 92, 96), level)), seed), (0.26, 0.22, 0.40)))
-        for seed, level in ((5, 0.0), (6, -contrast))
-    ]
+    levels = ((5, 0.0), (6, -contrast))
+    muscle, lesion = (envelope(scatter(slab(np.full((96, 92, 96), level)), seed)) for seed, level in levels)
     ratio = 10 ** (-contrast / 20)
-    muscle, lesion = envelopes
     found = (muscle.mean() - lesion.mean()) / np.hypot(muscle.std(), lesion.std())
     assert found == pytest.approx(1.913 * (1 - ratio) / np.hypot(1, ratio), rel=0.05)
     assert decibels((muscle**2).mean() / (lesion**2).mean()) == pytest.approx(contrast, abs=0.15)
@@ -207,10 +276,10 @@ def test_contrast_to_noise_ratio(contrast):
 
 def test_speckle_is_as_wide_as_the_point_spread_function():
     spacing = (0.1, 0.1, 0.1)
-    echo = np.zeros((61, 61, 61), complex)
+    echo = torch.zeros((61, 61, 61), dtype=torch.complex128)
     echo[30, 30, 30] = 1
     at_focus = replace(P, focus_mm=3.05)
-    spot = np.abs(focus(echo, spacing, at_focus))
+    spot = envelope(echo, spacing, at_focus)
     wavelength = 1540 / 9e3  # mm
     expected = (5.0 * wavelength, wavelength / 1.2, 2.5 * wavelength)  # lambda F, c / 2B, lambda F
     for axis, fwhm in enumerate(expected):
@@ -218,24 +287,24 @@ def test_speckle_is_as_wide_as_the_point_spread_function():
         position = (np.arange(61) - 30) * 0.1
         width = 2.3548 * np.sqrt((line * position**2).sum() / line.sum())
         assert width == pytest.approx(np.hypot(fwhm, 2.3548 * 0.1 / np.sqrt(12)), rel=0.04)
-    defocused = np.abs(focus(echo, spacing, replace(P, focus_mm=30.0)))
+    defocused = envelope(echo, spacing, replace(P, focus_mm=30.0))
     assert (defocused > 0.5 * defocused.max()).sum() > 2 * (spot > 0.5 * spot.max()).sum()
 
 
 def test_attenuation_in_and_out():
     body = slab(np.zeros((8, 100, 8)), attenuation=0.5, spacing=(1.0, 0.2, 1.0))
-    left = attenuate(body, np.ones((8, 100, 8), complex))
+    left = attenuate(body, torch.ones((8, 100, 8), dtype=torch.complex128)).numpy()
     # 0.5 dB/cm/MHz x 9 MHz x 2 x 2 cm = 18 dB at the last row
     np.testing.assert_allclose(20 * np.log10(np.abs(left[:, -1])), -18.0)
 
 
 def test_noise_grows_with_depth_and_the_grey_scale_is_60_db():
     flat = replace(P, tgc_db_per_cm_mhz=(0.85, 0.0), tgc_ripple_db=0.0, contact_db=0.0)
-    silent = image(np.zeros((16, 184, 16), complex), (0.26, 0.22, 0.40), 0, flat).astype(float)
+    silent = image(torch.zeros((16, 184, 16), dtype=torch.complex128), (0.26, 0.22, 0.40), 0, flat).astype(float)
     gain = 2 * 0.85 * 9 * (np.array((120, 170)) + 0.5) * 0.022
     slope = (silent[:, 165:176].mean() - silent[:, 115:126].mean()) / (gain[1] - gain[0])
     assert slope == pytest.approx(255 / 60, rel=0.08)
-    echo = np.full((8, 8, 8), 10.0, complex)  # 20 dB over muscle
+    echo = torch.full((8, 8, 8), 10.0, dtype=torch.complex128)  # 20 dB over muscle
     shallow = image(echo, (0.26, 1e-6, 0.40), 0, flat)
     assert np.all(np.abs(shallow - 255 * (0.45 + 20 / 60)) < 1.5)
 

@@ -1,0 +1,163 @@
+"""Every speed claim beside a peer, both timed in the same process: `segdet bench`."""
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+
+from .atomic import write_text
+from .errors import SegdetError
+from .results import environment
+from .training import default_device
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the report.
+
+    Attributes
+    ----------
+    what, peer : str
+    ours_s, peer_s : float
+        Median seconds.
+    limit : float or None
+        The claim: `ours_s` is at most this share of `peer_s`; None where the peer is a reference only.
+    note : str
+    """
+
+    what: str
+    peer: str
+    ours_s: float
+    peer_s: float
+    limit: float | None = None
+    note: str = ""
+
+    @property
+    def ratio(self):
+        """`ours_s` over `peer_s`."""
+        return self.ours_s / self.peer_s
+
+    @property
+    def claim(self):
+        """What was claimed of the ratio and whether it holds."""
+        if self.limit is None:
+            return "for reference"
+        return f"at most {self.limit:g}: {'holds' if self.ratio <= self.limit else 'does not hold'}"
+
+
+def paired(ours, peer, repeats=9):
+    """Median seconds of two functions, called in turn after one call each to warm up."""
+    ours(), peer()
+    times = [(seconds(ours), seconds(peer)) for _ in range(repeats)]
+    return tuple(statistics.median(column) for column in zip(*times, strict=True))
+
+
+def seconds(function):
+    """How long one call takes."""
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def peak_gib(code):
+    """The most memory, GiB, that a fresh Python process needs for a piece of code (on Linux)."""
+    # ru_maxrss would count the memory of the process that started it
+    show = "\nfor line in open('/proc/self/status'):\n  if line.startswith('VmHWM'): print(line.split()[1])"
+    done = subprocess.run([sys.executable, "-c", code + show], capture_output=True, text=True, check=True)
+    return int(done.stdout) / 2**20  # from KiB
+
+
+def bench_phantom():
+    """A simulated volume beside one frame of SIMUS, which solves the acoustics that the phantom sums up."""
+    from .phantom import make_phantom, stages
+
+    pymust = require("pymust")
+    make_phantom(1)
+    ours = statistics.median(seconds(lambda seed=seed: make_phantom(seed)) for seed in range(5))
+    step = stages(2)
+    echo = step["scatterers"][64].real.numpy()
+    depth, lateral = (np.indices(echo.shape)[axis] * step["volume"].spacing[1:][axis] / 1000 for axis in (0, 1))
+    probe = pymust.getparam("L11-5v")
+    arguments = (lateral - lateral.mean()).ravel(), depth.ravel(), echo.ravel(), pymust.txdelay(probe, 0.0), probe
+    peer = seconds(lambda: pymust.simus(*arguments))
+    note = "a volume of 128 slices against one frame of the same scatterers"
+    if sys.platform == "linux":
+        note += f"; peak memory {peak_gib('from segdet import make_phantom; make_phantom(1)'):.2f} GiB, with PyTorch"
+    yield Row("phantom, 128 x 184 x 96", "pymust's SIMUS", ours, peer, note=note)
+
+
+def bench_reading():
+    """`load_volume` beside pydicom's bare decoding of the same file, at the size of the paper's raw scans."""
+    import pydicom
+
+    from .dicom_write import write_volume
+    from .files import load_volume
+    from .volume import Volume
+
+    voxels = np.random.default_rng(0).integers(0, 256, (256, 397, 192), dtype=np.uint8)
+    for dtype in (np.uint8, np.uint16):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "scan.dcm"
+            write_volume(Volume.from_spacing(voxels.astype(dtype), (0.13, 0.11, 0.20)), path)
+            times = paired(lambda path=path: load_volume(path), lambda path=path: pydicom.dcmread(path).pixel_array)
+        yield Row(f"reading, 256 x 397 x 192, {np.dtype(dtype)}", "pydicom", *times, limit=1.2)
+
+
+BENCHES = {"phantom": bench_phantom, "reading": bench_reading}
+
+
+class MissingPeer(SegdetError):
+    """A package to compare with is not installed."""
+
+
+def require(package):
+    """Import a peer by name, or raise `MissingPeer`."""
+    try:
+        return import_module(package)
+    except ImportError as error:
+        raise MissingPeer(f"{package} is not installed; pip install 'segdet[bench]'") from error
+
+
+def run(names=(), out=None, report=print):
+    """Run the benchmarks of these names, or all; report a line each as it is known.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Keys of `BENCHES`.
+    out : path, optional
+        A JSON file for the rows and the machine that they were measured on.
+    report : callable
+
+    Returns
+    -------
+    list of Row
+    """
+    unknown = [name for name in names if name not in BENCHES]
+    if unknown:
+        raise SegdetError(f"there is no benchmark {unknown[0]!r}; choose from {', '.join(BENCHES)}")
+    here = environment(default_device())
+    report(", ".join(f"{key} {value}" for key, value in here.items()))
+    report(f"{'what':<38} {'beside':<16} {'ours, s':>9} {'peer, s':>9} {'ratio':>7}  claim")
+    rows = []
+    for name in names or BENCHES:
+        try:
+            for row in BENCHES[name]():
+                report(
+                    f"{row.what:<38} {row.peer:<16} {row.ours_s:9.3f} {row.peer_s:9.3f} {row.ratio:7.3f}  {row.claim}"
+                )
+                if row.note:
+                    report(f"  {row.note}")
+                rows.append(row)
+        except MissingPeer as error:
+            report(f"{name}: skipped, {error}")
+    if out:
+        write_text(out, json.dumps({"environment": here, "rows": [asdict(row) for row in rows]}, indent=1) + "\n")
+    return rows
