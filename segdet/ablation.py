@@ -11,11 +11,12 @@ import numpy as np
 from .atomic import write_text
 from .attention import coverage_and_leakage
 from .cascade import Cascade
+from .detection import score_boxes
 from .errors import SegdetError
 from .experiment import ARMS, Plan
 from .phantom import VERSION
 from .results import Study, environment
-from .runs import Run, score_boxes, score_mask
+from .runs import Run, score_mask
 from .training import OutOfTime, default_device
 
 

@@ -110,7 +110,14 @@ def bench_reading():
         yield Row(f"reading, 256 x 397 x 192, {np.dtype(dtype)}", "pydicom", *times, limit=1.2)
 
 
-BENCHES = {"phantom": bench_phantom, "reading": bench_reading}
+def bench_detector():
+    """See `segdet.bench_detector`."""
+    from .bench_detector import bench_detector
+
+    yield from bench_detector()
+
+
+BENCHES = {"phantom": bench_phantom, "reading": bench_reading, "detector": bench_detector}
 
 
 class MissingPeer(SegdetError):

@@ -11,7 +11,7 @@ from .anchors import AnchorGrid
 from .atomic import write_text
 from .attention import boxes_to_mask
 from .errors import CheckpointError, GeometryError
-from .rpn import RPN, Proposals, Sampling
+from .rpn import RPN, Proposals, Sampling, with_neighbours
 from .training import default_device, load_tensors, precision, save_tensors
 from .unet3d import UNet3D
 from .volume import covered, resample_array
@@ -105,6 +105,7 @@ def detect(detector, slices, proposals=None, batch=16):
     """
     detector.eval()
     device = next(detector.parameters()).device
+    slices = with_neighbours(slices) if detector.neighbours else slices
     with precision(device):
         parts = [detector.propose(part.to(device), proposals) for part in slices.split(batch)]
     boxes, scores = zip(*parts, strict=True)
@@ -160,6 +161,7 @@ class Cascade:
             "proposals": asdict(self.proposals),
             "anchors": {"sizes": anchors.sizes, "ratios": anchors.ratios, "stride": anchors.stride},
             "sampling": asdict(self.detector.sampling),
+            "rpn": {"neighbours": self.detector.neighbours, "padded": self.detector.padded},
             "unet3d": self.segmenter.config,
         }
         write_text(folder / "cascade.json", json.dumps(settings, indent=2) + "\n")
@@ -177,7 +179,7 @@ class Cascade:
         device = device or default_device()
         try:
             settings = json.loads((folder / "cascade.json").read_text())
-            detector = RPN(AnchorGrid(**settings["anchors"]), Sampling(**settings["sampling"]))
+            detector = RPN(AnchorGrid(**settings["anchors"]), Sampling(**settings["sampling"]), **settings["rpn"])
             segmenter = UNet3D(**settings["unet3d"])
             grids = Grids(**{k: tuple(v) for k, v in settings["grids"].items()})
             proposals = Proposals(**settings["proposals"])

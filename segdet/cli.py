@@ -250,6 +250,25 @@ def ablate(
 
 
 @app.command()
+def detectors(
+    out: Annotated[Path, typer.Option(help="The study's folder, results/NAME.")],
+    profile: Annotated[ProfileName, typer.Option(envvar="SEGDET_PROFILE", help=PROFILE_HELP)] = ProfileName.laptop,
+    variants: Annotated[str | None, typer.Option(help="Comma-separated names. Default: all.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds; each has its own split and weights.")] = 3,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a study that is there.")] = False,
+    max_minutes: Annotated[float | None, typer.Option(min=0, help="Stop after that long, everything saved.")] = None,
+):
+    """Compare what the paper leaves open about the detector, one choice at a time."""
+    from .detector_study import run_detectors
+    from .experiment import get_profile
+
+    check_folder(out)
+    names = None if variants is None else [name.strip() for name in variants.split(",")]
+    done = run_detectors(get_profile(profile.value), range(seeds), out, names, resume=resume, max_minutes=max_minutes)
+    print(f"{'complete' if done else 'not complete yet'}: {out}")
+
+
+@app.command()
 def bench(
     names: Annotated[list[str] | None, typer.Argument(help="Which: phantom, reading. Default: all.")] = None,
     out: Annotated[Path | None, typer.Option(help="Also write what was measured, as JSON.")] = None,

@@ -61,14 +61,21 @@ class RPN(nn.Module):
     ----------
     anchors : AnchorGrid
     sampling : Sampling
+    neighbours : bool
+        Whether the three channels are a slice and its two neighbours, see `with_neighbours`, instead of three times
+        the slice (`facts` B7).
+    padded : bool
+        Whether the last row and column are repeated until the stride divides the slice, so that every pixel has a
+        cell (`facts` B10).
     """
 
-    def __init__(self, anchors=None, sampling=None):
+    def __init__(self, anchors=None, sampling=None, neighbours=False, padded=False):
         super().__init__()
         self.anchors = anchors or AnchorGrid()
         if self.anchors.stride != 16:
             raise ValueError(f"VGG-16 up to conv5_3 has stride 16, the anchors {self.anchors.stride}")
         self.sampling = sampling or Sampling()
+        self.neighbours, self.padded = neighbours, padded
         self.backbone = vgg16(weights=None).features[:30]  # to relu5_3; the fifth pooling would make stride 32
         self.window = nn.Conv2d(512, 512, 3, padding=1)
         self.scores = nn.Conv2d(512, 2 * len(self.anchors), 1)
@@ -84,8 +91,8 @@ class RPN(nn.Module):
 
         Parameters
         ----------
-        slices : Tensor, (N, H, W)
-            Intensities in [0, 1]; the grey value fills VGG-16's three channels (`facts` B7).
+        slices : Tensor, (N, H, W) or (N, 3, H, W)
+            Intensities in [0, 1]; a single grey value fills VGG-16's three channels (`facts` B7).
 
         Returns
         -------
@@ -93,18 +100,29 @@ class RPN(nn.Module):
             Logits of (background, object); the paper's softmax is over the last axis.
         offsets : Tensor, (N, K, 4)
         anchors : Tensor, (K, 4)
-            K = floor(H / 16) * floor(W / 16) * A: 594 for a 184 x 96 slice; the last 8 rows have no cell.
+            K = floor(H / 16) * floor(W / 16) * A: 594 for a 184 x 96 slice; the last 8 rows have no cell. With
+            `padded` the sides are rounded up: 648.
         """
-        x = (slices[:, None] - self.mean) * 255
-        x = self.backbone(x.contiguous(memory_format=torch.channels_last))
-        x = F.relu(self.window(x))
+        return self.head(self.features(slices))
+
+    def features(self, slices):
+        """What VGG-16 makes of slices: (N, H, W) or (N, 3, H, W) -> (N, 512, rows, columns of cells)."""
+        x = slices[:, None] if slices.ndim == 3 else slices
+        if self.padded:
+            x = F.pad(x, (0, -x.shape[-1] % 16, 0, -x.shape[-2] % 16), mode="replicate")
+        x = (x - self.mean) * 255
+        return self.backbone(x.contiguous(memory_format=torch.channels_last))
+
+    def head(self, features):
+        """The rest of `forward`, from the features on."""
+        x = F.relu(self.window(features))
         scores, offsets = self.scores(x), self.offsets(x)  # (N, A * 2, h, w), (N, A * 4, h, w)
         n, _, h, w = scores.shape
 
         def per_anchor(t, c):  # (N, A * c, h, w) -> (N, h * w * A, c)
             return t.permute(0, 2, 3, 1).reshape(n, -1, c).float()
 
-        return per_anchor(scores, 2), per_anchor(offsets, 4), self.anchors((h, w), slices.device)
+        return per_anchor(scores, 2), per_anchor(offsets, 4), self.anchors((h, w), features.device)
 
     def loss(self, slices, boxes, generator=None):
         """L = Lreg + Lcls (paper eq. 1) on a sampled mini-batch of anchors.
@@ -120,18 +138,7 @@ class RPN(nn.Module):
         dict of two scalar Tensors
             ``log_loss`` and ``smooth_l1``, see `rpn_loss`. (The paper's text swaps the two names, `facts` B1.)
         """
-        objectness, offsets, anchors = self(slices)
-        labels, matched = match(
-            anchors, boxes, self.sampling.positive_iou, self.sampling.negative_iou, self.sampling.best_anchor
-        )
-        positive, negative = sample(
-            labels,
-            self.sampling.per_slice,
-            self.sampling.positive_fraction,
-            self.sampling.positives_only,
-            generator,
-        )
-        return rpn_loss(objectness, offsets, anchors, matched, positive, negative)
+        return sampled_loss(*self(slices), boxes, self.sampling, generator)
 
     @torch.no_grad()
     def propose(self, slices, proposals=None):
@@ -150,7 +157,7 @@ class RPN(nn.Module):
             Object probabilities; 0 where padded.
         """
         objectness, offsets, anchors = self(slices)
-        boxes = clip(decode(offsets, anchors), slices.shape[1:])
+        boxes = clip(decode(offsets, anchors), slices.shape[-2:])
         return select(boxes, objectness.softmax(-1)[..., 1], proposals or Proposals())
 
     def load_imagenet(self):
@@ -180,6 +187,21 @@ class RPN(nn.Module):
                 layer.requires_grad_(False)
         self.initial_weights = source
         return source
+
+
+def with_neighbours(slices):
+    """Every slice between the one before and the one after, (D, H, W) -> (D, 3, H, W); the ends repeat themselves."""
+    around = torch.cat([slices[:1], slices, slices[-1:]])
+    return torch.stack([around[:-2], slices, around[2:]], 1)
+
+
+def sampled_loss(objectness, offsets, anchors, boxes, sampling, generator=None):
+    """`rpn_loss` of the anchors that `match` and `sample` choose; shapes as in `RPN.forward` and `RPN.loss`."""
+    labels, matched = match(anchors, boxes, sampling.positive_iou, sampling.negative_iou, sampling.best_anchor)
+    positive, negative = sample(
+        labels, sampling.per_slice, sampling.positive_fraction, sampling.positives_only, generator
+    )
+    return rpn_loss(objectness, offsets, anchors, matched, positive, negative)
 
 
 def rpn_loss(objectness, offsets, anchors, matched, positive, negative):

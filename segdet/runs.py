@@ -1,7 +1,6 @@
-"""The networks of one seed: how the detector and each arm's segmenter are trained and scored (chapters 05, 08, 10)."""
+"""The networks of one seed: how each arm's segmenter is trained and scored (chapters 08 and 10)."""
 
 import hashlib
-import math
 import os
 from dataclasses import replace
 from functools import cached_property
@@ -12,173 +11,20 @@ import torch
 import torch.nn.functional as F
 
 from . import metrics
-from .anchors import fit_anchors
 from .attention import box3d_mask, boxes_to_mask, slice_box_mask
-from .boxes import area, box_iou, mirror
 from .cascade import Cascade, detect, segment
+from .detection import choose_threshold, train_detector
 from .errors import TrainingError
 from .experiment import ARMS, Plan, get_profile, grids_for, prepare, split_scans
 from .phantom_cache import cache_folder
-from .rpn import RPN, Proposals
 from .training import default_device, fit, precision
 from .unet3d import UNet3D
 
-DETECTOR_LEARNING_RATE = 0.002
-SLICES_PER_STEP = 8
 # The modules whose code decides what a trained network is.
 TRAINED_BY = (
-    *(
-        "volume",
-        "canvas",
-        "hip_parameters",
-        "hip",
-        "phantom",
-        "boxes",
-        "anchors",
-        "matching",
-        "rpn",
-        "attention",
-        "unet3d",
-        "metrics",
-    ),
-    *("training", "cascade", "experiment", "runs"),
+    *("volume", "canvas", "hip_parameters", "hip", "phantom", "boxes", "anchors", "matching", "rpn", "attention"),
+    *("unet3d", "metrics", "training", "cascade", "experiment", "detection", "runs"),
 )
-
-
-def train_detector(train, validation, profile, seed, *, sampling=None, checkpoint=None, deadline=None):
-    """Train the detector on all slices of the training scans (paper section 3.1).
-
-    The paper's SGD: momentum 0.9, weight decay 0.0005, 256 anchors a step (from 8 slices). Not the paper's: the
-    learning rate rises to 0.002 in 20 steps and falls to 0 along a cosine, gradients are cut at norm 5, and each
-    batch is flipped left to right with probability 1/2 (a right hip is the mirror image of a left one). The weights
-    of the best validation box IoU are kept.
-
-    Returns
-    -------
-    detector : RPN
-    history : History
-    """
-    slices = torch.cat([c.slices for c in train])
-    most = max(c.boxes.shape[1] for c in train)
-    boxes = torch.cat([F.pad(c.boxes, (0, 0, 0, most - c.boxes.shape[1])) for c in train])
-    found = boxes[area(boxes) > 0]
-    if not len(found):
-        raise TrainingError("no training scan has an annotated slice: there is nothing to detect")
-    device = default_device()
-    torch.manual_seed(seed)
-    detector = RPN(fit_anchors(found), sampling)
-    detector.load_imagenet()
-    detector.to(device, memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(
-        [p for p in detector.parameters() if p.requires_grad],
-        DETECTOR_LEARNING_RATE,
-        momentum=0.9,
-        weight_decay=0.0005,
-    )
-
-    def batch_loss(generator):
-        chosen = torch.randperm(len(slices), generator=generator)[:SLICES_PER_STEP]
-        inputs, targets = slices[chosen], boxes[chosen]
-        if torch.rand((), generator=generator) < 0.5:
-            inputs, targets = inputs.flip(-1), mirror(targets, inputs.shape[-1])
-        with precision(device):
-            return detector.loss(inputs.to(device), targets.to(device), generator)
-
-    def schedule(step):
-        return min(1, (step + 1) / 20) * 0.5 * (1 + math.cos(math.pi * step / profile.detector_steps))
-
-    def validate():
-        found = [detect(detector, c.slices, Proposals(threshold=0.0))[0] for c in validation]
-        return np.nanmean([score_boxes(b, c.boxes)["box_iou"] for b, c in zip(found, validation, strict=True)])
-
-    history = fit(
-        detector,
-        batch_loss,
-        optimizer,
-        profile.detector_steps,
-        seed=seed,
-        identity={
-            "scans": [c.name for c in train],
-            "grid": profile.detector_shape,
-            "initial weights": detector.initial_weights,
-        },
-        schedule=schedule,
-        clip_norm=5,
-        validate=validate,
-        every=max(1, profile.detector_steps // 6),
-        checkpoint=checkpoint,
-        label="detector",
-        deadline=deadline,
-    )
-    return detector, history
-
-
-def overlaps(detected, target):
-    """IoU of every slice's best detection with the annotated box that it fits best.
-
-    Parameters
-    ----------
-    detected : Tensor, (D, k, 4), best first
-    target : Tensor, (D, M, 4)
-        Both padded with boxes of no area.
-
-    Returns
-    -------
-    overlap : Tensor, (D,)
-        0 where there is no detection or nothing to detect.
-    holds : bool Tensor, (D,)
-        Whether the slice holds an annotated box.
-    """
-    best = box_iou(detected[:, :1], target)[:, 0]  # (D, M)
-    return best.amax(1) if target.shape[1] else best.new_zeros(len(best)), (area(target) > 0).any(1)
-
-
-def score_boxes(detected, target):
-    """How well the best detection of each slice fits; shapes as in `overlaps`.
-
-    Returns
-    -------
-    dict
-        ``box_iou``: mean IoU over the slices that hold a box, a miss counting 0. ``recall50``, ``recall70``: share
-        of those slices with IoU at least 0.5, 0.7. ``false_boxes``: share of the empty slices with a detection.
-        NaN where there is no such slice.
-    """
-    overlap, holds = overlaps(detected, target)
-    found = area(detected[:, 0]) > 0
-
-    def mean(values):
-        return float(values.float().mean()) if len(values) else float("nan")
-
-    return {
-        "box_iou": mean(overlap[holds]),
-        "recall50": mean(overlap[holds] >= 0.5),
-        "recall70": mean(overlap[holds] >= 0.7),
-        "false_boxes": mean(found[~holds]),
-    }
-
-
-def choose_threshold(detector, validation):
-    """The score below which a box does not count, so that slices without the object get none (`facts` B6).
-
-    Tried on the validation scans: the threshold of the best mean over slices of box IoU where there is an object,
-    and of 1 for no box, 0 for a false one, where there is none.
-
-    Returns
-    -------
-    Proposals
-    """
-    found = [detect(detector, c.slices, Proposals(threshold=0.0)) for c in validation]
-    scores = torch.cat([s[:, 0] for _, s in found])
-    overlap, holds = (
-        torch.cat(t)
-        for t in zip(*[overlaps(b, c.boxes) for (b, _), c in zip(found, validation, strict=True)], strict=True)
-    )
-
-    def value(threshold):
-        kept = scores >= threshold
-        return torch.where(holds, overlap * kept, (~kept).float()).mean().item()
-
-    return Proposals(threshold=max((t / 100 for t in range(5, 100, 5)), key=value))
 
 
 def train_segmenter(train, validation, profile, seed, *, checkpoint=None, deadline=None):

@@ -10,10 +10,10 @@ import torch
 from segdet import ablation, runs
 from segdet.ablation import fit_cascade, run_study
 from segdet.cascade import Cascade, Grids
+from segdet.detection import score_boxes
 from segdet.errors import CheckpointError, SegdetError
 from segdet.experiment import Plan, Profile, folder_split, get_profile, grids_for, phantom_split, prepare
 from segdet.results import Study
-from segdet.runs import score_boxes
 from segdet.volume import Volume
 
 TINY = Profile("tiny", (8, 96, 64), (8, 12, 8), 4, 2, 4, 2, 2, 1, 2)

@@ -1,0 +1,143 @@
+"""The detector beside torchvision's `RegionProposalNetwork`: the same backbone, weights, anchors and sampling."""
+
+import copy
+from contextlib import nullcontext
+
+import torch
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
+
+from .bench import Row, paired
+from .boxes import area, clip, decode
+from .cascade import detect
+from .rpn import RPN, Proposals, sampled_loss, select
+from .training import default_device, precision
+
+KEEP = Proposals(threshold=0.0)
+
+
+def bench_detector():
+    """Rows for a training step, for the proposals of a scan, and for all that lies behind the backbone.
+
+    The peer runs as its authors leave it, in float32; a second row gives it our precision and memory layout.
+    """
+    device = default_device()
+    ours = RPN().to(device, memory_format=torch.channels_last)
+    ours.backbone[:10].requires_grad_(False)  # as in training
+    peer = TorchvisionRPN(ours).to(device)
+    slices, boxes = example(device)
+    volume = torch.rand(128, 184, 96)
+    for name, model, context, claims in (
+        ("torchvision", copy.deepcopy(peer).to(memory_format=torch.contiguous_format), nullcontext, (0.8, 0.5)),
+        ("torchvision *", peer, lambda: precision(device), (None, None)),
+    ):
+        note = "" if claims[0] else "* with our precision and memory layout"
+        steps = training_step(ours, slices, boxes), training_step(model, slices, boxes, context)
+        yield Row("detector, training step, 16 slices", name, *paired(*steps, repeats=5), limit=claims[0], note=note)
+        model.eval()
+        scans = lambda: detect(ours, volume, KEEP), lambda m=model, c=context: detect_as(m, volume, c)
+        yield Row("detector, proposals, 128 slices", name, *paired(*scans, repeats=3), limit=claims[1])
+    with torch.no_grad():
+        features = ours.features(slices)
+    peer.train()
+    times = paired(lambda: behind(ours, features, boxes), lambda: behind_peer(peer, features, boxes))
+    yield Row("head, matching, loss, proposals", "torchvision", *times, limit=0.3)
+
+
+def example(device):
+    """16 slices of which 10 hold a box: (16, 184, 96) and (16, 1, 4)."""
+    generator = torch.Generator().manual_seed(0)
+    slices = torch.rand(16, 184, 96, generator=generator)
+    corner = torch.rand(16, 1, 2, generator=generator) * torch.tensor([40.0, 90.0])
+    boxes = torch.cat([corner, corner + torch.tensor([36.0, 66.0])], -1)
+    boxes[10:] = 0
+    return slices.to(device), boxes.to(device)
+
+
+def training_step(model, slices, boxes, context=None):
+    """A function that trains `model` for one step."""
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 1e-4, momentum=0.9)
+
+    def step():
+        model.train()
+        with context() if context else precision(slices.device):
+            loss = sum(model.loss(slices, boxes).values())
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        return loss.item()  # waits for a GPU
+
+    return step
+
+
+@torch.no_grad()
+def detect_as(peer, volume, context):
+    """The best box of every slice, from the peer, in batches as large as ours."""
+    with context():
+        return [box.cpu() for part in volume.split(16) for box in peer(part.to(peer.mean.device))[0]]
+
+
+def behind(detector, features, boxes):
+    """Head, matching, sampling, loss with its gradients, and proposals, from features (N, 512, h, w)."""
+    objectness, offsets, anchors = detector.head(features)
+    loss = sampled_loss(objectness, offsets, anchors, boxes, detector.sampling)
+    sum(loss.values()).backward()
+    with torch.no_grad():
+        found = clip(decode(offsets, anchors), (184, 96))
+        return select(found, objectness.softmax(-1)[..., 1], KEEP)[0].cpu()
+
+
+def behind_peer(peer, features, boxes):
+    """The same from torchvision, which makes its proposals in every training step."""
+    found, loss = peer.behind(features, boxes, (184, 96))
+    sum(loss.values()).backward()
+    return [box.cpu() for box in found]
+
+
+class SameAnchors(torch.nn.Module):
+    """An `AnchorGrid` in the place of torchvision's generator."""
+
+    def __init__(self, anchors):
+        super().__init__()
+        self.anchors = anchors
+
+    def num_anchors_per_location(self):
+        """Anchors per location, a number for each feature map."""
+        return [len(self.anchors)]
+
+    def forward(self, images, features):
+        """The anchors of every image."""
+        return [self.anchors(features[0].shape[-2:], features[0].device)] * len(images.image_sizes)
+
+
+class TorchvisionRPN(torch.nn.Module):
+    """VGG-16 and torchvision's RPN with the weights, anchors and sampling of one of ours."""
+
+    def __init__(self, ours):
+        super().__init__()
+        self.backbone = copy.deepcopy(ours.backbone)
+        self.register_buffer("mean", ours.mean.clone())
+        head = RPNHead(512, len(ours.anchors))
+        head.conv[0][0].load_state_dict(ours.window.state_dict())
+        head.bbox_pred.load_state_dict(ours.offsets.state_dict())
+        # a softmax over (background, object) is a logistic function of their difference
+        head.cls_logits.load_state_dict({k: v[1::2] - v[::2] for k, v in ours.scores.state_dict().items()})
+        use, every = ours.sampling, {"training": 10**6, "testing": 10**6}
+        keep = {"training": KEEP.top_k, "testing": KEEP.top_k}
+        self.rpn = RegionProposalNetwork(
+            SameAnchors(ours.anchors), head, use.positive_iou, use.negative_iou, use.per_slice, use.positive_fraction,
+            every, keep, KEEP.nms_iou, KEEP.threshold,
+        )  # fmt: skip
+
+    def forward(self, slices, boxes=None):
+        """(boxes, losses) of torchvision's RPN for slices (N, H, W)."""
+        return self.behind(self.backbone((slices[:, None] - self.mean) * 255), boxes, slices.shape[1:])
+
+    def behind(self, features, boxes, shape):
+        """The same from features (N, 512, h, w) on."""
+        targets = None if boxes is None else [{"boxes": b[area(b) > 0]} for b in boxes]
+        return self.rpn(ImageList(features, [tuple(shape)] * len(features)), {"0": features}, targets)
+
+    def loss(self, slices, boxes):
+        """Both terms of torchvision's loss."""
+        return self(slices, boxes)[1]

@@ -1,0 +1,146 @@
+"""What each open choice of the detector costs or gains: one changed at a time, over seeds (chapters 03 to 05)."""
+
+import shutil
+import time
+from dataclasses import asdict, dataclass, field, replace
+
+import numpy as np
+
+from .attention import boxes_to_mask, coverage_and_leakage
+from .cascade import detect
+from .detection import Recipe, choose_threshold, score_boxes, train_detector
+from .errors import SegdetError
+from .experiment import Plan, grids_for, prepare, split_scans
+from .metrics import iou
+from .phantom import VERSION
+from .results import Study, environment
+from .rpn import Proposals, Sampling
+from .training import OutOfTime, default_device
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One reading of the paper, or one idea.
+
+    Attributes
+    ----------
+    row : str
+        Of the ledger.
+    title : str
+    recipe : Recipe
+    proposals : Proposals or None
+        Which boxes count; None chooses the threshold on the validation scans.
+    longer : int
+        How many times the profile's steps.
+    """
+
+    row: str
+    title: str
+    recipe: Recipe = field(default_factory=Recipe)
+    proposals: Proposals | None = None
+    longer: int = 1
+
+
+LITERAL = Sampling(positives_only=True, best_anchor=False)
+HALF = Recipe(sampling=Sampling(positive_iou=0.5))
+ALL = replace(HALF, gain=0.2, zoom=0.15, neighbours=True)
+VARIANTS = {
+    "default": Variant("", "the book's detector"),
+    "literal": Variant("B2", "positive anchors only, above 0.7 only", Recipe(sampling=LITERAL)),
+    "one-slice": Variant("B3", "256 anchors of one slice a step", Recipe(Sampling(per_slice=256), 1)),
+    "scaled-anchors": Variant("B4", "Faster R-CNN's anchors, scaled", Recipe(fitted_anchors=False)),
+    "no-best-anchor": Variant("B5", "positive above 0.7 only", Recipe(Sampling(best_anchor=False))),
+    "positive-half": Variant("B5", "positive above 0.5 instead of 0.7", HALF),
+    "no-threshold": Variant("B6", "the best box of every slice", proposals=Proposals(threshold=0.0)),
+    "threshold-half": Variant("B6", "the best box above 0.5", proposals=Proposals(threshold=0.5)),
+    "top-three": Variant("B6", "three boxes above 0.5 after NMS", proposals=Proposals(3, 0.5)),
+    "random": Variant("A9", "no ImageNet weights", Recipe(imagenet=False)),
+    "neighbours": Variant("B7", "the slices beside it as channels", Recipe(neighbours=True)),
+    "padded": Variant("B10", "184 rows padded to 192", Recipe(padded=True)),
+    "augmented": Variant("B14", "grey and size varied", Recipe(gain=0.2, zoom=0.15)),
+    "half-augmented": Variant("", "above 0.5, augmented", replace(HALF, gain=0.2, zoom=0.15)),
+    "all": Variant("", "above 0.5, augmented, neighbours, twice as long", ALL, longer=2),
+}
+
+
+def run_detectors(profile, seeds, out, names=None, *, resume=False, max_minutes=None, report=print):
+    """Fill the table ``detector`` of a `Study`: a row a (seed, variant, test scan).
+
+    Variants that differ only in which boxes count share a trained network.
+
+    Parameters
+    ----------
+    profile : Profile
+    seeds : iterable of int
+    out : path
+    names : sequence of str, optional
+        Keys of `VARIANTS`; all by default.
+    resume : bool
+        Go on with a study that is there.
+    max_minutes : float, optional
+        Stop after that time with everything saved.
+    report : callable
+
+    Returns
+    -------
+    bool
+        Whether the study is complete.
+    """
+    names = tuple(names or VARIANTS)
+    for name in names:
+        if name not in VARIANTS:
+            raise SegdetError(f"there is no variant {name!r}; choose from {', '.join(VARIANTS)}")
+    study = Study(out)
+    if study.manifest and not resume:
+        raise SegdetError(f"{out}: holds results already; add --resume to go on with it, or name another --out folder")
+    fixed = {"profile": profile.name, "settings": asdict(profile), "data": "phantom", "phantom_version": VERSION}
+    if study.manifest:
+        study.describe(**fixed)  # refuses another study
+    deadline = None if max_minutes is None else time.monotonic() + 60 * max_minutes
+    try:
+        for seed in seeds:
+            done = {row["arm"] for row in study.table("detector") if row["seed"] == seed}
+            trainings = {}
+            for name in names:
+                if name not in done:
+                    trainings.setdefault((VARIANTS[name].recipe, VARIANTS[name].longer), []).append(name)
+            parts = _cases(profile, seed) if trainings else None
+            for (recipe, longer), sharing in trainings.items():
+                checkpoint = study.folder / "checkpoints" / f"{seed}-{sharing[0]}.safetensors"
+                steps = replace(profile, detector_steps=longer * profile.detector_steps)
+                detector, _ = train_detector(
+                    *parts[:2], steps, seed, recipe=recipe, checkpoint=checkpoint, deadline=deadline
+                )
+                for name in sharing:
+                    rows = _score(detector, name, seed, *parts[1:])
+                    study.add("detector", rows)
+                    study.describe(**fixed, **environment(default_device()))
+                    means = {k: np.nanmean([row[k] for row in rows]) for k in ("box_iou", "recall50", "false_boxes")}
+                    report(f"seed {seed}  {name:<15}" + "".join(f"  {k} {v:.3f}" for k, v in means.items()))
+                checkpoint.unlink()
+    except OutOfTime:
+        report(f"stopped after {max_minutes} minutes; go on with --resume")
+        return False
+    shutil.rmtree(study.folder / "checkpoints", ignore_errors=True)
+    return True
+
+
+def _cases(profile, seed):
+    """Training, validation and test scans of a seed, as three lists of `Case`."""
+    split = split_scans(Plan(profile, ()), seed)
+    grids = grids_for(split[0], profile)
+    return [[prepare(volume, grids) for volume in part] for part in split]
+
+
+def _score(detector, name, seed, validation, test):
+    """A variant's boxes on the test scans: a list of rows."""
+    proposals = VARIANTS[name].proposals or choose_threshold(detector, validation)
+    rows = []
+    for case in test:
+        boxes, _ = detect(detector, case.slices, proposals)
+        mask = boxes_to_mask(boxes, case.slices.shape).numpy()
+        coverage, leakage = coverage_and_leakage(mask, case.slice_mask)
+        row = {"seed": seed, "arm": name, "case": case.name} | score_boxes(boxes, case.boxes)
+        row |= {"mask_iou": iou(mask, case.slice_mask), "coverage": coverage, "leakage": leakage}
+        rows.append(row | {"threshold": proposals.threshold, "initial_weights": detector.initial_weights})
+    return rows
