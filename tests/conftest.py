@@ -32,3 +32,15 @@ def vgg16_weights():
     """The ImageNet weights of VGG-16 as a safetensors file, or skip."""
     named = os.environ.get("SEGDET_VGG16")
     return Path(named) if named else _needed(SHARED / "weights/vgg16_caffe_bgr255_fp16.safetensors", "SEGDET_VGG16")
+
+
+@pytest.fixture
+def small_phantoms(monkeypatch, tmp_path):
+    """Phantoms on a coarse grid, and a cache of their own."""
+    from segdet import detection, phantom
+
+    original = phantom.make_phantom
+    monkeypatch.setenv("SEGDET_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("SEGDET_STATIC", "1")
+    monkeypatch.setattr(phantom, "make_phantom", lambda seed, side=None: original(seed, (16, 48, 32), side=side))
+    monkeypatch.setattr(detection.RPN, "load_imagenet", lambda self: "random")

@@ -19,18 +19,6 @@ from segdet.volume import Volume
 TINY = Profile("tiny", (8, 96, 64), (8, 12, 8), 4, 2, 4, 2, 2, 1, 2)
 
 
-@pytest.fixture
-def small_phantoms(monkeypatch, tmp_path):
-    """Phantoms on a coarse grid, and a cache of their own."""
-    from segdet import phantom
-
-    original = phantom.make_phantom
-    monkeypatch.setenv("SEGDET_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("SEGDET_STATIC", "1")
-    monkeypatch.setattr(phantom, "make_phantom", lambda seed, side=None: original(seed, (16, 48, 32), side=side))
-    monkeypatch.setattr(runs.RPN, "load_imagenet", lambda self: "random")
-
-
 def test_profiles(monkeypatch):
     monkeypatch.delenv("SEGDET_PROFILE", raising=False)
     assert get_profile().name == "laptop"

@@ -218,7 +218,12 @@ def test_a_failed_write_leaves_the_old_file_alone(name, scan, tmp_path, monkeypa
          "BinaryData = True"),
         ("far.mhd", b"NDims = 2\nBinaryData = True\nDimSize = 2 2\nElementType = MET_UCHAR\n"
          b"ElementDataFile = ../else.raw\n", "ElementDataFile = LOCAL or a file beside it"),
+        ("twice.mhd", b"NDims = 99\nNDims = 2\nBinaryData = True\nDimSize = 2 2\nElementType = MET_UCHAR\n"
+         b"ElementDataFile = LOCAL\n1234", "each once"),
         ("garbage.nrrd", b"NRRD0004\ntype: what\n", "not a readable NRRD"),
+        ("long.nrrd", b"NRRD0004\ntype: " + b"A" * 2000 + b"\n\n", "at most 512 characters"),
+        ("skip.nrrd", b"NRRD0004\ntype: uchar\ndimension: 3\nsizes: 1 1 1\nencoding: gzip\nbyte skip: 1000000000\n\n"
+         + gzip.compress(bytes(9)), "skip no more than"),
         ("mark.dcm", b"\0" * 128 + b"DICM", "mark.dcm"),
         ("tail.dcm", b"\0" * 128 + b"DICM" + bytes(range(256)), "tail.dcm"),
     ],
@@ -230,6 +235,21 @@ def test_bad_files(name, content, message, tmp_path):
         load_volume(tmp_path / name)
     assert name in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs symbolic links and pipes")
+@pytest.mark.parametrize("suffix", [".dcm", ".nii.gz", ""])
+def test_links_to_nothing_and_pipes(suffix, tmp_path):
+    dangling, loop, pipe = (tmp_path / f"{name}{suffix}" for name in ("dangling", "loop", "pipe"))
+    dangling.symlink_to(tmp_path / "gone")
+    loop.symlink_to(loop)
+    os.mkfifo(pipe)
+    for path in (dangling, loop, pipe):
+        with pytest.raises(FormatError, match=f"{path.name}: no such file or folder"):
+            load_volume(path)
+    assert os.listdir(tmp_path)
+    with pytest.raises(FormatError, match="no DICOM file in this folder"):  # they are passed over
+        load_volume(tmp_path)
 
 
 def test_folder_without_dicom(tmp_path):
@@ -308,3 +328,19 @@ def test_announced_size_is_checked_before_memory_is_asked_for(voxels, tmp_path):
     for name in ("a.nii", "b.nii.gz", "c.mha"):
         with pytest.raises(FormatError, match="announces 30000 x 30000 x 30000 voxels"):
             load_volume(tmp_path / name)
+
+
+def test_what_a_compressed_nifti_may_become(tmp_path, monkeypatch):
+    blank = np.zeros((64, 256, 256), np.uint8)
+    sitk.WriteImage(sitk.GetImageFromArray(blank), str(tmp_path / "a.nii.gz"))
+    assert (tmp_path / "a.nii.gz").stat().st_size < blank.size / 500
+    assert load_volume(tmp_path / "a.nii.gz").shape == blank.shape
+    content = gzip.decompress((tmp_path / "a.nii.gz").read_bytes())
+    (tmp_path / "b.nii.gz").write_bytes(gzip.compress(content + bytes(9 << 20)))
+    assert load_volume(tmp_path / "b.nii.gz").shape == blank.shape
+    monkeypatch.setattr("segdet.itk.SMALL", 8 << 20)  # 256 MiB otherwise, slow to make
+    with pytest.raises(FormatError, match=r"b\.nii\.gz: holds 8388608 bytes more than its header announces"):
+        load_volume(tmp_path / "b.nii.gz")
+    monkeypatch.setattr("segdet.itk.SMALL", 3 << 20)
+    with pytest.raises(FormatError, match=r"announces 256 x 256 x 64 voxels \(4194304 bytes\), its file holds"):
+        load_volume(tmp_path / "a.nii.gz")

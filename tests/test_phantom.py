@@ -322,6 +322,22 @@ def test_the_ilium_casts_a_shadow():
     assert voxels[:, rows][clear[:, rows]].mean() > voxels[:, rows][behind[:, rows]].mean() + 25
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_shadow_falls_behind_bone_and_nowhere_else(seed):
+    """Along the beam alone: what loses more than the strongest soft tissue could has bone or a nucleus above it."""
+    body = anatomy(seed, (32, 92, 48))
+    left = attenuate(body, torch.ones(body.labels.shape, dtype=torch.complex128)).abs().numpy()
+    lost = -20 * np.log10(np.maximum(left, 1e-300))
+    hard = np.isin(body.labels, [body.tissues.index(name) for name in ("bone", "nucleus")])
+    above = np.cumsum(hard, axis=1)
+    depth_cm = (np.arange(92)[None, :, None] + 1) * body.spacing[1] / 10
+    dark = lost > 2 * 9 * 1.57 * depth_cm + 1e-6
+    assert above[dark].min() > 0
+    deep_in_bone = np.cumsum(body.labels == body.tissues.index("bone"), axis=1) * body.spacing[1] > 4
+    assert dark[deep_in_bone].all()
+    assert lost[deep_in_bone].min() > 2 * 9 * 15 * 0.4  # 4 mm of bone, in and out
+
+
 def test_look_alikes_never_touch_the_head():
     for seed in range(5):
         body = anatomy(seed, (64, 92, 48))

@@ -1,0 +1,159 @@
+"""The detector's recipe: augmentation moves boxes with the picture, and every variant trains and is scored."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from segdet.boxes import area, pad_boxes
+from segdet.cascade import Cascade, Grids, detect
+from segdet.detection import Recipe, augment, train_detector
+from segdet.detector_study import VARIANTS, run_detectors
+from segdet.errors import SegdetError, TrainingError
+from segdet.experiment import Case, get_profile
+from segdet.results import Study
+from segdet.rpn import RPN, Proposals, with_neighbours
+from segdet.unet3d import UNet3D
+
+TINY = dataclasses.replace(
+    get_profile("smoke"), detector_shape=(8, 96, 64), detector_steps=4, train=2, validation=1, test=2
+)
+
+
+def rectangles(count=6):
+    """Slices with one bright rectangle each, and its box."""
+    generator = torch.Generator().manual_seed(0)
+    slices, boxes = torch.zeros(count, 96, 64), torch.zeros(count, 2, 4)
+    for picture, box in zip(slices, boxes, strict=True):
+        x0, y0 = (int(v) for v in torch.randint(16, 30, (2,), generator=generator))
+        picture[y0 : y0 + 30, x0 : x0 + 16] = 0.8
+        box[0] = torch.tensor([x0, y0, x0 + 16, y0 + 30])
+    return slices, boxes
+
+
+def test_zoom_moves_the_boxes_with_the_picture():
+    slices, boxes = rectangles()
+    pictures, moved = augment(slices, boxes, torch.Generator().manual_seed(1), zoom=0.2)
+    for picture, box in zip(pictures, moved, strict=True):
+        rows, columns = (np.flatnonzero((picture > 0.4).any(axis)) for axis in (1, 0))
+        found = torch.tensor([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
+        torch.testing.assert_close(box[0], found.float(), atol=1.0, rtol=0)
+    assert (moved[:, 0] - boxes[:, 0]).abs().max() > 3
+    assert not moved[:, 1].any()  # no box stays no box
+
+
+def test_gain_leaves_boxes_and_the_range():
+    slices, boxes = rectangles()
+    pictures, kept = augment(slices, boxes, torch.Generator().manual_seed(1), gain=0.2)
+    assert torch.equal(kept, boxes)
+    assert pictures.min() >= 0
+    assert pictures.max() <= 1
+    inside = torch.stack([p[p > 0.4].mean() for p in pictures])
+    assert inside.min() >= 0.8 * 0.8 - 0.1 - 1e-6
+    assert inside.max() <= 0.8 * 1.2 + 0.1 + 1e-6
+    assert inside.std() > 0.02
+
+
+def test_neighbours_get_the_same_change():
+    slices, boxes = rectangles()
+    three = slices[:, None].expand(-1, 3, -1, -1)
+    one, _ = augment(slices, boxes, torch.Generator().manual_seed(1), 0.2, 0.2)
+    all_three, _ = augment(three, boxes, torch.Generator().manual_seed(1), 0.2, 0.2)
+    torch.testing.assert_close(all_three, one[:, None].expand_as(all_three))
+
+
+def test_nothing_asked_nothing_changed():
+    slices, boxes = rectangles()
+    generator = torch.Generator().manual_seed(1)
+    same = augment(slices, boxes, generator)
+    assert torch.equal(same[0], slices)
+    assert torch.equal(same[1], boxes)
+    assert torch.equal(generator.get_state(), torch.Generator().manual_seed(1).get_state())
+
+
+def test_neighbours_by_hand():
+    slices = torch.arange(4.0)[:, None, None].expand(4, 2, 3)
+    found = with_neighbours(slices)
+    assert found.shape == (4, 3, 2, 3)
+    assert found[:, :, 0, 0].tolist() == [[0, 0, 1], [0, 1, 2], [1, 2, 3], [2, 3, 3]]
+
+
+def test_a_detector_of_neighbours_sees_them():
+    torch.manual_seed(0)
+    plain, three = RPN().eval(), RPN(neighbours=True).eval()
+    three.load_state_dict(plain.state_dict())
+    still = torch.rand(1, 96, 64).expand(5, -1, -1)  # the same slice again and again
+    everything = Proposals(threshold=0.0)
+    torch.testing.assert_close(detect(three, still, everything), detect(plain, still, everything))
+    moving = torch.rand(5, 96, 64)
+    assert not torch.equal(detect(three, moving, everything)[1], detect(plain, moving, everything)[1])
+
+
+def test_padding_gives_every_row_a_cell():
+    torch.manual_seed(0)
+    plain, padded = RPN().eval(), RPN(padded=True).eval()
+    padded.load_state_dict(plain.state_dict())
+    with torch.no_grad():
+        assert padded(torch.rand(1, 184, 96))[2].shape == (648, 4)
+        whole = torch.rand(1, 192, 96)
+        torch.testing.assert_close(padded(whole)[0], plain(whole)[0])
+        boxes, _ = padded.propose(torch.rand(2, 184, 96), Proposals(9, 0.0))
+    assert boxes[..., 3].max() <= 184
+
+
+def test_a_cascade_remembers_how_its_detector_looks(tmp_path):
+    cascade = Cascade(RPN(neighbours=True, padded=True), UNet3D(2, 2, 4), Grids((8, 96, 64), (8, 96, 64), (8, 24, 16)))
+    cascade.save(tmp_path)
+    detector = Cascade.load(tmp_path, torch.device("cpu")).detector
+    assert (detector.neighbours, detector.padded) == (True, True)
+
+
+def cases(count, boxes):
+    return [
+        Case(f"case {n}", torch.rand(4, 96, 64), np.zeros((4, 96, 64), bool), boxes, None, None, (1, 1, 1))
+        for n in range(count)
+    ]
+
+
+@pytest.mark.parametrize("name", ["default", "literal", "one-slice", "scaled-anchors", "all"])
+def test_every_kind_of_recipe_trains(name, small_phantoms):
+    boxes = pad_boxes([torch.empty(0, 4), torch.tensor([[10.0, 10, 40, 70]]), torch.tensor([[12.0, 9, 40, 70]]), []])
+    detector, history = train_detector(cases(2, boxes), cases(1, boxes), TINY, 0, recipe=VARIANTS[name].recipe)
+    assert len(history.loss) == TINY.detector_steps
+    assert all(np.isfinite(list(entry.values())).all() for entry in history.loss)
+    assert detector.neighbours == VARIANTS[name].recipe.neighbours
+    assert area(detector.anchors((6, 4))).min() > 0
+
+
+def test_nothing_to_detect_is_said(small_phantoms):
+    nothing = pad_boxes([[]] * 4)
+    with pytest.raises(TrainingError, match="no training scan has an annotated slice"):
+        train_detector(cases(2, nothing), cases(1, nothing), TINY, 0)
+
+
+def test_the_variants_are_compared_and_go_on(small_phantoms, tmp_path):
+    lines = []
+    names = ["default", "no-threshold", "neighbours"]
+    assert not run_detectors(TINY, [0], tmp_path, names[:2], max_minutes=0, report=lines.append)
+    assert run_detectors(TINY, [0], tmp_path, names, resume=True, report=lines.append)
+    rows = Study(tmp_path).table("detector")
+    assert sorted({row["arm"] for row in rows}) == sorted(names)
+    assert len(rows) == 3 * TINY.test
+    assert all(row["threshold"] == 0 for row in rows if row["arm"] == "no-threshold")
+    assert not (tmp_path / "checkpoints").exists()
+    before = (tmp_path / "detector.csv").read_bytes()
+    assert run_detectors(TINY, [0], tmp_path, names, resume=True, report=lines.append)
+    assert (tmp_path / "detector.csv").read_bytes() == before
+    with pytest.raises(SegdetError, match="add --resume"):
+        run_detectors(TINY, [0], tmp_path, names)
+    with pytest.raises(SegdetError, match="no variant 'best'"):
+        run_detectors(TINY, [0], tmp_path / "other", ["best"])
+
+
+def test_variants_change_what_they_say():
+    default = VARIANTS["default"]
+    same = [name for name, v in VARIANTS.items() if (v.recipe, v.proposals, v.longer) == (Recipe(), None, 1)]
+    assert same == ["default"]
+    assert len({(v.recipe, v.proposals, v.longer) for v in VARIANTS.values()}) == len(VARIANTS)
+    assert default.recipe == Recipe()
