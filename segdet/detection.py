@@ -70,8 +70,15 @@ def train_detector(train, validation, profile, seed, *, recipe=None, checkpoint=
     -------
     detector : RPN
     history : History
+
+    Raises
+    ------
+    TrainingError
+        A box is upside down or leaves its slice, no training scan has any, or the loss is not finite.
     """
     recipe = recipe or Recipe()
+    for case in [*train, *validation]:
+        check_boxes(case)
     slices = torch.cat([with_neighbours(c.slices) if recipe.neighbours else c.slices for c in train])
     most = max(c.boxes.shape[1] for c in train)
     boxes = torch.cat([F.pad(c.boxes, (0, 0, 0, most - c.boxes.shape[1])) for c in train])
@@ -129,6 +136,20 @@ def train_detector(train, validation, profile, seed, *, recipe=None, checkpoint=
         deadline=deadline,
     )
     return detector, history
+
+
+def check_boxes(case):
+    """Raise `TrainingError` for the first box of a case that is no box in its slice; padding has no area."""
+    rows, cols = case.slices.shape[1:]
+    low, high = case.boxes[..., :2], case.boxes[..., 2:]
+    for wrong, what in (
+        (~torch.isfinite(case.boxes).all(-1), "is not finite"),
+        ((high < low).any(-1), "is upside down; expected (x0, y0, x1, y1) with x0 <= x1 and y0 <= y1"),
+        ((low < 0).any(-1) | (high > torch.tensor([cols, rows])).any(-1), f"leaves its slice of {rows} x {cols}"),
+    ):
+        if wrong.any():
+            at, number = wrong.nonzero()[0].tolist()
+            raise TrainingError(f"{case.name}, slice {at}: the box {case.boxes[at, number].tolist()} {what}")
 
 
 def augment(inputs, targets, generator, gain=0.0, zoom=0.0):

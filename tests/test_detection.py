@@ -132,6 +132,21 @@ def test_nothing_to_detect_is_said(small_phantoms):
         train_detector(cases(2, nothing), cases(1, nothing), TINY, 0)
 
 
+@pytest.mark.parametrize(
+    ("box", "what"),
+    [
+        ([10.0, 40, 30, 20], "upside down"),
+        ([-1.0, 0, 30, 20], "leaves its slice of 96 x 64"),
+        ([0.0, 0, 65, 20], "leaves its slice of 96 x 64"),
+        ([0.0, 0, float("nan"), 20], "is not finite"),
+    ],
+)
+def test_a_wrong_box_is_named_with_its_case_and_slice(box, what):
+    boxes = pad_boxes([[], [[0.0, 0, 64, 96]], [[1.0, 1, 5, 5], box], []])
+    with pytest.raises(TrainingError, match=f"case 1, slice 2: the box .* {what}"):
+        train_detector([cases(1, boxes[:, :1])[0], cases(2, boxes)[1]], cases(1, boxes[:, :1]), TINY, 0)
+
+
 def test_the_variants_are_compared_and_go_on(small_phantoms, tmp_path):
     lines = []
     names = ["default", "no-threshold", "neighbours"]
