@@ -30,7 +30,8 @@ def writing(path, error=FormatError):
         reason = getattr(found, "strerror", None) or " ".join(str(found).strip().splitlines()[-1].split())
         raise error(f"{path}: cannot be written ({reason}); what was there before is kept") from found
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary.exists():
+            temporary.unlink()
 
 
 def write_text(path, text):

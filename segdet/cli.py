@@ -270,7 +270,7 @@ def detectors(
 
 @app.command()
 def bench(
-    names: Annotated[list[str] | None, typer.Argument(help="Which: phantom, reading. Default: all.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(help="Which: phantom, reading, detector. Default: all.")] = None,
     out: Annotated[Path | None, typer.Option(help="Also write what was measured, as JSON.")] = None,
 ):
     """Time every speed claim beside its peer, in one run."""

@@ -9,24 +9,24 @@ import re
 import warnings
 from collections import defaultdict
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 
 import numpy as np
-import pydicom
+from pydicom.datadict import tag_for_keyword
 
 from .dicom_frames import (
     choose,
     chosen_note,
     facts,
-    grey_frames,
     is_dicom,
     one_line,
     reading,
-    rescaled,
     sop_class_name,
     split_volumes,
     stack_slices,
 )
+from .dicom_pixels import check_pixels, grey_frames, open_dicom, rescaled, room, scale, stored_pixels
 from .dicom_ultrasound import read_clip, read_philips
 from .errors import FormatError, GeometryError
 from .volume import Volume
@@ -34,6 +34,8 @@ from .volume import Volume
 PHILIPS_CARTESIAN = "1.2.840.113543.6.6.1.3.10002"
 SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
 MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
+SMALL_SEGMENTATION = 256 << 20  # voxels
+MOST_FRAMES = 20_000  # a header of so many frames takes seconds to read
 IDENTIFYING = (
     "PatientName", "PatientID", "PatientBirthDate", "PatientAddress", "PatientTelephoneNumbers",
     "PatientMotherBirthName", "OtherPatientIDs", "OtherPatientNames", "OtherPatientIDsSequence",
@@ -95,7 +97,7 @@ def identifying_tags(path):
     with reading(path), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for file in dicom_files(path):
-            ds = pydicom.dcmread(file, stop_before_pixels=True)
+            ds = open_dicom(file, stop_before_pixels=True)
             found.update(name for name in IDENTIFYING if ds.get(name))
             burned = ds.get("BurnedInAnnotation")
             if burned != "NO":
@@ -104,7 +106,7 @@ def identifying_tags(path):
 
 
 def _read_file(path, frame, label):
-    ds = pydicom.dcmread(path)
+    ds = open_dicom(path)
     if "PixelData" not in ds:
         raise FormatError(f"{path}: holds no pixel data ({sop_class_name(ds)}); expected a DICOM image")
     if ds.get("SOPClassUID") == SEGMENTATION:
@@ -118,60 +120,83 @@ def _read_file(path, frame, label):
     return read_clip(ds, path, frame)
 
 
-def _read_enhanced(ds, path, frame):
+class _Groups:
     """Multi-frame functional groups (PS3.3, C.7.6.16); each stands in its frame or in the shared item."""
-    frames, shared = list(ds.PerFrameFunctionalGroupsSequence), {}
-    if ds.get("SharedFunctionalGroupsSequence"):
-        shared = ds.SharedFunctionalGroupsSequence[0]
-    if len(frames) != int(ds.NumberOfFrames):
-        raise FormatError(f"{path}: announces {ds.NumberOfFrames} frames, but describes {len(frames)}")
 
-    def groups(sequence):
-        return [(item.get(sequence) or shared.get(sequence) or [{}])[0] for item in frames]
+    def __init__(self, ds, path):
+        self.path, self.frames = path, list(ds.PerFrameFunctionalGroupsSequence)
+        self.shared = (ds.get("SharedFunctionalGroupsSequence") or [{}])[0]
+        count = len(self.frames)
+        if count != int(ds.NumberOfFrames):
+            raise FormatError(f"{path}: announces {ds.NumberOfFrames} frames, but describes {count}")
+        if count > MOST_FRAMES:
+            raise FormatError(f"{path}: has {count} frames, expected at most {MOST_FRAMES}; export fewer time points")
+        self.own = set().union(*(item.keys() for item in self.frames))
 
-    def values(sequence, keyword):
-        found = [group.get(keyword) for group in groups(sequence)]
-        return None if any(value is None for value in found) else np.asarray(found, float)
+    def items(self, sequence):
+        """The item of every frame; a single one where it is the same for all."""
+        shared = (self.shared.get(sequence) or [{}])[:1]
+        if tag_for_keyword(sequence) not in self.own:
+            return shared
+        return [(item.get(sequence) or shared)[0] for item in self.frames]
 
-    def common(sequence, keyword):
-        found = values(sequence, keyword)
+    def each(self, found):
+        """What was found, once for every frame."""
+        return found if len(found) == len(self.frames) else found * len(self.frames)
+
+    def values(self, sequence, keyword):
+        """An array with a row for every item; None where one lacks it."""
+        found = [group.get(keyword) for group in self.items(sequence)]
+        return None if any(value is None for value in found) else np.array([[*value] for value in found], float)
+
+    def common(self, sequence, keyword):
+        """The row that all items share."""
+        found = self.values(sequence, keyword)
         if found is None:
-            raise GeometryError(f"{path}: {keyword} is missing, so the place of the voxels is unknown")
+            raise GeometryError(f"{self.path}: {keyword} is missing, so the place of the voxels is unknown")
         if np.abs(found - found[0]).max() > 1e-4:
-            raise GeometryError(f"{path}: {keyword} differs between frames; expected one stack of equal slices")
+            raise GeometryError(f"{self.path}: {keyword} differs between frames; expected one stack of equal slices")
         return found[0]
 
-    space, suffix, notes = "Patient", "", ()
-    positions = values("PlanePositionSequence", "ImagePositionPatient")
+
+def _read_enhanced(ds, path, frame):
+    groups, space, suffix, notes = _Groups(ds, path), "Patient", "", ()
+    positions = groups.values("PlanePositionSequence", "ImagePositionPatient")
     if positions is None:
         space = suffix = "Volume"
-        positions = values("PlanePositionVolumeSequence", "ImagePositionVolume")
+        positions = groups.values("PlanePositionVolumeSequence", "ImagePositionVolume")
         notes = ("positions are in the volume's own frame of reference: LPS directions are unknown",)
     if positions is None:
         raise GeometryError(f"{path}: its frames have neither ImagePositionPatient nor ImagePositionVolume")
-    orientation = common(f"PlaneOrientation{suffix}Sequence", f"ImageOrientation{space}")
-    spacing = common("PixelMeasuresSequence", "PixelSpacing")
-    content = groups("FrameContentSequence")
+    positions = np.broadcast_to(positions, (len(groups.frames), 3))
+    orientation = groups.common(f"PlaneOrientation{suffix}Sequence", f"ImageOrientation{space}")
+    spacing = groups.common("PixelMeasuresSequence", "PixelSpacing")
+    places, content = np.unique(np.round(positions, 3), axis=0), [{}]
+    # "3D" means one stack at one time (C.7.6.17); to read that again from every frame would double the time.
+    if ds.get("DimensionOrganizationType") != "3D" or len(places) < len(positions):
+        content = groups.items("FrameContentSequence")
     keys = [(str(c.get("StackID", "")), int(c.get("TemporalPositionIndex") or 0)) for c in content]
-    volumes = split_volumes(positions, keys, path)
+    volumes = split_volumes(positions, groups.each(keys), path)
     chosen = choose(path, len(volumes), frame)
-    picked, measures = volumes[chosen], groups("PixelMeasuresSequence")[0]
+    picked, measures = volumes[chosen], groups.items("PixelMeasuresSequence")[0]
     thickness = measures.get("SpacingBetweenSlices") or measures.get("SliceThickness")
     order, affine = stack_slices(positions[picked], orientation, spacing, thickness, path)
     picked = picked[order]
-    pixels, said = grey_frames(ds, path)
-    scales = groups("PixelValueTransformationSequence")
-    voxels = np.stack([rescaled(pixels[i], scales[i] or ds) for i in picked])
+    scales = groups.each([scale(item or ds) for item in groups.items("PixelValueTransformationSequence")])
+    scales = [scales[index] for index in picked]
+    pixels, said = grey_frames(ds, path, scales)
+    if not np.array_equal(picked, range(len(pixels))):  # most files are in order already
+        pixels = pixels[picked]
     notes += said + chosen_note(chosen, len(volumes))
     meta = facts(ds, "enhanced multi-frame", len(volumes), chosen)
-    return Volume(voxels, affine, name=path.name, notes=notes, meta=meta)
+    return Volume(rescaled(pixels, scales), affine, name=path.name, notes=notes, meta=meta)
 
 
 def _read_folder(folder, frame):
     series = defaultdict(list)
     for file in dicom_files(folder):
         with reading(file):
-            ds = pydicom.dcmread(file, stop_before_pixels=True)
+            ds = open_dicom(file, stop_before_pixels=True)
         if ds.file_meta.get("MediaStorageSOPClassUID") != MEDIA_DIRECTORY:
             series[str(ds.get("SeriesInstanceUID", ""))].append(ds)
     if not series:
@@ -209,18 +234,18 @@ def _read_series(slices, path, frame):
     picked = volumes[chosen]
     thickness = first.get("SpacingBetweenSlices") or first.get("SliceThickness")
     order, affine = stack_slices(positions[picked], first.ImageOrientationPatient, first.PixelSpacing, thickness, path)
-    planes, notes = [], ()
-    for index in picked[order]:
-        ds = slices[index]
-        ds = ds if "PixelData" in ds else pydicom.dcmread(ds.filename)
-        plane, notes = grey_frames(ds, ds.filename)
-        planes.append(rescaled(plane[0], ds))
+    picked = [slices[index] for index in picked[order]]
+    planes, notes, scales = [], (), [scale(ds) for ds in picked]
+    for ds in picked:
+        ds = ds if "PixelData" in ds else open_dicom(ds.filename)
+        plane, notes = grey_frames(ds, ds.filename, scales)
+        planes.append(plane[0])
     notes += chosen_note(chosen, len(volumes))
     if len(planes) == 1:
         notes += (f"a single slice; its thickness was taken as {float(thickness):g} mm" if thickness else
                   "a single slice of unknown thickness; 1 mm was assumed",)  # fmt: skip
     meta = facts(first, "series of slices", len(volumes), chosen)
-    return Volume(np.stack(planes), affine, name=path.name, notes=notes, meta=meta)
+    return Volume(rescaled(np.stack(planes), scales), affine, name=path.name, notes=notes, meta=meta)
 
 
 def _read_segmentation(ds, path, frame, label):
@@ -228,7 +253,12 @@ def _read_segmentation(ds, path, frame, label):
     import highdicom
 
     choose(path, 1, frame)
+    stored = stored_pixels(ds)
+    check_pixels(ds, stored, path)
     seg = highdicom.seg.Segmentation.from_dataset(ds, copy=False)
+    geometry = seg.get_volume_geometry()  # with the slices that were left out
+    if geometry and prod(geometry.spatial_shape) > room(len(stored), SMALL_SEGMENTATION):
+        raise FormatError(f"{path}: its few frames span {geometry.spatial_shape} voxels; a position must be wrong")
     numbers = [int(number) for number in seg.segment_numbers]
     if label is not None and label not in numbers:
         raise FormatError(f"{path}: has no segment {label}; its segments are {numbers}")

@@ -1,12 +1,12 @@
-"""What all DICOM layouts share: decoding frames, telling volumes apart, stacking slices (chapter 02)."""
+"""What all DICOM layouts share: errors, telling volumes apart, stacking slices (chapter 02)."""
 
+from collections import defaultdict
 from contextlib import contextmanager
 
 import numpy as np
 
 from .errors import FormatError, GeometryError, SegdetError
 
-LARGEST_RATIO = 2000  # how much smaller than its voxels compressed pixel data may be before the header is doubted
 NO_PLACE = "the file gives no position or orientation in the patient: LPS directions are unknown"
 
 
@@ -35,56 +35,6 @@ def is_dicom(path):
     """Whether a file carries DICOM's mark, ``DICM`` at byte 128 (PS3.10, 7.1)."""
     with open(path, "rb") as file:
         return file.read(132)[128:] == b"DICM"
-
-
-def grey_frames(ds, path):
-    """Decode the pixels of a data set, colour turned into grey.
-
-    Returns
-    -------
-    frames : ndarray, (frames, rows, columns)
-        Stored values, not rescaled.
-    notes : tuple of str
-        What was done to them.
-    """
-    from pydicom.pixels import apply_color_lut, get_decoder, pixel_array
-    from pydicom.pixels.utils import get_expected_length
-
-    syntax = ds.file_meta.TransferSyntaxUID
-    try:
-        readable = not syntax.is_encapsulated or get_decoder(syntax).is_available
-    except NotImplementedError:  # video, or a syntax of one vendor
-        readable = False
-    if not readable:
-        raise FormatError(
-            f"{path}: its pixels are stored as {one_line(syntax.name, 100)}, for which no decoder is installed; "
-            "convert it to an uncompressed file first, with gdcmconv --raw or dcmdjpeg"
-        )
-    expected, held = get_expected_length(ds), len(ds.get("PixelData", b""))
-    frames, rows, columns = int(ds.get("NumberOfFrames") or 1), int(ds.Rows), int(ds.Columns)
-    encapsulated = syntax.is_encapsulated
-    # Checked before decoding: a damaged header must not make the decoder ask for terabytes.
-    if min(frames, rows, columns) < 1 or expected > held * (LARGEST_RATIO if encapsulated else 1):
-        raise FormatError(
-            f"{path}: the header announces {frames} frames of {rows} x {columns} pixels ({expected} bytes), "
-            f"the pixel data hold {held} bytes{' compressed' * encapsulated}; the file is cut off or its "
-            "header is wrong"
-        )
-    array, notes, palette = pixel_array(ds), (), ds.PhotometricInterpretation == "PALETTE COLOR"
-    if palette:
-        array = apply_color_lut(array, ds)
-    if palette or ds.SamplesPerPixel > 1:
-        luma = array[..., :3].astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
-        array, notes = np.rint(luma).astype(array.dtype), ("the colours were turned into grey (BT.601 luma)",)
-    if ds.PhotometricInterpretation == "MONOCHROME1":
-        notes = ("MONOCHROME1: large values are dark; the stored values were kept",)
-    return array.reshape(frames, rows, columns), notes
-
-
-def rescaled(array, item):
-    """Apply Rescale Slope and Intercept of `item` where they change something; the result is float32 then."""
-    slope, intercept = float(item.get("RescaleSlope", 1)), float(item.get("RescaleIntercept", 0))
-    return array if (slope, intercept) == (1, 0) else array.astype(np.float32) * slope + intercept
 
 
 def sop_class_name(ds):
@@ -135,7 +85,10 @@ def split_volumes(positions, keys, path):
     list of ndarrays
         Frame indices, one array a volume.
     """
-    groups = [np.flatnonzero([key == one for key in keys]) for one in sorted(set(keys))]
+    members = defaultdict(list)
+    for index, key in enumerate(keys):
+        members[key].append(index)
+    groups = [np.array(members[key]) for key in sorted(members)]
     sizes = sorted({len(group) for group in groups})
     if len(sizes) > 1:
         raise GeometryError(
@@ -143,16 +96,14 @@ def split_volumes(positions, keys, path):
         )
     if len(groups) > 1 and sizes != [1]:
         return groups
-    _, place = np.unique(np.round(positions, 3), axis=0, return_inverse=True)
-    place = place.ravel()
-    repeats = np.bincount(place)
+    _, place, repeats = np.unique(np.round(positions, 3), axis=0, return_inverse=True, return_counts=True)
     if len(set(repeats)) > 1:
         raise GeometryError(
             f"{path}: some slice positions occur {repeats.max()} times and others {repeats.min()}; expected "
             "every position equally often"
         )
-    visit = np.array([np.count_nonzero(place[:i] == place[i]) for i in range(len(place))])
-    return [np.flatnonzero(visit == time) for time in range(repeats[0])]
+    visits = np.argsort(place.ravel(), kind="stable").reshape(-1, repeats[0])  # a row for each place
+    return [np.sort(visit) for visit in visits.T]
 
 
 def stack_slices(positions, orientation, pixel_spacing, thickness, path):

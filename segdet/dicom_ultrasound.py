@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from .dicom_frames import NO_PLACE, choose, facts, grey_frames, rescaled
+from .dicom_frames import NO_PLACE, choose, facts
+from .dicom_pixels import grey_frames, rescaled, scale
 from .errors import FormatError, GeometryError
 from .volume import Volume, axis_aligned_affine
 
@@ -65,7 +66,8 @@ def read_philips(ds, path, frame):
 
 def read_clip(ds, path, frame):
     """A single image or a clip: pixels to scale in their plane at best, time along the first axis."""
-    voxels, notes = grey_frames(ds, path)
+    scales = [scale(ds)]
+    voxels, notes = grey_frames(ds, path, scales)
     count = len(voxels)
     spacing, said = _plane_spacing(ds)
     notes += said
@@ -78,7 +80,7 @@ def read_clip(ds, path, frame):
     notes += ("the distance between slices is unknown and was set to 1 mm", NO_PLACE)
     meta = facts(ds, "clip" if count > 1 else "single image", count, frame)
     affine = axis_aligned_affine((1.0, *spacing))
-    return Volume(rescaled(voxels, ds), affine, name=path.name, notes=notes, meta=meta)
+    return Volume(rescaled(voxels, scales * len(voxels)), affine, name=path.name, notes=notes, meta=meta)
 
 
 def _plane_spacing(ds):

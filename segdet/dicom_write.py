@@ -5,22 +5,25 @@ file. A phantom carries no patient; a SEG carries the patient of the scan that i
 """
 
 import hashlib
-import os
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from pydicom.valuerep import DSfloat
 
+from .atomic import writing
 from .dicom import dicom_files
 from .dicom_frames import one_line, reading
+from .dicom_pixels import open_dicom
 from .errors import FormatError, GeometryError
 
 ENHANCED_US_VOLUME = "1.2.840.10008.5.1.4.1.1.6.2"
+# DERIVED would claim other images that this one was made from (PS3.3, C.7.6.1.1.2); a simulation has none. The price
+# of ORIGINAL is a time for every frame; they share one, for the simulated sweep takes none.
+ORIGINAL = ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"]
+WHEN = "20180101000000"
 UTC_FRAME_OF_REFERENCE = "1.2.840.10008.15.1.1"
 WRITER = {"manufacturer": "segdet", "manufacturer_model_name": "segdet", "software_versions": "1",
           "device_serial_number": "1"}  # fmt: skip
@@ -28,23 +31,6 @@ PATIENT_AND_STUDY = (
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex",
     "StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName", "StudyID",
 )  # fmt: skip
-
-
-@contextmanager
-def writing(path):
-    """A temporary file that takes the place of `path` once it is complete; missing folders are made."""
-    path = Path(path)
-    temporary = path.with_name(f".{os.getpid()}.{path.name.lower()}")  # ITK wants extensions in lower case
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:  # ITK raises RuntimeError, its reason in the last line
-        reason = getattr(error, "strerror", None) or one_line(str(error).strip().splitlines()[-1])
-        raise FormatError(f"{path}: cannot be written: {reason}") from error
-    finally:
-        if temporary.exists():
-            temporary.unlink()
 
 
 def write_volume(volume, path):
@@ -89,7 +75,8 @@ def enhanced_us(volume):
     dz, dy, dx = volume.spacing
     bits = 8 * volume.voxels.dtype.itemsize
     digest = hashlib.sha256(np.ascontiguousarray(volume.voxels).tobytes() + volume.affine.tobytes())
-    digest.update(repr((volume.shape, volume.voxels.dtype.str)).encode())
+    side = {"left": "L", "right": "R"}.get(volume.meta.get("side"), "")
+    digest.update(repr((volume.shape, volume.voxels.dtype.str, side)).encode())
 
     def uid(role):
         return generate_uid(entropy_srcs=["segdet", role, digest.hexdigest()])
@@ -104,7 +91,7 @@ def enhanced_us(volume):
                                      SpacingBetweenSlices=_decimals([dz])[0])],
         PlaneOrientationSequence=[_item(ImageOrientationPatient=_decimals(orientation))],
         PlaneOrientationVolumeSequence=[_item(ImageOrientationVolume=[float(v) for v in orientation])],
-        USImageDescriptionSequence=[_item(FrameType=["DERIVED", "PRIMARY", "VOLUME", "NONE"],
+        USImageDescriptionSequence=[_item(FrameType=ORIGINAL,
                                           VolumetricProperties="VOLUME",
                                           VolumeBasedCalculationTechnique="NONE")],
         ImageDataTypeSequence=[_item(DataType="TISSUE_INTENSITY", AliasedDataType="NO")],
@@ -116,17 +103,19 @@ def enhanced_us(volume):
         position = volume.affine[:3, 3] + index * volume.affine[:3, 0]
         frames.append(_item(
             FrameContentSequence=[_item(StackID="1", InStackPositionNumber=index + 1, TemporalPositionIndex=1,
-                                        DimensionIndexValues=[index + 1])],
+                                        DimensionIndexValues=[index + 1], FrameAcquisitionDateTime=WHEN,
+                                        FrameReferenceDateTime=WHEN, FrameAcquisitionDuration=0.0)],
             PlanePositionSequence=[_item(ImagePositionPatient=_decimals(position))],
             PlanePositionVolumeSequence=[_item(ImagePositionVolume=[float(v) for v in position])],
         ))  # fmt: skip
     ds = _item(
         SOPClassUID=ENHANCED_US_VOLUME, SOPInstanceUID=uid("instance"),
         PatientName="", PatientID="", PatientBirthDate="", PatientSex="",
-        StudyInstanceUID=uid("study"), StudyDate="20180101", StudyTime="000000", StudyID="",
+        StudyInstanceUID=uid("study"), StudyDate=WHEN[:8], StudyTime=WHEN[8:], StudyID="",
         AccessionNumber="", ReferringPhysicianName="",
         SeriesInstanceUID=uid("series"), SeriesNumber=1, Modality="US", InstanceNumber=1,
-        ContentDate="20180101", ContentTime="000000", AcquisitionDateTime="20180101000000",
+        Laterality=side, PatientOrientation="",  # empty, as the plane orientation of the frames says it
+        ContentDate=WHEN[:8], ContentTime=WHEN[8:], AcquisitionDateTime=WHEN,
         Manufacturer=WRITER["manufacturer"], ManufacturerModelName=WRITER["manufacturer_model_name"],
         DeviceSerialNumber=WRITER["device_serial_number"], SoftwareVersions=WRITER["software_versions"],
         FrameOfReferenceUID=uid("patient frame"), PositionReferenceIndicator="",
@@ -135,7 +124,7 @@ def enhanced_us(volume):
         VolumeToTransducerMappingMatrix=[float(v) for v in np.eye(4).ravel()],
         SynchronizationTrigger="NO TRIGGER", AcquisitionTimeSynchronized="N",
         SynchronizationFrameOfReferenceUID=UTC_FRAME_OF_REFERENCE,
-        ImageType=["DERIVED", "PRIMARY", "VOLUME", "NONE"], AcquisitionContextSequence=[],
+        ImageType=ORIGINAL, AcquisitionContextSequence=[],
         AnatomicRegionSequence=code(codes.SCT.Phantom), ViewCodeSequence=code(codes.SCT.Coronal),
         TransducerScanPatternCodeSequence=code(codes.DCM.VolumeScanPattern),
         TransducerGeometryCodeSequence=code(codes.DCM.LinearUltrasoundTransducerGeometry),
@@ -222,7 +211,7 @@ def _headers(source):
     if source is None:
         return []
     with reading(source):
-        headers = [pydicom.dcmread(file, stop_before_pixels=True) for file in dicom_files(source)]
+        headers = [open_dicom(file, stop_before_pixels=True) for file in dicom_files(source)]
     for ds in headers:
         for keyword in PATIENT_AND_STUDY:  # may be empty in a valid file, but highdicom wants them present
             if keyword not in ds:
@@ -248,11 +237,15 @@ def _refer_to_file(seg, headers):
     """Replace references to the stand-in, which nobody else has, by references to the files of the scan."""
     for item in seg.PerFrameFunctionalGroupsSequence:
         item.DerivationImageSequence = []
-    del seg.SourceImageSequence, seg.ReferencedSeriesSequence
-    if headers:
-        seg.SourceImageSequence = [
-            _item(ReferencedSOPClassUID=ds.SOPClassUID, ReferencedSOPInstanceUID=ds.SOPInstanceUID) for ds in headers
-        ]
+    references = [
+        _item(ReferencedSOPClassUID=ds.SOPClassUID, ReferencedSOPInstanceUID=ds.SOPInstanceUID)
+        for ds in headers
+        if ds.get("SOPClassUID") and ds.get("SOPInstanceUID")
+    ]
+    if references:  # the series stays that of the stand-in: the scan's own, but for a scan that names none
+        seg.SourceImageSequence = seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence = references
+    else:
+        del seg.SourceImageSequence, seg.ReferencedSeriesSequence
 
 
 def _has_place(ds):

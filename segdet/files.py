@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .atomic import writing
 from .dicom_frames import is_dicom, reading
 from .errors import FormatError, GeometryError
 from .itk import FORMATS, extension, read_itk, write_itk
@@ -44,7 +45,7 @@ def load_volume(path, *, label=None, frame=None):
 
     path = Path(path)
     with reading(path):
-        if not path.exists():
+        if not (path.is_file() or path.is_dir()):  # a pipe would be waited on for ever
             raise FormatError(f"{path}: no such file or folder")
         if path.is_dir() or is_dicom(path):
             volume = read_dicom(path, frame, label)
@@ -56,7 +57,7 @@ def load_volume(path, *, label=None, frame=None):
         note = f"every voxel is {volume.voxels.flat[0]}: the scan is blank"
         volume = replace(volume, notes=(*volume.notes, note))
     if label is not None:
-        volume = replace(volume, voxels=(np.rint(volume.voxels) == label).astype(np.uint8))
+        volume = replace(volume, voxels=(_labels(volume) == label).astype(np.uint8))
     return volume
 
 
@@ -84,7 +85,7 @@ def load_mask(path, label=None, *, frame=None):
         Array index to LPS mm.
     """
     volume = load_volume(path, label=label, frame=frame)
-    return np.rint(volume.voxels) != 0, volume.affine
+    return _labels(volume) != 0, volume.affine
 
 
 def load_case(image_path, mask_path, label=None, *, frame=None):
@@ -100,7 +101,7 @@ def load_case(image_path, mask_path, label=None, *, frame=None):
     """
     volume = load_volume(image_path, frame=frame)
     annotation = load_volume(mask_path, label=label, frame=frame)
-    mask, affine = np.rint(annotation.voxels) != 0, annotation.affine
+    mask, affine = _labels(annotation) != 0, annotation.affine
     if annotation.meta.get("format") == "DICOM, segmentation":
         mask, affine = _place_slices(mask, affine, volume)
     if mask.shape != volume.shape:
@@ -156,13 +157,18 @@ def save_mask(mask, path, like, source=None):
     check_mask_path(path)
     if mask.shape != like.shape:
         raise GeometryError(f"{path}: the mask is {mask.shape}, the scan is {like.shape}; expected one grid")
-    from .dicom_write import write_segmentation, writing
+    from .dicom_write import write_segmentation
 
     if extension(path) == ".dcm":
         return write_segmentation(mask, path, like, source)
     with writing(path) as temporary:
         write_itk(mask.astype(np.uint8), like, temporary)
     return ()
+
+
+def _labels(volume):
+    """Voxels as labels: rounded where they are floats; integers are not copied."""
+    return np.rint(volume.voxels) if volume.voxels.dtype.kind == "f" else volume.voxels
 
 
 def _not_understood(path):

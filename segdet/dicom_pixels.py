@@ -1,0 +1,202 @@
+"""The pixels of a DICOM file: decoded, made grey, refused where the header cannot be true of them (chapter 02)."""
+
+import zlib
+from io import BytesIO
+
+import numpy as np
+import pydicom
+from PIL import Image
+from pydicom.encaps import generate_frames
+from pydicom.filereader import read_file_meta_info
+from pydicom.pixels import apply_color_lut, as_pixel_options, get_decoder, iter_pixels, pixel_array
+from pydicom.pixels.utils import get_expected_length
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
+
+from .dicom_frames import one_line
+from .errors import FormatError
+
+LARGEST_RATIO = 100
+SMALL = 64 << 20  # bytes of compressed DICOM that are never too many: 256 MiB once rescaled to float32
+META_START = 144  # preamble, DICM and the group length, which counts the bytes from here to the data set
+FRAME_HEADERS = 0xC0, 0xC1, 0xC3, 0xF7  # JPEG baseline, extended and lossless, JPEG-LS: what DICOM may hold
+COLOUR_NOTE = "the colours were turned into grey (BT.601 luma)"
+
+
+def open_dicom(path, **options):
+    """`pydicom.dcmread`, careful with memory: long uncompressed pixel data stay in the file until they are needed."""
+    meta = read_file_meta_info(path)
+    syntax = meta.get("TransferSyntaxUID")
+    if syntax == DeflatedExplicitVRLittleEndian:
+        with open(path, "rb") as file:
+            file.seek(META_START + meta.FileMetaInformationGroupLength)
+            _check_inflated(file.read(), path)
+    elif syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian):
+        options["defer_size"] = 1 << 20
+    return pydicom.dcmread(path, **options)
+
+
+def room(held, small):
+    """The bytes that `held` compressed bytes may announce, before they are taken for a damaged header or a bomb.
+
+    Scans are packed 2 to 20 to 1, and masks or blank volumes, which are packed a thousand to one, are small.
+    """
+    return max(small, LARGEST_RATIO * held)
+
+
+def _check_inflated(deflated, path):
+    inflater, size, limit = zlib.decompressobj(-zlib.MAX_WBITS), 0, room(len(deflated), SMALL)
+    while deflated and not inflater.eof:
+        size += len(inflater.decompress(deflated, 1 << 24))
+        deflated = inflater.unconsumed_tail
+        if size > limit:
+            raise FormatError(f"{path}: its deflated content is larger than {limit} bytes; store it uncompressed")
+
+
+def grey_frames(ds, path, scales):
+    """Decode the pixels of a data set into grey values that are large where the image is bright.
+
+    Parameters
+    ----------
+    ds : pydicom.Dataset
+    path : str or Path
+    scales : iterable of (slope, intercept)
+        How the voxels of the scan are rescaled, see `scale`.
+
+    Returns
+    -------
+    frames : ndarray, (frames, rows, columns)
+        Stored values, not rescaled.
+    notes : tuple of str
+        What was done to them.
+    """
+    stored, notes = stored_pixels(ds), ()
+    shape = check_pixels(ds, stored, path)
+    if ds.SamplesPerPixel > 1:  # frame by frame, for the weights take four times the memory
+        pixels, notes = np.stack([_luma(frame) for frame in iter_pixels(ds)]), (COLOUR_NOTE,)
+    elif isinstance(stored, bytes):
+        pixels = pixel_array(ds)
+    else:
+        decoder = get_decoder(ds.file_meta.TransferSyntaxUID)
+        pixels, _ = decoder.as_array(memoryview(stored), pixel_keyword="PixelData", **as_pixel_options(ds))
+    pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+    if ds.PhotometricInterpretation == "PALETTE COLOR":
+        _check_palette(ds, path)
+        # Each index once, not each pixel; negative ones are last, where Python looks for them.
+        indices = np.arange(1 << 16).astype(f"u{pixels.itemsize}").view(pixels.dtype)
+        pixels, notes = _luma(apply_color_lut(indices, ds))[pixels], (COLOUR_NOTE,)
+    if ds.PhotometricInterpretation == "MONOCHROME1":
+        if set(scales) == {(1, 0)}:
+            # The stored values fill -2^(n-1) to 2^(n-1) - 1, or 0 to 2^n - 1; the ends change places.
+            np.subtract(-1 if ds.PixelRepresentation else 2**ds.BitsStored - 1, pixels, out=pixels)
+            notes = ("MONOCHROME1, large values were dark: inverted, so that large values are bright",)
+        else:
+            notes = ("MONOCHROME1, large values are dark: kept, for rescaled values are physical",)
+    return pixels.reshape(shape), notes
+
+
+def check_pixels(ds, stored, path):
+    """Refuse stored pixels that cannot be what the header announces, before a decoder asks for the memory.
+
+    Returns
+    -------
+    tuple of int
+        (frames, rows, columns)
+    """
+    syntax = ds.file_meta.TransferSyntaxUID
+    try:
+        readable = not syntax.is_encapsulated or get_decoder(syntax).is_available
+    except NotImplementedError:  # video, or a syntax of one vendor
+        readable = False
+    if not readable:
+        raise FormatError(
+            f"{path}: its pixels are stored as {one_line(syntax.name, 100)}, for which no decoder is installed; "
+            "convert it to an uncompressed file first, with gdcmconv --raw or dcmdjpeg"
+        )
+    expected, held = get_expected_length(ds), len(stored)
+    shape = frames, rows, columns = int(ds.get("NumberOfFrames") or 1), int(ds.Rows), int(ds.Columns)
+    if min(shape) < 1 or expected > (room(held, SMALL) if syntax.is_encapsulated else held):
+        raise FormatError(
+            f"{path}: the header announces {frames} frames of {rows} x {columns} pixels ({expected} bytes), "
+            f"the pixel data hold {held} bytes{' compressed' * syntax.is_encapsulated}; the file is cut off or its "
+            "header is wrong"
+        )
+    if syntax.is_encapsulated:
+        _check_codestreams(ds, stored, shape, path)
+    return shape
+
+
+def _check_codestreams(ds, stored, shape, path):
+    """Refuse compressed frames of another number or size than announced: decoders believe the frames alone."""
+    frames, *size = *shape, int(ds.SamplesPerPixel)
+    # RLE states no size. Its runs make 64 bytes of one, whatever the header says, so long frames are refused.
+    longest = min(2 * get_expected_length(ds) // frames + 64, 12 << 20)
+    table = ds.get("ExtendedOffsetTable"), ds.get("ExtendedOffsetTableLengths")
+    codes = generate_frames(stored, number_of_frames=frames, extended_offsets=table if all(table) else None)
+    count = 0
+    for count, code in enumerate(codes, 1):
+        if ds.file_meta.TransferSyntaxUID == RLELossless:
+            stated = size if len(code) <= longest else f"{len(code)} bytes"
+        else:
+            stated = _stated_size(code)
+        if stated != size:
+            raise FormatError(
+                f"{path}: the header announces {size} rows, columns and samples, compressed frame {count} holds "
+                f"{stated}; the file is damaged, or else decompress it first, with gdcmconv --raw"
+            )
+    if count != frames:
+        raise FormatError(f"{path}: announces {frames} frames, but holds {count}; it is cut off or its header wrong")
+
+
+def _stated_size(code):
+    """[rows, columns, samples] that a JPEG, JPEG-LS or JPEG 2000 codestream states itself."""
+    if code[:2] != b"\xff\xd8":  # not JPEG or JPEG-LS, whose frame header Pillow does not know
+        image = Image.open(BytesIO(code), formats=("JPEG2000",))
+        return [image.height, image.width, len(image.getbands())]
+    at = 2
+    while code[at : at + 1] == b"\xff" and code[at + 1] not in FRAME_HEADERS:
+        at += 2 + int.from_bytes(code[at + 2 : at + 4])
+    return [int.from_bytes(code[at + 5 : at + 7]), int.from_bytes(code[at + 7 : at + 9]), code[at + 9]]
+
+
+def stored_pixels(ds):
+    """The pixel data as stored: bytes, or an array where they were left in the file, which saves a copy."""
+    element = ds.get_item("PixelData", keep_deferred=True)
+    if element is None or element.value is not None:
+        return ds.get("PixelData") or b""
+    return np.fromfile(ds.filename, np.uint8, offset=element.value_tell)[: element.length]
+
+
+def _check_palette(ds, path):
+    """Refuse a segmented palette (PS3.3, C.7.9.2) of more than 65536 colours; a few bytes can make millions."""
+    depth = ds.RedPaletteColorLookupTableDescriptor[2]
+    for colour in ("Red", "Green", "Blue"):
+        data = ds.get(f"Segmented{colour}PaletteColorLookupTableData") or b""
+        values, at, entries = np.frombuffer(data, f"<u{depth // 8}").tolist(), 0, 0
+        while at + 1 < len(values) and entries <= 1 << 16:
+            kind, length = values[at : at + 2]
+            at += 2 + (length if kind == 0 else 1)  # 0 is followed by its colours, 1 by the end of a ramp
+            entries += length if kind < 2 else 1 << 17  # 2 repeats segments, itself if it likes
+        if entries > 1 << 16:
+            raise FormatError(f"{path}: its palette repeats segments or exceeds 65536 colours; store grey or RGB")
+
+
+def _luma(colours):
+    """Grey of red, green and blue along the last axis, as BT.601 weighs them."""
+    grey = colours[..., :3].astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+    return np.rint(grey).astype(colours.dtype)
+
+
+def scale(item):
+    """(slope, intercept) that a data set or functional group gives for its stored values; (1, 0) where none."""
+    return float(item.get("RescaleSlope", 1)), float(item.get("RescaleIntercept", 0))
+
+
+def rescaled(frames, scales):
+    """Frames times slope plus intercept of each, as float32; unchanged where every scale is (1, 0)."""
+    if set(scales) == {(1, 0)}:
+        return frames
+    frames = frames.astype(np.float32)
+    for frame, (slope, intercept) in zip(frames, scales, strict=True):
+        frame *= slope
+        frame += intercept
+    return frames
