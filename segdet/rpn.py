@@ -12,10 +12,9 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import nn
 from torchvision.models import VGG16_Weights, vgg16
-from torchvision.ops import batched_nms
 
 from .anchors import AnchorGrid
-from .boxes import area, clip, decode, encode
+from .boxes import area, box_iou, clip, decode, encode
 from .errors import CheckpointError
 from .matching import match, sample
 
@@ -230,6 +229,9 @@ def rpn_loss(objectness, offsets, anchors, matched, positive, negative):
 def select(boxes, scores, proposals):
     """Threshold, non-maximum suppression and top-k for a whole batch of slices at once.
 
+    Greedy suppression takes the best box that is left, drops what overlaps it, and goes on. Only `top_k` boxes are
+    wanted, so `top_k` turns are enough, each for all slices together.
+
     Parameters
     ----------
     boxes : Tensor, (N, K, 4)
@@ -239,22 +241,18 @@ def select(boxes, scores, proposals):
     -------
     boxes : Tensor, (N, top_k, 4)
     scores : Tensor, (N, top_k)
+        Best first; both 0 where nothing is left.
     """
-    slices = len(scores)
-    candidate = (scores >= proposals.threshold) & (area(boxes) > 0)
-    slice_of, _ = candidate.nonzero(as_tuple=True)
-    kept = batched_nms(boxes[candidate], scores[candidate], slice_of, proposals.nms_iou)  # best score first
-    slice_of = slice_of[kept]
-    order = slice_of.argsort(stable=True)
-    slice_of, kept = slice_of[order], kept[order]
-    first = torch.searchsorted(slice_of, slice_of)  # where each slice's run begins
-    rank = torch.arange(len(slice_of), device=scores.device) - first
-    take = rank < proposals.top_k
-    best_boxes = boxes.new_zeros(slices, proposals.top_k, 4)
-    best_scores = scores.new_zeros(slices, proposals.top_k)
-    best_boxes[slice_of[take], rank[take]] = boxes[candidate][kept[take]]
-    best_scores[slice_of[take], rank[take]] = scores[candidate][kept[take]]
-    return best_boxes, best_scores
+    left = (scores >= proposals.threshold) & (area(boxes) > 0)
+    found = []
+    for _ in range(proposals.top_k):
+        best = torch.where(left, scores, -1).argmax(1, keepdim=True)  # (N, 1)
+        there = left.gather(1, best)
+        box = boxes.gather(1, best[..., None].expand(-1, -1, 4))  # (N, 1, 4)
+        found.append((torch.where(there[..., None], box, 0), torch.where(there, scores.gather(1, best), 0)))
+        left = left & (box_iou(box, boxes)[:, 0] <= proposals.nms_iou)
+    chosen, values = zip(*found, strict=True)
+    return torch.cat(chosen, 1), torch.cat(values, 1)
 
 
 def imagenet_weights():
