@@ -39,10 +39,14 @@ class HipParameters:
     """
 
     # --- the scan
-    field_of_view_mm: tuple = _fixed((33.28, 40.48, 38.40), "mm", "128 x 184 x 96 voxels", "paper, section 4")
-    age_days: tuple = _between(4, 111, "days", "", "paper, section 4")
+    field_of_view_mm: tuple = _fixed(
+        (33.28, 40.48, 38.40), "mm", "slices, rows, columns: 128 x 184 x 96 voxels", "paper, section 4"
+    )
+    age_days: tuple = _between(4, 111, "days", "that it is drawn uniformly is chosen", "paper, section 4")
     # --- anatomy
-    head_diameter_mm: tuple = _drawn(15.8, 1.0, "mm", "at birth: girls 15.6, boys 16.1", HEAD_SIZE)
+    head_diameter_mm: tuple = _drawn(
+        15.8, 1.0, "mm", "at birth: girls 15.6 ± 1.4, boys 16.1 ± 1.5; a smaller deviation chosen", HEAD_SIZE
+    )
     head_growth_mm_per_day: float = _fixed(
         0.03, "mm/day", "it does grow: J Pediatr Orthop, January 1994; the rate is chosen"
     )
@@ -57,14 +61,19 @@ class HipParameters:
     ilium_curvature_per_mm: tuple = _drawn(0.025, 0.010, "1/mm", "how the ilium falls away in elevation")
     cartilage_gap_mm: tuple = _between(1.3, 2.4, "mm", "cartilage between head and bone")
     displacement_mm: tuple = _fixed(
-        ((0.0, 0.7), (-0.6, 0.9), (-0.3, 0.7)), "mm", "mean, deviation of the head from the cup's centre, per axis"
+        ((0.0, 0.7), (-0.6, 0.9), (-0.3, 0.7)),
+        "mm",
+        "of the head from the cup's centre: elevation, depth (negative is up), caudal",
     )
     skin_mm: tuple = _between(1.0, 1.8, "mm")
     fat_mm: tuple = _between(2.5, 5.0, "mm")
     gluteus_mm: tuple = _between(2.5, 4.5, "mm", "the outer muscle layer, down to its septum")
     nucleus_from_days: float = _fixed(14.0, "days", "the earliest ossific nucleus, at two weeks", PARANJAPE)
     nucleus_per_day: float = _fixed(
-        0.005, "1/day", "0.48 at 111 days; found: 0.22 to 0.81 at 10 to 16 weeks", PARANJAPE
+        0.005,
+        "1/day",
+        "0.48 at 111 days, chosen; found at 10 to 16 weeks: 22 to 74 % or, elsewhere, above 81 %",
+        PARANJAPE,
     )
     nucleus_radius_mm: tuple = _between(0.8, 2.5, "mm")
     look_alikes: tuple = _between(10, 16, "1", "how many hypoechoic pockets and vessels lie in the muscle")
@@ -90,7 +99,7 @@ class HipParameters:
         ),
         "name, dB, dB/cm/MHz",
         "levels chosen; cartilage attenuates like muscle across its fibres, the nucleus a third of bone: chosen",
-        "attenuation: Diagnostics 2023;13:855, table 4",
+        "attenuation at 1 MHz: Diagnostics 2023;13:855, table 4; growing in proportion to the frequency is assumed",
     )
     texture_db: float = _fixed(3.0, "dB", "deviation of slow changes of echogenicity")
     texture_mm: float = _fixed(2.5, "mm", "their length")
@@ -98,11 +107,13 @@ class HipParameters:
     stripe_mm: tuple = _between(1.2, 2.2, "mm", "period of the stripes")
     fascia_amplitude: float = _fixed(3.0, "1", "specular echo at normal incidence, relative to the muscle's amplitude")
     capsule_amplitude: float = _fixed(2.0, "1", "the same at the surface of the head")
-    bone_amplitude: float = _fixed(25.0, "1", "the same at bone, which saturates the grey scale")
+    bone_amplitude: float = _fixed(25.0, "1", "the same at bone, near the top of the grey scale")
     specular_power: float = _fixed(4.0, "1", "a specular echo falls with cos(angle to the beam) to this power")
     # --- the scanner
     speed_of_sound_m_per_s: float = _fixed(1540.0, "m/s", "the soft-tissue mean that scanners assume", SZABO)
-    frequency_mhz: float = _fixed(9.0, "MHz", "below the paper's 13 MHz: tissue removes the top of the band")
+    frequency_mhz: float = _fixed(
+        9.0, "MHz", "13 MHz is taken as the top of the paper's band; tissue weakens that most"
+    )
     fractional_bandwidth: float = _fixed(0.6, "1", "sets the axial width, c / (2 B)")
     lateral_f_number: float = _fixed(2.5, "1", "the width at the focus is lambda F; the value is chosen", SZABO)
     elevation_f_number: float = _fixed(5.0, "1", "a fixed lens, so coarser")
