@@ -1,8 +1,10 @@
-"""Files that appear whole or not at all."""
+"""Files and folders that appear whole or not at all."""
 
 import os
+import secrets
 import shutil
-from contextlib import contextmanager
+import tempfile
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -18,19 +20,20 @@ def writing(path, error=FormatError):
     ----------
     path : str or Path
     error : type
-        The `SegdetError` to raise where the system, ITK or safetensors cannot write.
+        The `SegdetError` to raise where the system or safetensors cannot write.
     """
     path = Path(path)
-    temporary = path.with_name(f".{os.getpid()}.{path.name.lower()}")  # ITK wants extensions in lower case
+    # unlike that of any other thread or machine; ITK wants the extension last, in lower case
+    temporary = path.with_name(f".{secrets.token_hex(4)}.{path.name.lower()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         os.replace(temporary, path)
-    except (OSError, RuntimeError, SafetensorError) as found:  # ITK raises RuntimeError, its reason last
-        reason = getattr(found, "strerror", None) or " ".join(str(found).strip().splitlines()[-1].split())
+    except (OSError, SafetensorError) as found:
+        reason = getattr(found, "strerror", None) or str(found) or type(found).__name__
         raise error(f"{path}: cannot be written ({reason}); what was there before is kept") from found
     finally:
-        if temporary.exists():
+        with suppress(OSError):
             temporary.unlink()
 
 
@@ -46,10 +49,14 @@ def writing_folder(path):
     path = Path(path)
     if path.exists():
         raise SegdetError(f"{path}: is there already; delete it or name another folder")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.mkdir(parents=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    except OSError as found:
+        raise FormatError(f"{path}: cannot be written ({found.strerror or found})") from found
+    try:
         yield temporary
+        temporary.chmod(0o755)  # mkdtemp's folders are the owner's alone
         os.replace(temporary, path)
     except OSError as found:
         raise FormatError(f"{path}: cannot be written ({found.strerror or found})") from found

@@ -179,7 +179,9 @@ class Cascade:
         device = device or default_device()
         try:
             settings = json.loads((folder / "cascade.json").read_text())
-            detector = RPN(AnchorGrid(**settings["anchors"]), Sampling(**settings["sampling"]), **settings["rpn"])
+            detector = RPN(
+                AnchorGrid(**settings["anchors"]), Sampling(**settings["sampling"]), **settings.get("rpn", {})
+            )
             segmenter = UNet3D(**settings["unet3d"])
             grids = Grids(**{k: tuple(v) for k, v in settings["grids"].items()})
             proposals = Proposals(**settings["proposals"])

@@ -116,12 +116,14 @@ def phantom(
     if count:
         if mask:
             raise SegdetError("--mask names one file; with --count the annotations go to the folder labels/ in --out")
+        if out.suffix:
+            raise SegdetError(f"{out}: with --count a folder is made; leave out {out.suffix}")
         write_phantoms(range(seed, seed + count), out, **options)
         print(f"wrote {out}: {count} hips from seed {seed} on, in images/ and labels/")
         return
     if mask:
         check_mask_path(mask)
-        check_outputs(out, mask)
+    check_outputs(None, out, mask)
     volume = make_phantom(seed, **options)
     write_volume(volume, out)
     print(f"wrote {out}: {volume.name}, {' x '.join(map(str, volume.shape))} voxels")
@@ -301,7 +303,7 @@ def check_outputs(scan, *outputs):
     """Refuse, before any work, outputs that would overwrite the scan or have no folder to lie in."""
     paths = [path for path in outputs if path]
     for path in paths:
-        if path.resolve() == scan.resolve() or paths.count(path) > 1:
+        if (scan and path.resolve() == scan.resolve()) or paths.count(path) > 1:
             raise SegdetError(f"{path}: would overwrite the scan or another output; choose another name")
         if path.is_dir():
             raise SegdetError(f"{path}: is a folder; name a file in it")

@@ -180,11 +180,12 @@ def augment(inputs, targets, generator, gain=0.0, zoom=0.0):
         back[:, 0, 0], back[:, 1, 1], back[:, :, 2] = 1 / factor[:, 0], 1 / factor[:, 1], shift
         planes = inputs if inputs.ndim == 4 else inputs[:, None]
         grid = F.affine_grid(back, planes.shape, align_corners=False)
-        inputs = F.grid_sample(planes, grid, padding_mode="reflection", align_corners=False).reshape(inputs.shape)
+        inputs = F.grid_sample(planes, grid, align_corners=False).reshape(inputs.shape)
         size = torch.tensor([cols, rows])
         corners = (2 * targets.reshape(n, -1, 2) / size - 1 - shift[:, None]) * factor[:, None]
         moved = clip(((corners + 1) / 2 * size).reshape(targets.shape), (rows, cols))
-        targets = torch.where(area(targets)[..., None] > 0, moved, torch.zeros_like(targets))
+        kept = area(moved) > 0.25 * area(targets) * factor.prod(1)[:, None]  # what remains of a box is still the object
+        targets = torch.where(kept[..., None], moved, torch.zeros_like(targets))
     return inputs, targets
 
 

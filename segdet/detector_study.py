@@ -86,13 +86,14 @@ def run_detectors(profile, seeds, out, names=None, *, resume=False, max_minutes=
     bool
         Whether the study is complete.
     """
-    names = tuple(names or VARIANTS)
+    names = tuple(dict.fromkeys(names or VARIANTS))
     for name in names:
         if name not in VARIANTS:
             raise SegdetError(f"there is no variant {name!r}; choose from {', '.join(VARIANTS)}")
     study = Study(out)
     if study.manifest and not resume:
         raise SegdetError(f"{out}: holds results already; add --resume to go on with it, or name another --out folder")
+    made_by = environment(default_device())
     fixed = {"profile": profile.name, "settings": asdict(profile), "data": "phantom", "phantom_version": VERSION}
     if study.manifest:
         study.describe(**fixed)  # refuses another study
@@ -106,7 +107,8 @@ def run_detectors(profile, seeds, out, names=None, *, resume=False, max_minutes=
                     trainings.setdefault((VARIANTS[name].recipe, VARIANTS[name].longer), []).append(name)
             parts = _cases(profile, seed) if trainings else None
             for (recipe, longer), sharing in trainings.items():
-                checkpoint = study.folder / "checkpoints" / f"{seed}-{sharing[0]}.safetensors"
+                owner = next(n for n, v in VARIANTS.items() if (v.recipe, v.longer) == (recipe, longer))
+                checkpoint = study.folder / "checkpoints" / f"{seed}-{owner}.safetensors"
                 steps = replace(profile, detector_steps=longer * profile.detector_steps)
                 detector, _ = train_detector(
                     *parts[:2], steps, seed, recipe=recipe, checkpoint=checkpoint, deadline=deadline
@@ -114,10 +116,11 @@ def run_detectors(profile, seeds, out, names=None, *, resume=False, max_minutes=
                 for name in sharing:
                     rows = _score(detector, name, seed, *parts[1:])
                     study.add("detector", rows)
-                    study.describe(**fixed, **environment(default_device()))
+                    study.describe(**fixed, **made_by)
                     means = {k: np.nanmean([row[k] for row in rows]) for k in ("box_iou", "recall50", "false_boxes")}
                     report(f"seed {seed}  {name:<15}" + "".join(f"  {k} {v:.3f}" for k, v in means.items()))
-                checkpoint.unlink()
+            for file in (study.folder / "checkpoints").glob(f"{seed}-*"):
+                file.unlink()
     except OutOfTime:
         report(f"stopped after {max_minutes} minutes; go on with --resume")
         return False

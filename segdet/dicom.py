@@ -235,12 +235,13 @@ def _read_series(slices, path, frame):
     thickness = first.get("SpacingBetweenSlices") or first.get("SliceThickness")
     order, affine = stack_slices(positions[picked], first.ImageOrientationPatient, first.PixelSpacing, thickness, path)
     picked = [slices[index] for index in picked[order]]
-    planes, notes, scales = [], (), [scale(ds) for ds in picked]
+    planes, said, scales = [], {}, [scale(ds) for ds in picked]
     for ds in picked:
         ds = ds if "PixelData" in ds else open_dicom(ds.filename)
         plane, notes = grey_frames(ds, ds.filename, scales)
         planes.append(plane[0])
-    notes += chosen_note(chosen, len(volumes))
+        said |= dict.fromkeys(notes)
+    notes = (*said, *chosen_note(chosen, len(volumes)))
     if len(planes) == 1:
         notes += (f"a single slice; its thickness was taken as {float(thickness):g} mm" if thickness else
                   "a single slice of unknown thickness; 1 mm was assumed",)  # fmt: skip

@@ -18,7 +18,7 @@ from .errors import FormatError
 LARGEST_RATIO = 100
 SMALL = 64 << 20  # bytes of compressed DICOM that are never too many: 256 MiB once rescaled to float32
 META_START = 144  # preamble, DICM and the group length, which counts the bytes from here to the data set
-FRAME_HEADERS = 0xC0, 0xC1, 0xC3, 0xF7  # JPEG baseline, extended and lossless, JPEG-LS: what DICOM may hold
+FRAME_HEADERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}  # SOF of JPEG (ITU T.81, table B.1) and of JPEG-LS
 COLOUR_NOTE = "the colours were turned into grey (BT.601 luma)"
 
 
@@ -135,9 +135,9 @@ def _check_codestreams(ds, stored, shape, path):
     count = 0
     for count, code in enumerate(codes, 1):
         if ds.file_meta.TransferSyntaxUID == RLELossless:
-            stated = size if len(code) <= longest else f"{len(code)} bytes"
+            stated = size if len(code) <= longest else f"{len(code)} bytes, too many to decode safely"
         else:
-            stated = _stated_size(code)
+            stated = stated_size(code)
         if stated != size:
             raise FormatError(
                 f"{path}: the header announces {size} rows, columns and samples, compressed frame {count} holds "
@@ -147,15 +147,18 @@ def _check_codestreams(ds, stored, shape, path):
         raise FormatError(f"{path}: announces {frames} frames, but holds {count}; it is cut off or its header wrong")
 
 
-def _stated_size(code):
+def stated_size(code):
     """[rows, columns, samples] that a JPEG, JPEG-LS or JPEG 2000 codestream states itself."""
     if code[:2] != b"\xff\xd8":  # not JPEG or JPEG-LS, whose frame header Pillow does not know
         image = Image.open(BytesIO(code), formats=("JPEG2000",))
         return [image.height, image.width, len(image.getbands())]
     at = 2
-    while code[at : at + 1] == b"\xff" and code[at + 1] not in FRAME_HEADERS:
-        at += 2 + int.from_bytes(code[at + 2 : at + 4])
-    return [int.from_bytes(code[at + 5 : at + 7]), int.from_bytes(code[at + 7 : at + 9]), code[at + 9]]
+    while at + 9 < len(code) and code[at] == 0xFF:
+        if code[at + 1] in FRAME_HEADERS:
+            return [int.from_bytes(code[at + 5 : at + 7]), int.from_bytes(code[at + 7 : at + 9]), code[at + 9]]
+        # a marker may be led by fill bytes (ITU T.81, B.1.1.2)
+        at += 1 if code[at + 1] == 0xFF else 2 + int.from_bytes(code[at + 2 : at + 4])
+    return "no size"
 
 
 def stored_pixels(ds):
@@ -163,7 +166,7 @@ def stored_pixels(ds):
     element = ds.get_item("PixelData", keep_deferred=True)
     if element is None or element.value is not None:
         return ds.get("PixelData") or b""
-    return np.fromfile(ds.filename, np.uint8, offset=element.value_tell)[: element.length]
+    return np.fromfile(ds.filename, np.uint8, element.length, offset=element.value_tell)
 
 
 def _check_palette(ds, path):

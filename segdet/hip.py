@@ -69,7 +69,8 @@ def anatomy(seed, shape=(128, 184, 96), contrast_db=6.0, side=None, age_days=Non
     shape : (D, H, W)
         At least 8 voxels an axis; the field of view stays, so the spacing follows.
     contrast_db : float
-        How far the head scatters below the muscle around it, dB of mean power.
+        How far the head scatters below the muscle around it, dB of mean power; all cartilage and the look-alikes
+        go with it.
     side : "left", "right" or None
         The right hip is the left one mirrored along the columns; None draws it.
     age_days : int or None
@@ -141,8 +142,8 @@ def _paint_look_alikes(canvas, rng, more, p, centre, radius):
     """Pockets and vessels in the muscle that could be taken for the head; they never touch it.
 
     The stream of the shapes always gives as many as the default asks for, so that a dial of their number moves
-    nothing else: fewer are the first of them, and `more` gives the others. (Bone and roof cartilage that cover a
-    pocket keep the level of its offset, a fault of version 1 that changes their echo by some 2 dB.)
+    other tissue: fewer are the first of them, and `more` gives the others. (Bone, roof cartilage and fossa fat that
+    cover a pocket keep its offset, up to 4 dB, and its rim: a fault of version 1.)
     """
     least, most = HipParameters.look_alikes
     drawn = int(rng.integers(least, most, endpoint=True))

@@ -1,6 +1,9 @@
 """What the simulated hip assumes: every number with its unit and its source (chapter 02)."""
 
-from dataclasses import dataclass, field, replace
+import math
+from dataclasses import dataclass, field, fields, replace
+
+from .errors import SegdetError
 
 CHOSEN = "chosen"  # no source: our choice, frozen with the phantom's version
 HEAD_SIZE = "J Pediatr Orthop 1995;15:736"
@@ -124,6 +127,19 @@ class HipParameters:
     contact_db: float = _fixed(2.5, "dB", "deviation of the gain over the probe's face")
     dynamic_range_db: float = _fixed(60.0, "dB", "a usual setting")
     muscle_grey: float = _fixed(0.45, "1", "muscle's level as a share of the grey scale")
+
+    def __post_init__(self):
+        for entry in fields(self):
+            value, kind = getattr(self, entry.name), entry.metadata["kind"]
+            numbers = value if isinstance(value, tuple) else (value,)
+            if kind and len(numbers) != 2:
+                raise SegdetError(f"phantom: {entry.name} must be a pair ({kind}), found {value!r}")
+            if entry.name not in ("tissues", "displacement_mm") and not all(map(math.isfinite, numbers)):
+                raise SegdetError(f"phantom: {entry.name} must be finite, found {value!r}")
+            if kind == "range" and not numbers[0] <= numbers[1]:
+                raise SegdetError(f"phantom: {entry.name} must run from less to more, found {value!r}")
+        if not all(isinstance(count, int) and count >= 0 for count in self.look_alikes):
+            raise SegdetError(f"phantom: look_alikes counts, so 0 or more; found {self.look_alikes!r}")
 
 
 # A hip that is not covered as it should be: below a share of 0.33 all hips were abnormal (Morin). That the head also

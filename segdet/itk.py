@@ -83,7 +83,10 @@ def write_itk(voxels, like, path):
     image.SetSpacing(spacing)
     image.SetOrigin(like.affine[:3, 3].tolist())
     image.SetDirection((like.affine[:3, 2::-1] / spacing).ravel().tolist())
-    sitk.WriteImage(image, str(path), useCompression=True)
+    try:
+        sitk.WriteImage(image, str(path), useCompression=True)
+    except RuntimeError as error:  # its reason is in the last line
+        raise OSError(one_line(str(error).strip().splitlines()[-1])) from error
 
 
 def _check_meta_header(path):

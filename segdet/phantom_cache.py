@@ -10,12 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
-from . import canvas, hip, hip_parameters, phantom
+from . import canvas, hip, phantom
 from .atomic import writing, writing_folder
+from .hip_parameters import HipParameters
 from .training import progress_bar
 from .volume import Volume
 
-MOST_WORKERS = 8  # each needs up to 0.9 GiB
+MOST_WORKERS = 8  # each needs about 0.5 GiB
+# Read once: the files may be edited while this process goes on with what it imported. The parameters count by value.
+MADE_BY = "".join(inspect.getsource(module) for module in (canvas, hip, phantom)) + repr(HipParameters())
 
 
 def cache_folder():
@@ -25,15 +28,14 @@ def cache_folder():
 
 def cached_phantom(seed, **options):
     """`make_phantom(seed, **options)`, kept in the cache under a name that follows from the options and the code."""
-    sources = "".join(inspect.getsource(module) for module in (canvas, hip, hip_parameters, phantom))
-    digest = hashlib.sha256((sources + repr(sorted(options.items()))).encode()).hexdigest()[:16]
+    digest = hashlib.sha256((MADE_BY + repr(sorted(options.items()))).encode()).hexdigest()[:16]
     path = cache_folder() / "phantoms" / f"{seed}-{digest}.npz"
     try:
         with np.load(path) as kept:
             mask = np.unpackbits(kept["mask"], count=kept["voxels"].size).reshape(kept["voxels"].shape).astype(bool)
             name, meta = json.loads(str(kept["facts"]))
             return Volume(kept["voxels"], kept["affine"], mask, name=name, meta=meta)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # not there, or damaged: made anew
+    except (OSError, ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile):  # absent or damaged
         volume = phantom.make_phantom(seed, **options)
     facts = json.dumps([volume.name, volume.meta])
     with writing(path) as temporary:

@@ -106,6 +106,8 @@ class RPN(nn.Module):
 
     def features(self, slices):
         """What VGG-16 makes of slices: (N, H, W) or (N, 3, H, W) -> (N, 512, rows, columns of cells)."""
+        if self.neighbours and slices.ndim == 3:
+            raise ValueError("this detector looks at neighbouring slices; give it with_neighbours(slices)")
         x = slices[:, None] if slices.ndim == 3 else slices
         if self.padded:
             x = F.pad(x, (0, -x.shape[-1] % 16, 0, -x.shape[-2] % 16), mode="replicate")
@@ -244,15 +246,14 @@ def select(boxes, scores, proposals):
         Best first; both 0 where nothing is left.
     """
     left = (scores >= proposals.threshold) & (area(boxes) > 0)
-    found = []
-    for _ in range(proposals.top_k):
+    chosen, values = boxes.new_zeros(len(boxes), proposals.top_k, 4), scores.new_zeros(len(boxes), proposals.top_k)
+    for turn in range(proposals.top_k):
         best = torch.where(left, scores, -1).argmax(1, keepdim=True)  # (N, 1)
-        there = left.gather(1, best)
+        there = left.gather(1, best)[:, 0]
         box = boxes.gather(1, best[..., None].expand(-1, -1, 4))  # (N, 1, 4)
-        found.append((torch.where(there[..., None], box, 0), torch.where(there, scores.gather(1, best), 0)))
-        left = left & (box_iou(box, boxes)[:, 0] <= proposals.nms_iou)
-    chosen, values = zip(*found, strict=True)
-    return torch.cat(chosen, 1), torch.cat(values, 1)
+        chosen[there, turn], values[there, turn] = box[there, 0], scores.gather(1, best)[there, 0]
+        left = (left & (box_iou(box, boxes)[:, 0] <= proposals.nms_iou)).scatter(1, best, False)
+    return chosen, values
 
 
 def imagenet_weights():

@@ -16,14 +16,14 @@ from .cascade import Cascade, detect, segment
 from .detection import choose_threshold, train_detector
 from .errors import TrainingError
 from .experiment import ARMS, Plan, get_profile, grids_for, prepare, split_scans
-from .phantom_cache import cache_folder
+from .phantom_cache import MADE_BY, cache_folder
 from .training import default_device, fit, precision
 from .unet3d import UNet3D
 
-# The modules whose code decides what a trained network is.
+# The modules whose code decides what a trained network is, beside what makes the phantoms.
 TRAINED_BY = (
-    *("volume", "canvas", "hip_parameters", "hip", "phantom", "boxes", "anchors", "matching", "rpn", "attention"),
-    *("unet3d", "metrics", "training", "cascade", "experiment", "detection", "runs"),
+    *("volume", "boxes", "anchors", "matching", "rpn", "attention", "unet3d", "metrics", "training", "cascade"),
+    *("experiment", "detection", "runs"),
 )
 
 
@@ -203,6 +203,6 @@ def chapter_run(profile=None):
     """
     profile = get_profile(profile)
     code = hashlib.sha256(b"".join(Path(__file__).with_name(f"{m}.py").read_bytes() for m in TRAINED_BY))
-    code.update(os.path.basename(os.environ.get("SEGDET_VGG16", "")).encode())
+    code.update((MADE_BY + os.path.basename(os.environ.get("SEGDET_VGG16", ""))).encode())
     folder = cache_folder() / f"networks-{code.hexdigest()[:12]}" / profile.name
     return Run(Plan(replace(profile, test=min(profile.test, 9)), tuple(ARMS)), 0, folder)

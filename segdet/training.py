@@ -201,9 +201,9 @@ def fit(
 
 def save_tensors(path, tensors, facts):
     """Write tensors and a JSON-able dict of facts as one safetensors file, whole or not at all."""
-    header = {"facts": json.dumps(facts)}
+    header, tensors = {"facts": json.dumps(facts)}, {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
     with writing(path, CheckpointError) as temporary:
-        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary, header)
+        save_file(tensors, temporary, header)
 
 
 def load_tensors(path):

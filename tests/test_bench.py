@@ -5,9 +5,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from segdet import bench
+from segdet.bench_detector import KEEP, TorchvisionRPN
 from segdet.errors import SegdetError
+from segdet.rpn import RPN
 
 
 def test_a_claim_is_judged_by_its_ratio():
@@ -37,6 +40,18 @@ def test_rows_are_printed_and_written(tmp_path):
     written = json.loads((tmp_path / "bench.json").read_text())
     assert [row["ours_s"] for row in written["rows"]] == [row.ours_s for row in rows]
     assert written["environment"]["torch"]
+
+
+def test_the_peer_of_the_detector_finds_the_same_boxes():
+    """Same weights, anchors and selection, so the best box of every slice is the same."""
+    torch.manual_seed(0)
+    ours = RPN().eval()
+    peer = TorchvisionRPN(ours).eval()
+    slices = torch.rand(3, 96, 64)
+    with torch.no_grad():
+        theirs, _ = peer(slices)
+        found, _ = ours.propose(slices, KEEP)
+    torch.testing.assert_close(torch.stack(theirs), found, atol=0.01, rtol=0)
 
 
 def test_a_missing_peer_is_named_and_the_rest_goes_on(monkeypatch):

@@ -1,6 +1,7 @@
 """The detector's recipe: augmentation moves boxes with the picture, and every variant trains and is scored."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -72,6 +73,15 @@ def test_nothing_asked_nothing_changed():
     assert torch.equal(generator.get_state(), torch.Generator().manual_seed(1).get_state())
 
 
+def test_what_leaves_the_slice_is_no_target():
+    slices, boxes = torch.zeros(64, 96, 64), torch.zeros(64, 1, 4)
+    boxes[:, 0] = torch.tensor([0.0, 0, 8, 8])  # in the corner: a shift often takes most of it away
+    _, moved = augment(slices, boxes, torch.Generator().manual_seed(1), zoom=0.2)
+    kept = area(moved[:, 0]) > 0
+    assert 0 < kept.sum() < 64
+    assert area(moved[kept, 0]).min() > 0.25 * 64 * 0.8**2
+
+
 def test_neighbours_by_hand():
     slices = torch.arange(4.0)[:, None, None].expand(4, 2, 3)
     found = with_neighbours(slices)
@@ -86,6 +96,8 @@ def test_a_detector_of_neighbours_sees_them():
     still = torch.rand(1, 96, 64).expand(5, -1, -1)  # the same slice again and again
     everything = Proposals(threshold=0.0)
     torch.testing.assert_close(detect(three, still, everything), detect(plain, still, everything))
+    with pytest.raises(ValueError, match="give it with_neighbours"):
+        three.propose(still)
     moving = torch.rand(5, 96, 64)
     assert not torch.equal(detect(three, moving, everything)[1], detect(plain, moving, everything)[1])
 
@@ -107,6 +119,11 @@ def test_a_cascade_remembers_how_its_detector_looks(tmp_path):
     cascade.save(tmp_path)
     detector = Cascade.load(tmp_path, torch.device("cpu")).detector
     assert (detector.neighbours, detector.padded) == (True, True)
+    settings = json.loads((tmp_path / "cascade.json").read_text())
+    del settings["rpn"]  # a model from before there was a choice
+    (tmp_path / "cascade.json").write_text(json.dumps(settings))
+    detector = Cascade.load(tmp_path, torch.device("cpu")).detector
+    assert (detector.neighbours, detector.padded) == (False, False)
 
 
 def cases(count, boxes):

@@ -15,6 +15,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from segdet.dicom import identifying_tags
+from segdet.dicom_pixels import stated_size
 from segdet.dicom_write import write_volume
 from segdet.errors import FormatError, GeometryError
 from segdet.files import load_case, load_mask, load_volume, save_mask
@@ -672,7 +673,7 @@ def test_frames_of_another_size_than_announced_are_not_decoded(syntax, tmp_path)
     voxels = np.random.default_rng(1).integers(0, 256, (4, 40, 32), dtype=np.uint8)
     write_volume(Volume(voxels, oblique_affine()), tmp_path / "scan.dcm")
     path = announce(encoded(tmp_path / "scan.dcm", getattr(pydicom.uid, syntax), voxels), Rows=10)
-    holds = r"\d+ bytes" if syntax == "RLELossless" else r"\[40, 32, 1\]"
+    holds = r"\d+ bytes, too many to decode safely" if syntax == "RLELossless" else r"\[40, 32, 1\]"
     with pytest.raises(
         FormatError, match=rf"announces \[10, 32, 1\] rows.* compressed frame 1 holds {holds}; the file"
     ):
@@ -832,3 +833,12 @@ def test_the_validators_miss_what_is_missing(lost, enhanced, tmp_path):
     del functools.reduce(lambda ds, sequence: ds[sequence][0], path, enhanced)[keyword]
     assert any(lost.endswith(name) for name in missing(enhanced))
     assert any(line.startswith("Error") for line in dciodvfy(saved(enhanced, tmp_path / "a.dcm")))
+
+
+def test_the_size_in_a_jpeg_is_found_behind_fill_bytes():
+    """ITU T.81, B.1.1.2: any marker may be led by 0xFF; B.2.2: length, precision, rows, columns, components."""
+    start, tables = b"\xff\xd8", b"\xff\xdb\x00\x04\x00\x00"
+    frame = b"\x00\x0b\x08\x01\x02\x00\x60\x01\x01\x11\x00"
+    for marker in (b"\xc0", b"\xc2", b"\xf7"):
+        assert stated_size(start + tables + b"\xff\xff\xff" + marker + frame) == [258, 96, 1]
+    assert stated_size(start + tables + b"\xff\xda\x00\x04\x00\x00") == "no size"

@@ -106,7 +106,7 @@ def test_streams_are_independent():
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_number_of_look_alikes_moves_nothing_else(seed):
+def test_the_number_of_look_alikes_moves_no_other_tissue(seed):
     """A dial of its own: with none, few or many of them, all other tissue stays where it is."""
     many, default, none = (
         anatomy(seed, SMALL, parameters=replace(P, look_alikes=count)) for count in ((40, 40), P.look_alikes, (0, 0))
@@ -161,6 +161,21 @@ def test_every_parameter_has_a_unit_and_a_source():
         assert entry.metadata["unit"], entry.name
         assert entry.metadata["source"], entry.name
         assert entry.metadata["kind"] in ("", "mean, deviation", "range"), entry.name
+
+
+@pytest.mark.parametrize(
+    ("dial", "found"),
+    [
+        ({"noise_db": float("nan")}, "noise_db must be finite, found nan"),
+        ({"look_alikes": (5, 3)}, "look_alikes must run from less to more"),
+        ({"look_alikes": (-3, -3)}, "look_alikes counts, so 0 or more"),
+        ({"look_alikes": (0.5, 0.5)}, "look_alikes counts"),
+        ({"coverage": 0.4}, "coverage must be a pair"),
+    ],
+)
+def test_impossible_dials_are_named(dial, found):
+    with pytest.raises(SegdetError, match=found):
+        replace(P, **dial)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

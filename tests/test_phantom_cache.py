@@ -55,6 +55,15 @@ def test_many_at_a_time_in_the_order_asked_for(cache):
     assert sorted(path.suffix for path in cache.iterdir()) == [".npz"] * 4
 
 
+def test_the_same_one_asked_for_at_the_same_time(cache):
+    made = make_phantom(7, SMALL)
+    for _ in range(5):
+        for volume in cached_phantoms([(7, {"shape": SMALL})] * 8):
+            same(volume, made)
+        (file,) = cache.iterdir()
+        file.unlink()
+
+
 def test_an_error_in_one_reaches_the_caller_and_leaves_no_piece(cache):
     with pytest.raises(SegdetError, match="age_days"):
         cached_phantoms([(1, {"shape": SMALL}), (2, {"shape": SMALL, "age_days": 999})])

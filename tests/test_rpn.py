@@ -123,6 +123,13 @@ def test_select_equals_nms_slice_by_slice():
     assert not found_scores[5].any()
 
 
+def test_a_box_is_selected_once():
+    boxes = torch.tensor([[[0.0, 0, 10, 10], [20, 20, 30, 30]]])
+    found, scores = select(boxes, torch.tensor([[0.9, 0.8]]), Proposals(top_k=3, threshold=0.0, nms_iou=1.0))
+    torch.testing.assert_close(found[0, :2], boxes[0])
+    assert scores.tolist() == [[pytest.approx(0.9), pytest.approx(0.8), 0]]
+
+
 def test_propose_stays_inside(detector):
     boxes, scores = detector.propose(torch.rand(3, 184, 96), Proposals(top_k=4, threshold=0.0))
     assert boxes.shape == (3, 4, 4)
