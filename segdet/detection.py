@@ -99,8 +99,15 @@ def train_detector(train, validation, profile, seed, *, recipe=None, checkpoint=
         weight_decay=0.0005,
     )
 
+    def draw(generator):
+        return torch.randperm(len(slices), generator=generator)[: recipe.slices_per_step]
+
+    def batch_names(generator):
+        names = [f"{case.name} slice {number}" for case in train for number in range(len(case.slices))]
+        return [names[index] for index in draw(generator)]
+
     def batch_loss(generator):
-        chosen = torch.randperm(len(slices), generator=generator)[: recipe.slices_per_step]
+        chosen = draw(generator)
         inputs, targets = slices[chosen], boxes[chosen]
         if torch.rand((), generator=generator) < 0.5:
             inputs, targets = inputs.flip(-1), mirror(targets, inputs.shape[-1])
@@ -133,6 +140,7 @@ def train_detector(train, validation, profile, seed, *, recipe=None, checkpoint=
         every=max(1, profile.detector_steps // 6),
         checkpoint=checkpoint,
         label="detector",
+        batch_names=batch_names,
         deadline=deadline,
     )
     return detector, history

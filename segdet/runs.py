@@ -52,8 +52,11 @@ def train_segmenter(train, validation, profile, seed, *, checkpoint=None, deadli
 
     smallest = min(profile.segmenter_shape) // 8
 
+    def draw(generator):
+        return int(torch.randint(len(inputs), (), generator=generator))
+
     def batch_loss(generator):
-        index = int(torch.randint(len(inputs), (), generator=generator))
+        index = draw(generator)
         with precision(device, smallest):
             logits = segmenter(inputs[index][None].contiguous(memory_format=torch.channels_last_3d))
         return {"cross_entropy": F.cross_entropy(logits.float(), targets[index][None])}
@@ -72,6 +75,7 @@ def train_segmenter(train, validation, profile, seed, *, checkpoint=None, deadli
         every=profile.every,
         checkpoint=checkpoint,
         label="segmenter",
+        batch_names=lambda generator: [train[draw(generator)][0].name],
         deadline=deadline,
     )
     return segmenter, history

@@ -110,6 +110,7 @@ def fit(
     every=1000,
     checkpoint=None,
     label="training",
+    batch_names=None,
     deadline=None,
 ):
     """Train `model` in place and leave it with its best weights.
@@ -135,6 +136,8 @@ def fit(
         weights of the best value are kept (paper section 3.1); without it, the last ones.
     checkpoint : path, optional
         Where the state is kept every `every` steps. A file that is there already is continued.
+    batch_names : callable, optional
+        ``batch_names(generator)`` says what the batch of a step holds, a list of str; for the error of a bad loss.
     deadline : float, optional
         A value of `time.monotonic` after which training stops with `OutOfTime`, its state saved.
 
@@ -160,7 +163,8 @@ def fit(
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * (schedule(step) if schedule else 1)
         model.train()
-        terms = batch_loss(torch.Generator().manual_seed(seed * 1_000_003 + step))
+        stream = seed * 1_000_003 + step
+        terms = batch_loss(torch.Generator().manual_seed(stream))
         loss = sum(terms.values())
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -168,8 +172,10 @@ def fit(
         if not torch.isfinite(loss + norm):
             saved = checkpoint and Path(checkpoint).exists()
             kept = f" {Path(checkpoint).name} holds the last good state." if saved else ""
-            found = f"loss {loss.item()}, gradient {norm.item()}"
-            raise TrainingError(f"{label}: {found} at step {step + 1}; lower the learning rate.{kept}")
+            found = f"loss {loss.item()}, gradient {norm.item()} at step {step + 1}"
+            names = batch_names(torch.Generator().manual_seed(stream)) if batch_names else ()
+            batch = f", whose batch holds {', '.join(names)}" if names else ""
+            raise TrainingError(f"{label}: {found}{batch}; look at these scans or lower the learning rate.{kept}")
         optimizer.step()
         history.loss.append({name: term.item() for name, term in terms.items()})
         done = step + 1

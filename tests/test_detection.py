@@ -164,6 +164,14 @@ def test_a_wrong_box_is_named_with_its_case_and_slice(box, what):
         train_detector([cases(1, boxes[:, :1])[0], cases(2, boxes)[1]], cases(1, boxes[:, :1]), TINY, 0)
 
 
+def test_a_bad_loss_names_its_slices(small_phantoms, monkeypatch):
+    boxes = pad_boxes([[[10.0, 10, 40, 70]]] * 4)
+    broken = cases(2, boxes)
+    broken[1].slices[3] = float("nan")
+    with pytest.raises(TrainingError, match=r"detector: loss nan.* at step 1, whose batch holds .*case 1 slice 3"):
+        train_detector(broken, cases(1, boxes), TINY, 0)
+
+
 def test_the_variants_are_compared_and_go_on(small_phantoms, tmp_path):
     lines = []
     names = ["default", "no-threshold", "neighbours"]
