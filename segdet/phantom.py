@@ -9,6 +9,8 @@ Not modelled: refraction, aberration, reverberation, side lobes, spatial compoun
 during the sweep, frequency-dependent attenuation within the band, and the annotator's own variation.
 """
 
+from dataclasses import fields
+
 import numpy as np
 import torch
 
@@ -155,6 +157,9 @@ def stages(seed, shape=(128, 184, 96), contrast_db=6.0, side=None, age_days=None
     voxels = image(focused, body.spacing, seed, p)
     meta = {"modality": "US", "phantom_version": VERSION, "seed": int(seed), "side": body.side}
     meta |= {"age_days": body.age_days, "contrast_db": float(contrast_db)}
+    changed = [f.name for f in fields(p) if getattr(p, f.name) != f.default]
+    if changed:
+        meta["changed"] = ", ".join(f"{name}={getattr(p, name)}" for name in changed)
     volume = Volume.from_spacing(voxels, body.spacing, body.mask, name=f"phantom-{seed:04d}", meta=meta)
     return {
         "anatomy": body,
@@ -175,6 +180,6 @@ def make_phantom(seed, shape=(128, 184, 96), contrast_db=6.0, side=None, age_day
     -------
     Volume
         uint8 voxels (elevation, depth, lateral), mask, a name such as "phantom-0007" and meta: modality,
-        phantom_version, seed, side, age_days, contrast_db.
+        phantom_version, seed, side, age_days, contrast_db and, where parameters are not the default's, changed.
     """
     return stages(seed, shape, contrast_db, side, age_days, parameters, device)["volume"]

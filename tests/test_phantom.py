@@ -121,6 +121,14 @@ def test_the_number_of_look_alikes_moves_no_other_tissue(seed):
         np.testing.assert_array_equal(body.echogenicity_db[same], many.echogenicity_db[same])
 
 
+def test_what_was_changed_travels_with_the_scan():
+    assert "changed" not in make_phantom(4, SMALL).meta
+    assert make_phantom(4, SMALL, parameters=replace(P, noise_db=-50.0)).meta["changed"] == "noise_db=-50.0"
+    assert (
+        make_phantom(4, SMALL, parameters=DYSPLASTIC).meta["changed"].startswith("coverage=(0.33, 0.05), displacement")
+    )
+
+
 def test_noise_is_a_dial():
     """Where only noise is heard, 10 dB more of it are 10 dB of grey; where the echo is strong nothing changes."""
     quiet, loud = (make_phantom(4, SMALL, parameters=replace(P, noise_db=level)) for level in (-60.0, -50.0))
