@@ -1,7 +1,6 @@
 """Run the ablation: every arm of Table 1 over seeds x splits, resumable, into a `Study` (chapter 10)."""
 
 import json
-import shutil
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,9 +14,8 @@ from .detection import score_boxes
 from .errors import SegdetError
 from .experiment import ARMS, Plan
 from .phantom import VERSION
-from .results import Study, environment
+from .results import Study
 from .runs import Run, score_mask
-from .training import OutOfTime, default_device
 
 
 def run_seed(plan, seed, checkpoints=None, deadline=None):
@@ -91,54 +89,30 @@ def run_study(plan, seeds, out, *, resume=False, max_minutes=None, scheduler=Non
     if scheduler and max_minutes is not None:
         raise SegdetError("--max-minutes stops a study on this machine; leave it out with --scheduler")
     study = Study(out)
-    if study.table("cases") and not resume:
-        raise SegdetError(
-            f"{out}: holds results already; add --resume to go on with them, or name another --out folder"
-        )
     data = "phantom" if plan.data == "phantom" else Path(plan.data).name
-    made_by = environment(default_device())
     fixed = {
         "profile": plan.profile.name,
         "settings": asdict(plan.profile),
         "data": data if plan.label is None else f"{data}, label {plan.label}",
         "phantom_version": VERSION if plan.data == "phantom" else None,
     }
-    if study.manifest:
-        study.describe(**fixed)  # refuses another study; who made the rows changes only where rows are added
-    deadline = None if max_minutes is None else time.monotonic() + 60 * max_minutes
-    todo = {s: tuple(a for a in plan.arms if not study.done(s, a)) for s in seeds}
-    todo = {s: arms for s, arms in todo.items() if arms}
-    if scheduler:
-        runs = _on_cluster(plan, todo, scheduler)
-    else:
-        runs = (
-            (s, run_seed(replace(plan, arms=arms), s, study.folder / "checkpoints", deadline))
-            for s, arms in todo.items()
-        )
-    try:
-        for seed, run in runs:
-            for table, rows in run:
-                study.add(table, rows)
-                study.describe(**fixed, **made_by)
-                if table == "cases":
-                    iou = np.array([r["iou"] for r in rows])
-                    summary = f"IoU mean {iou.mean():.3f}, best {iou.max():.3f}, worst {iou.min():.3f}"
-                    report(f"seed {seed}  {rows[0]['arm']:<10}  {summary}")
-            for file in (study.folder / "checkpoints").glob(f"{seed}-*"):
-                file.unlink()
-    except OutOfTime:
-        report(f"stopped after {max_minutes} minutes; go on with --resume")
-        return False
-    shutil.rmtree(study.folder / "checkpoints", ignore_errors=True)
-    return True
+
+    def runs(checkpoints, deadline):
+        todo = {s: tuple(a for a in plan.arms if not study.done(s, a)) for s in seeds}
+        plans = {s: replace(plan, arms=arms) for s, arms in todo.items() if arms}
+        if scheduler:
+            return _on_cluster(plans, scheduler)
+        return ((s, run_seed(left, s, checkpoints, deadline)) for s, left in plans.items())
+
+    return study.fill(fixed, runs, resume=resume, max_minutes=max_minutes, report=report)
 
 
 def _collect(plan, seed):
     return list(run_seed(plan, seed))
 
 
-def _on_cluster(plan, todo, scheduler):
-    """Yield (seed, rows) from dask workers as they finish."""
+def _on_cluster(plans, scheduler):
+    """Yield (seed, run) from dask workers as they finish; `plans` maps seeds to what is left of the plan."""
     from dask.distributed import Client, as_completed
 
     try:
@@ -146,7 +120,7 @@ def _on_cluster(plan, todo, scheduler):
     except (OSError, ValueError) as error:
         raise SegdetError(f"{scheduler}: no dask scheduler answers there ({error})") from error
     with client:
-        futures = {client.submit(_collect, replace(plan, arms=arms), s, pure=False): s for s, arms in todo.items()}
+        futures = {client.submit(_collect, plan, seed, pure=False): seed for seed, plan in plans.items()}
         for future in as_completed(futures):
             yield futures[future], future.result()
 

@@ -1,21 +1,16 @@
 """What each open choice of the detector costs or gains: one changed at a time, over seeds (chapters 03 to 05)."""
 
-import shutil
-import time
 from dataclasses import asdict, dataclass, field, replace
-
-import numpy as np
 
 from .attention import boxes_to_mask, coverage_and_leakage
 from .cascade import detect
 from .detection import Recipe, choose_threshold, score_boxes, train_detector
 from .errors import SegdetError
-from .experiment import Plan, grids_for, prepare, split_scans
+from .experiment import Plan, prepared_split
 from .metrics import iou
 from .phantom import VERSION
-from .results import Study, environment
+from .results import Study
 from .rpn import Proposals, Sampling
-from .training import OutOfTime, default_device
 
 
 @dataclass(frozen=True)
@@ -91,48 +86,37 @@ def run_detectors(profile, seeds, out, names=None, *, resume=False, max_minutes=
         if name not in VARIANTS:
             raise SegdetError(f"there is no variant {name!r}; choose from {', '.join(VARIANTS)}")
     study = Study(out)
-    if study.manifest and not resume:
-        raise SegdetError(f"{out}: holds results already; add --resume to go on with it, or name another --out folder")
-    made_by = environment(default_device())
     fixed = {"profile": profile.name, "settings": asdict(profile), "data": "phantom", "phantom_version": VERSION}
-    if study.manifest:
-        study.describe(**fixed)  # refuses another study
-    deadline = None if max_minutes is None else time.monotonic() + 60 * max_minutes
-    try:
+
+    def runs(checkpoints, deadline):
         for seed in seeds:
             done = {row["arm"] for row in study.table("detector") if row["seed"] == seed}
-            trainings = {}
-            for name in names:
-                if name not in done:
-                    trainings.setdefault((VARIANTS[name].recipe, VARIANTS[name].longer), []).append(name)
-            parts = _cases(profile, seed) if trainings else None
-            for (recipe, longer), sharing in trainings.items():
-                owner = next(n for n, v in VARIANTS.items() if (v.recipe, v.longer) == (recipe, longer))
-                checkpoint = study.folder / "checkpoints" / f"{seed}-{owner}.safetensors"
-                steps = replace(profile, detector_steps=longer * profile.detector_steps)
-                detector, _ = train_detector(
-                    *parts[:2], steps, seed, recipe=recipe, checkpoint=checkpoint, deadline=deadline
-                )
-                for name in sharing:
-                    rows = _score(detector, name, seed, *parts[1:])
-                    study.add("detector", rows)
-                    study.describe(**fixed, **made_by)
-                    means = {k: np.nanmean([row[k] for row in rows]) for k in ("box_iou", "recall50", "false_boxes")}
-                    report(f"seed {seed}  {name:<15}" + "".join(f"  {k} {v:.3f}" for k, v in means.items()))
-            for file in (study.folder / "checkpoints").glob(f"{seed}-*"):
-                file.unlink()
-    except OutOfTime:
-        report(f"stopped after {max_minutes} minutes; go on with --resume")
-        return False
-    shutil.rmtree(study.folder / "checkpoints", ignore_errors=True)
-    return True
+            todo = [name for name in names if name not in done]
+            if todo:
+                yield seed, _run_seed(profile, seed, todo, checkpoints, deadline)
+
+    return study.fill(fixed, runs, resume=resume, max_minutes=max_minutes, report=report)
 
 
-def _cases(profile, seed):
-    """Training, validation and test scans of a seed, as three lists of `Case`."""
-    split = split_scans(Plan(profile, ()), seed)
-    grids = grids_for(split[0], profile)
-    return [[prepare(volume, grids) for volume in part] for part in split]
+def _run_seed(profile, seed, names, checkpoints, deadline):
+    """Train the networks that the variants need and yield ("detector", rows), variant by variant."""
+    _, train, validation, test = prepared_split(Plan(profile, ()), seed)
+    trainings = {}
+    for name in names:
+        trainings.setdefault((VARIANTS[name].recipe, VARIANTS[name].longer), []).append(name)
+    for (recipe, longer), sharing in trainings.items():
+        owner = next(n for n, v in VARIANTS.items() if (v.recipe, v.longer) == (recipe, longer))
+        detector, _ = train_detector(
+            train,
+            validation,
+            replace(profile, detector_steps=longer * profile.detector_steps),
+            seed,
+            recipe=recipe,
+            checkpoint=checkpoints / f"{seed}-{owner}.safetensors",
+            deadline=deadline,
+        )
+        for name in sharing:
+            yield "detector", _score(detector, name, seed, validation, test)
 
 
 def _score(detector, name, seed, validation, test):

@@ -173,6 +173,13 @@ def split_scans(plan, seed):
     return folder_split(folder_cases(plan.data, plan.label), plan.profile, seed)
 
 
+def prepared_split(plan, seed):
+    """Working grids, and the training, validation and test scans of a seed as three lists of `Case`."""
+    split = split_scans(plan, seed)
+    grids = grids_for(split[0], plan.profile)
+    return grids, *([prepare(volume, grids) for volume in part] for part in split)
+
+
 def grids_for(volumes, profile):
     """Working grids that hold the largest of the training scans, at the profile's shapes."""
     extent = np.max([np.multiply(v.shape, v.spacing) for v in volumes], 0)

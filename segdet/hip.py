@@ -142,7 +142,7 @@ def _paint_look_alikes(canvas, rng, more, p, centre, radius):
     """Pockets and vessels in the muscle that could be taken for the head; they never touch it.
 
     The stream of the shapes always gives as many as the default asks for, so that a dial of their number moves
-    other tissue: fewer are the first of them, and `more` gives the others. (Bone, roof cartilage and fossa fat that
+    no other tissue: fewer are the first of them, and `more` gives the others. (Bone, roof cartilage and fossa fat that
     cover a pocket keep its offset, up to 4 dB, and its rim: a fault of version 1.)
     """
     least, most = HipParameters.look_alikes

@@ -3,7 +3,9 @@
 import csv
 import json
 import platform
+import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import torch
 
 from .atomic import write_text, writing
 from .errors import SegdetError
+from .training import OutOfTime, default_device
 
 NAMES = ("part", "arm", "case", "initial_weights")  # columns that are text even where it looks like a number
 KEYS = ("seed", "part", "arm", "case", "step")  # the columns that name a row, where a table has them
@@ -86,6 +89,51 @@ class Study:
                 )
         write_text(self.folder / "manifest.json", json.dumps(manifest | facts, indent=1) + "\n")
 
+    def fill(self, fixed, runs, *, resume=False, max_minutes=None, report=print):
+        """Add what the runs of all seeds find, as soon as it is ready; each complete arm is reported.
+
+        Parameters
+        ----------
+        fixed : dict
+            What makes it this study and no other, see `describe`.
+        runs : callable
+            ``runs(checkpoints, deadline)`` yields (seed, run), and a run yields (table, rows). `checkpoints` is the
+            folder from which an interrupted run goes on, `deadline` as in `segdet.training.fit`.
+        resume : bool
+            Go on with a study that is there.
+        max_minutes : float, optional
+            Stop after that time with everything saved.
+        report : callable
+
+        Returns
+        -------
+        bool
+            Whether the study is complete.
+        """
+        if self.manifest and not resume:
+            raise SegdetError(
+                f"{self.folder}: holds results already; add --resume to go on with them, or name another --out folder"
+            )
+        made_by = environment(default_device())
+        if self.manifest:
+            self.describe(**fixed)  # refuses another study; who made the rows changes only where rows are added
+        deadline = None if max_minutes is None else time.monotonic() + 60 * max_minutes
+        checkpoints = self.folder / "checkpoints"
+        try:
+            for seed, run in runs(checkpoints, deadline):
+                for table, rows in run:
+                    self.add(table, rows)
+                    self.describe(**fixed, **made_by)
+                    if rows and {"arm", "case"} <= rows[0].keys():
+                        report(f"seed {seed}  {rows[0]['arm']:<15}{_means(rows)}")
+                for file in checkpoints.glob(f"{seed}-*"):
+                    file.unlink()
+        except OutOfTime:
+            report(f"stopped after {max_minutes} minutes; go on with --resume")
+            return False
+        shutil.rmtree(checkpoints, ignore_errors=True)
+        return True
+
 
 def environment(device):
     """What a manifest says of the machine and the code: device, versions, commit."""
@@ -113,6 +161,10 @@ def _git(*arguments):
     return subprocess.run(
         command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
     ).stdout.strip()
+
+
+def _means(rows):
+    return "".join(f"  {k} {np.nanmean([row[k] for row in rows]):.3f}" for k, v in rows[0].items() if type(v) is float)
 
 
 def _number(text):

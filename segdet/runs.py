@@ -15,7 +15,7 @@ from .attention import box3d_mask, boxes_to_mask, slice_box_mask
 from .cascade import Cascade, detect, segment
 from .detection import choose_threshold, train_detector
 from .errors import TrainingError
-from .experiment import ARMS, Plan, get_profile, grids_for, prepare, split_scans
+from .experiment import ARMS, Plan, get_profile, prepared_split
 from .phantom_cache import MADE_BY, cache_folder
 from .training import default_device, fit, precision
 from .unet3d import UNet3D
@@ -120,9 +120,7 @@ class Run:
 
     def __init__(self, plan, seed, checkpoints=None, deadline=None):
         self.plan, self.seed, self.checkpoints, self.deadline = plan, seed, checkpoints, deadline
-        split = split_scans(plan, seed)
-        self.grids = grids_for(split[0], plan.profile)
-        self.train, self.validation, self.test = ([prepare(v, self.grids) for v in part] for part in split)
+        self.grids, self.train, self.validation, self.test = prepared_split(plan, seed)
         self._attention, self._boxes = {}, {}
         if not any(case.mask.any() for case in self.train):
             what = "a mask that is not empty" if plan.label is None else f"label {plan.label}"
