@@ -25,24 +25,27 @@ class Row:
     Attributes
     ----------
     what, peer : str
-    ours_s, peer_s : float
-        Median seconds.
+    ours, theirs : float
+        Median seconds, or the most memory in GiB.
     limit : float or None
-        The claim: `ours_s` is at most this share of `peer_s`; None where the peer is a reference only.
+        The claim: `ours` is at most this share of `theirs`; None where the peer is a reference only.
     note : str
+    unit : str
+        "s" or "GiB".
     """
 
     what: str
     peer: str
-    ours_s: float
-    peer_s: float
+    ours: float
+    theirs: float
     limit: float | None = None
     note: str = ""
+    unit: str = "s"
 
     @property
     def ratio(self):
-        """`ours_s` over `peer_s`."""
-        return self.ours_s / self.peer_s
+        """`ours` over `theirs`."""
+        return self.ours / self.theirs
 
     @property
     def claim(self):
@@ -171,14 +174,13 @@ def run(names=(), out=None, report=print):
         raise SegdetError(f"there is no benchmark {unknown[0]!r}; choose from {', '.join(BENCHES)}")
     here = environment(default_device())
     report(", ".join(f"{key} {value}" for key, value in here.items()))
-    report(f"{'what':<38} {'beside':<16} {'ours, s':>9} {'peer, s':>9} {'ratio':>7}  claim")
+    report(f"{'what':<38} {'beside':<16} {'ours':>9} {'peer':>9}     {'ratio':>7}  claim")
     rows = []
     for name in names or BENCHES:
         try:
             for row in BENCHES[name]():
-                report(
-                    f"{row.what:<38} {row.peer:<16} {row.ours_s:9.3f} {row.peer_s:9.3f} {row.ratio:7.3f}  {row.claim}"
-                )
+                numbers = f"{row.ours:9.3f} {row.theirs:9.3f} {row.unit:<3} {row.ratio:7.3f}"
+                report(f"{row.what:<38} {row.peer:<16} {numbers}  {row.claim}")
                 if row.note:
                     report(f"  {row.note}")
                 rows.append(row)

@@ -1,19 +1,21 @@
 """The detector beside torchvision's `RegionProposalNetwork`: the same backbone, weights, anchors and sampling."""
 
 import copy
+import sys
 from contextlib import nullcontext
+from pathlib import Path
 
 import torch
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 
-from .bench import Row, paired
+from .bench import Row, paired, peak_gib
 from .boxes import area, clip, decode
 from .cascade import detect
 from .rpn import RPN, Proposals, sampled_loss, select
 from .training import default_device, precision
 
-KEEP = Proposals(threshold=0.0)
+KEEP = Proposals(threshold=0.0, vote=False)
 
 
 def bench_detector():
@@ -52,8 +54,35 @@ def bench_detector():
     outputs = [t.detach().requires_grad_(t.requires_grad) for t in ours.head(features)]
     peer.train().rpn.head = GivenHead(peer.rpn.head([features]))
     times = paired(lambda: behind(outputs, ours.sampling, boxes), lambda: behind_peer(peer, features, boxes))
-    note = "* with our precision and memory layout; the last row has no layer in it"
+    note = "* with our precision and memory layout; this row has no layer in it"
     yield Row("detector, matching, loss, proposals", "torchvision", *times, limit=0.3, note=note)
+    if device.type == "cuda" or sys.platform == "linux":
+        memory = {who: peak_of_a_step(device, who) for who in ("ours", "torchvision", "torchvision *")}
+        for name in ("torchvision", "torchvision *"):
+            yield Row("detector, memory of a training step", name, memory["ours"], memory[name], limit=1, unit="GiB")
+
+
+def peak_of_a_step(device, who):
+    """The most memory, GiB, of one training step: on a GPU the tensors' alone, else a process with PyTorch in it."""
+    if device.type != "cuda":
+        return peak_gib(f"from segdet.bench_detector import one_step; one_step({who!r})")
+    torch.cuda.reset_peak_memory_stats(device)
+    one_step(who)
+    return torch.cuda.max_memory_allocated(device) / 2**30
+
+
+def one_step(who):
+    """Build ours or the peer, named as in the report, and train it for one step."""
+    device = default_device()
+    model, context = RPN(), None
+    model.backbone[:10].requires_grad_(False)
+    if who != "ours":
+        model, context = TorchvisionRPN(model), nullcontext if who == "torchvision" else None
+    layout = torch.contiguous_format if who == "torchvision" else torch.channels_last
+    step = training_step(model.to(device, memory_format=layout), *example(device), context)
+    if sys.platform == "linux":
+        Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far: VGG-16 is built with its classifier
+    step()
 
 
 def example(device):

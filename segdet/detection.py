@@ -19,7 +19,7 @@ LEARNING_RATE = 0.002
 
 @dataclass(frozen=True)
 class Recipe:
-    """What the paper leaves open about the detector; the defaults are the book's.
+    """What the paper leaves open about the detector; by default Faster R-CNN's way where the paper is silent.
 
     Attributes
     ----------
@@ -49,7 +49,10 @@ class Recipe:
     zoom: float = 0.0
 
 
-def train_detector(train, validation, profile, seed, *, recipe=None, checkpoint=None, deadline=None):
+RECIPE = Recipe(sampling=Sampling(positive_iou=0.5, hard_negatives=True), gain=0.2, zoom=0.15)  # the book's: chapter 05
+
+
+def train_detector(train, validation, profile, seed, *, recipe=RECIPE, checkpoint=None, deadline=None):
     """Train the detector on all slices of the training scans (paper section 3.1).
 
     The paper's SGD: momentum 0.9, weight decay 0.0005, 256 anchors a step (from 8 slices). Not the paper's: the
@@ -62,7 +65,7 @@ def train_detector(train, validation, profile, seed, *, recipe=None, checkpoint=
     train, validation : lists of Case
     profile : Profile
     seed : int
-    recipe : Recipe, optional
+    recipe : Recipe
     checkpoint, deadline
         As in `segdet.training.fit`.
 
@@ -76,7 +79,6 @@ def train_detector(train, validation, profile, seed, *, recipe=None, checkpoint=
     TrainingError
         A box is upside down or leaves its slice, no training scan has any, or the loss is not finite.
     """
-    recipe = recipe or Recipe()
     for case in [*train, *validation]:
         check_boxes(case)
     slices = torch.cat([with_neighbours(c.slices) if recipe.neighbours else c.slices for c in train])
@@ -119,7 +121,7 @@ def train_detector(train, validation, profile, seed, *, recipe=None, checkpoint=
         return min(1, (step + 1) / 20) * 0.5 * (1 + math.cos(math.pi * step / profile.detector_steps))
 
     def validate():
-        found = [detect(detector, c.slices, Proposals(threshold=0.0))[0] for c in validation]
+        found = [detect(detector, c.slices, Proposals(threshold=0.0, vote=False))[0] for c in validation]
         return np.nanmean([score_boxes(b, c.boxes)["box_iou"] for b, c in zip(found, validation, strict=True)])
 
     history = fit(
@@ -241,17 +243,17 @@ def score_boxes(detected, target):
     }
 
 
-def choose_threshold(detector, validation):
+def choose_threshold(detector, validation, vote=True):
     """The score below which a box does not count, so that slices without the object get none (`facts` B6).
 
     Tried on the validation scans: the threshold of the best mean over slices of box IoU where there is an object,
-    and of 1 for no box, 0 for a false one, where there is none.
+    and of 1 for no box, 0 for a false one, where there is none. `vote` as in `Proposals`.
 
     Returns
     -------
     Proposals
     """
-    found = [detect(detector, c.slices, Proposals(threshold=0.0)) for c in validation]
+    found = [detect(detector, c.slices, Proposals(threshold=0.0, vote=vote)) for c in validation]
     scores = torch.cat([s[:, 0] for _, s in found])
     overlap, holds = (
         torch.cat(t)
@@ -262,4 +264,4 @@ def choose_threshold(detector, validation):
         kept = scores >= threshold
         return torch.where(holds, overlap * kept, (~kept).float()).mean().item()
 
-    return Proposals(threshold=max((t / 100 for t in range(5, 100, 5)), key=value))
+    return Proposals(threshold=max((t / 100 for t in range(5, 100, 5)), key=value), vote=vote)

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 from .attention import boxes_to_mask, coverage_and_leakage
 from .cascade import detect
-from .detection import Recipe, choose_threshold, score_boxes, train_detector
+from .detection import RECIPE, Recipe, choose_threshold, score_boxes, train_detector
 from .errors import SegdetError
 from .experiment import Plan, prepared_split
 from .metrics import iou
@@ -25,36 +25,39 @@ class Variant:
     recipe : Recipe
     proposals : Proposals or None
         Which boxes count; None chooses the threshold on the validation scans.
-    longer : int
-        How many times the profile's steps.
+    vote : bool
+        See `Proposals`; for the chosen threshold.
     """
 
     row: str
     title: str
     recipe: Recipe = field(default_factory=Recipe)
     proposals: Proposals | None = None
-    longer: int = 1
+    vote: bool = False
 
 
 LITERAL = Sampling(positives_only=True, best_anchor=False)
-HALF = Recipe(sampling=Sampling(positive_iou=0.5))
-ALL = replace(HALF, gain=0.2, zoom=0.15, neighbours=True)
+HALF = Sampling(positive_iou=0.5)
+AUGMENTED = Recipe(gain=0.2, zoom=0.15)
 VARIANTS = {
-    "default": Variant("", "the book's detector"),
-    "literal": Variant("B2", "positive anchors only, above 0.7 only", Recipe(sampling=LITERAL)),
+    "plain": Variant("", "the paper's rules, Faster R-CNN's where it is silent"),
+    "literal": Variant("B2", "positive anchors only, above 0.7 only", Recipe(LITERAL)),
+    "hard-negatives": Variant("B2", "hard negatives count more", Recipe(Sampling(hard_negatives=True))),
     "one-slice": Variant("B3", "256 anchors of one slice a step", Recipe(Sampling(per_slice=256), 1)),
     "scaled-anchors": Variant("B4", "Faster R-CNN's anchors, scaled", Recipe(fitted_anchors=False)),
     "no-best-anchor": Variant("B5", "positive above 0.7 only", Recipe(Sampling(best_anchor=False))),
-    "positive-half": Variant("B5", "positive above 0.5 instead of 0.7", HALF),
-    "no-threshold": Variant("B6", "the best box of every slice", proposals=Proposals(threshold=0.0)),
-    "threshold-half": Variant("B6", "the best box above 0.5", proposals=Proposals(threshold=0.5)),
-    "top-three": Variant("B6", "three boxes above 0.5 after NMS", proposals=Proposals(3, 0.5)),
+    "positive-half": Variant("B5", "positive above 0.5 instead of 0.7", Recipe(HALF)),
+    "no-threshold": Variant("B6", "the best box of every slice", proposals=Proposals(threshold=0.0, vote=False)),
+    "threshold-half": Variant("B6", "the best box above 0.5", proposals=Proposals(threshold=0.5, vote=False)),
+    "top-three": Variant("B6", "three boxes above 0.5 after NMS", proposals=Proposals(3, 0.5, vote=False)),
+    "vote": Variant("B6", "the best box, averaged with those it suppresses", vote=True),
     "random": Variant("A9", "no ImageNet weights", Recipe(imagenet=False)),
     "neighbours": Variant("B7", "the slices beside it as channels", Recipe(neighbours=True)),
     "padded": Variant("B10", "184 rows padded to 192", Recipe(padded=True)),
-    "augmented": Variant("B14", "grey and size varied", Recipe(gain=0.2, zoom=0.15)),
-    "half-augmented": Variant("", "above 0.5, augmented", replace(HALF, gain=0.2, zoom=0.15)),
-    "all": Variant("", "above 0.5, augmented, neighbours, twice as long", ALL, longer=2),
+    "augmented": Variant("B14", "grey and size varied", AUGMENTED),
+    "half-augmented": Variant("", "above 0.5, augmented", replace(AUGMENTED, sampling=HALF)),
+    "no-vote": Variant("", "and hard negatives", RECIPE),
+    "book": Variant("", "and voting: the book's detector", RECIPE, vote=True),
 }
 
 
@@ -103,13 +106,13 @@ def _run_seed(profile, seed, names, checkpoints, deadline):
     _, train, validation, test = prepared_split(Plan(profile, ()), seed)
     trainings = {}
     for name in names:
-        trainings.setdefault((VARIANTS[name].recipe, VARIANTS[name].longer), []).append(name)
-    for (recipe, longer), sharing in trainings.items():
-        owner = next(n for n, v in VARIANTS.items() if (v.recipe, v.longer) == (recipe, longer))
+        trainings.setdefault(VARIANTS[name].recipe, []).append(name)
+    for recipe, sharing in trainings.items():
+        owner = next(name for name, variant in VARIANTS.items() if variant.recipe == recipe)
         detector, _ = train_detector(
             train,
             validation,
-            replace(profile, detector_steps=longer * profile.detector_steps),
+            profile,
             seed,
             recipe=recipe,
             checkpoint=checkpoints / f"{seed}-{owner}.safetensors",
@@ -121,7 +124,7 @@ def _run_seed(profile, seed, names, checkpoints, deadline):
 
 def _score(detector, name, seed, validation, test):
     """A variant's boxes on the test scans: a list of rows."""
-    proposals = VARIANTS[name].proposals or choose_threshold(detector, validation)
+    proposals = VARIANTS[name].proposals or choose_threshold(detector, validation, VARIANTS[name].vote)
     rows = []
     for case in test:
         boxes, _ = detect(detector, case.slices, proposals)

@@ -16,7 +16,7 @@ from torchvision.models import VGG16_Weights, vgg16
 from .anchors import AnchorGrid
 from .boxes import area, box_iou, clip, decode, encode
 from .errors import CheckpointError
-from .matching import match, sample
+from .matching import NEGATIVE, match, sample
 
 # Mean of ImageNet as the Caffe model knows it, RGB in [0, 1] (123.68, 116.779, 103.939 over 255).
 CAFFE_MEAN = torch.tensor([123.68, 116.779, 103.939]) / 255
@@ -27,19 +27,23 @@ class Proposals:
     """Which boxes of a slice become attention (`facts` B6).
 
     The paper only says that proposals come from the regression path. At most `top_k` boxes a slice are kept, best
-    score first, after non-maximum suppression at `nms_iou`, if their object probability reaches `threshold`.
+    score first, after non-maximum suppression at `nms_iou`, if their object probability reaches `threshold`. With
+    `vote` a kept box is the mean, weighted with the scores, of all boxes that overlap it by more than `nms_iou`
+    (box voting, Gidaris and Komodakis 2015).
     """
 
     top_k: int = 1
     threshold: float = 0.5
     nms_iou: float = 0.5
+    vote: bool = True
 
 
 @dataclass(frozen=True)
 class Sampling:
     """Which anchors the loss sees (`facts` B2, B3, B5); see `segdet.matching` for the meaning of each.
 
-    ``Sampling(positives_only=True, best_anchor=False)`` is the paper taken literally.
+    ``Sampling(positives_only=True, best_anchor=False)`` is the paper taken literally. With `hard_negatives` no
+    negatives are drawn: all count, each with the weight that `rpn_loss` gives it.
     """
 
     positive_iou: float = 0.7
@@ -48,6 +52,7 @@ class Sampling:
     per_slice: int = 32
     positive_fraction: float = 0.5
     positives_only: bool = False
+    hard_negatives: bool = False
 
 
 class RPN(nn.Module):
@@ -202,10 +207,12 @@ def sampled_loss(objectness, offsets, anchors, boxes, sampling, generator=None):
     positive, negative = sample(
         labels, sampling.per_slice, sampling.positive_fraction, sampling.positives_only, generator
     )
-    return rpn_loss(objectness, offsets, anchors, matched, positive, negative)
+    if sampling.hard_negatives:
+        negative = labels == NEGATIVE
+    return rpn_loss(objectness, offsets, anchors, matched, positive, negative, sampling.hard_negatives)
 
 
-def rpn_loss(objectness, offsets, anchors, matched, positive, negative):
+def rpn_loss(objectness, offsets, anchors, matched, positive, negative, hard=False):
     """The two terms of the loss for chosen anchors; shapes as in `RPN.forward`, `match` and `sample`.
 
     Positives are few: some three in a slice with the object, none in the others. So the log loss is the mean over
@@ -213,13 +220,21 @@ def rpn_loss(objectness, offsets, anchors, matched, positive, negative):
     L1 is summed over the four offsets and averaged over the positives. (Dividing both by the 256 anchors, as
     torchvision's Faster R-CNN does, leaves the positives a few percent of the weight.)
 
+    With `hard` the mean over the negatives is weighted with the object probability that the network gives each of
+    them: what it already knows to be background counts little. This is the weight of the focal loss with exponent 1
+    (Lin 2017), divided by its sum.
+
     Returns
     -------
     dict
         ``log_loss`` and ``smooth_l1``; 0 where there is nothing to average.
     """
+    weight = torch.ones_like(objectness[..., 1])
+    if hard:
+        weight = torch.where(negative, objectness.detach().softmax(-1)[..., 1], weight)
     kinds = [
-        F.cross_entropy(objectness[kind], positive[kind].long(), reduction="sum") / kind.sum().clamp(min=1)
+        (F.cross_entropy(objectness[kind], positive[kind].long(), reduction="none") * weight[kind]).sum()
+        / weight[kind].sum().clamp(min=1e-6)
         for kind in (positive, negative)
     ]
     present = positive.any().float() + negative.any().float()
@@ -251,8 +266,12 @@ def select(boxes, scores, proposals):
         best = torch.where(left, scores, -1).argmax(1, keepdim=True)  # (N, 1)
         there = left.gather(1, best)[:, 0]
         box = boxes.gather(1, best[..., None].expand(-1, -1, 4))  # (N, 1, 4)
+        near = (box_iou(box, boxes)[:, 0] > proposals.nms_iou).scatter(1, best, True)
+        if proposals.vote:
+            weight = (scores.clamp(min=1e-6) * near)[..., None]
+            box = (weight * boxes).sum(1, keepdim=True) / weight.sum(1, keepdim=True)
         chosen[there, turn], values[there, turn] = box[there, 0], scores.gather(1, best)[there, 0]
-        left = (left & (box_iou(box, boxes)[:, 0] <= proposals.nms_iou)).scatter(1, best, False)
+        left = left & ~near
     return chosen, values
 
 

@@ -1,9 +1,16 @@
-"""Live explorers for a running kernel; in stored pages a figure takes their place (all chapters)."""
+"""Explorers: with ipywidgets in a running kernel, with a script of the book on its pages (all chapters)."""
 
+import base64
+import html
+import io
+import json
 import os
 
 import matplotlib.pyplot as plt
+import numpy as np
 import torch
+from IPython.display import HTML
+from PIL import Image
 
 from .anchors import AnchorGrid
 from .boxes import box_iou
@@ -13,6 +20,42 @@ from .plots import show_plane
 def live():
     """Whether a person is at the kernel: not while the book is being executed (the variable SEGDET_STATIC)."""
     return not os.environ.get("SEGDET_STATIC")
+
+
+def page_explorer(kind, planes, spacing, alt, **facts):
+    """Something to move on the built page, without a kernel: book/_static/explorers.js makes it of this HTML.
+
+    Parameters
+    ----------
+    kind : str
+        "anchors", "sampler" or "proposals".
+    planes : array, (H, W) or (D, H, W), in [0, 1]
+    spacing : (dy, dx) in mm
+    alt : str
+        What is to be seen, for who sees neither the page nor the picture.
+    facts
+        What the kind needs: numbers, lists, arrays or Tensors of boxes; rounded to 0.01.
+
+    Returns
+    -------
+    IPython.display.HTML
+    """
+    planes = np.asarray(planes).reshape(-1, *np.shape(planes)[-2:])
+    picture = io.BytesIO()
+    stack = Image.fromarray((planes.reshape(-1, planes.shape[2]) * 255).astype(np.uint8))
+    stack.save(picture, "jpeg", quality=60, optimize=True)
+    facts = {k: np.round(np.asarray(v, np.float64), 2).tolist() for k, v in facts.items()}
+    facts |= {"kind": kind, "planes": len(planes), "rows": planes.shape[1], "columns": planes.shape[2]}
+    facts |= {
+        "spacing": list(spacing),
+        "picture": "data:image/jpeg;base64," + base64.b64encode(picture.getvalue()).decode(),
+    }
+    text = json.dumps(facts, separators=(",", ":")).replace("<", "\\u003c")  # cannot end the script element
+    return HTML(
+        f'<div class="segdet-explorer" role="group" aria-label="{html.escape(alt, quote=True)}">'
+        f'<script type="application/json">{text}</script>'
+        f'<p class="segdet-fallback">{html.escape(alt)} (To move it, open the built page with JavaScript.)</p></div>'
+    )
 
 
 def slice_explorer(volume):
@@ -31,7 +74,7 @@ def slice_explorer(volume):
 
 
 def anchor_explorer(plane, spacing, box):
-    """Move the anchors' size and ratio and see which cells overlap a box.
+    """Move the anchors' size, ratio and stride and see which cells overlap a box.
 
     Parameters
     ----------
@@ -39,13 +82,13 @@ def anchor_explorer(plane, spacing, box):
     spacing : (dy, dx) in mm
     box : array, (4,)
     """
-    from ipywidgets import FloatSlider, interactive
+    from ipywidgets import FloatSlider, IntSlider, interactive
 
     target = torch.as_tensor(box, dtype=torch.float32)[None]
 
-    def draw(size, ratio, positive_iou):
-        grid = AnchorGrid([size], [ratio], 16)
-        anchors = grid((plane.shape[0] // 16, plane.shape[1] // 16))
+    def draw(size, ratio, stride, positive_iou):
+        grid = AnchorGrid([size], [ratio], stride)
+        anchors = grid((plane.shape[0] // stride, plane.shape[1] // stride))
         overlap = box_iou(anchors, target)[:, 0]
         _, ax = plt.subplots(figsize=(4, 4.2))
         count = int((overlap > positive_iou).sum())
@@ -59,5 +102,6 @@ def anchor_explorer(plane, spacing, box):
         draw,
         size=FloatSlider(48, min=12, max=96, step=2, description="size (px)"),
         ratio=FloatSlider(1.8, min=0.5, max=4, step=0.1, description="height/width"),
+        stride=IntSlider(16, min=4, max=32, step=4, description="stride (px)"),
         positive_iou=FloatSlider(0.7, min=0.3, max=0.9, step=0.05, description="positive"),
     )

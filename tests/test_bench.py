@@ -38,7 +38,7 @@ def test_rows_are_printed_and_written(tmp_path):
     assert [row.peer for row in rows] == ["pydicom, bare", "pydicom, places", "pydicom, bare"]
     assert sum("256 x 397 x 192" in line and "pydicom" in line for line in lines) == 3
     written = json.loads((tmp_path / "bench.json").read_text())
-    assert [row["ours_s"] for row in written["rows"]] == [row.ours_s for row in rows]
+    assert [row["ours"] for row in written["rows"]] == [row.ours for row in rows]
     assert written["environment"]["torch"]
 
 

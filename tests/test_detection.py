@@ -9,7 +9,7 @@ import torch
 
 from segdet.boxes import area, pad_boxes
 from segdet.cascade import Cascade, Grids, detect
-from segdet.detection import Recipe, augment, train_detector
+from segdet.detection import RECIPE, Recipe, augment, train_detector
 from segdet.detector_study import VARIANTS, run_detectors
 from segdet.errors import SegdetError, TrainingError
 from segdet.experiment import Case, get_profile
@@ -133,7 +133,7 @@ def cases(count, boxes):
     ]
 
 
-@pytest.mark.parametrize("name", ["default", "literal", "one-slice", "scaled-anchors", "all"])
+@pytest.mark.parametrize("name", ["plain", "literal", "one-slice", "scaled-anchors", "book"])
 def test_every_kind_of_recipe_trains(name, small_phantoms):
     boxes = pad_boxes([torch.empty(0, 4), torch.tensor([[10.0, 10, 40, 70]]), torch.tensor([[12.0, 9, 40, 70]]), []])
     detector, history = train_detector(cases(2, boxes), cases(1, boxes), TINY, 0, recipe=VARIANTS[name].recipe)
@@ -174,7 +174,7 @@ def test_a_bad_loss_names_its_slices(small_phantoms, monkeypatch):
 
 def test_the_variants_are_compared_and_go_on(small_phantoms, tmp_path):
     lines = []
-    names = ["default", "no-threshold", "neighbours"]
+    names = ["plain", "no-threshold", "neighbours"]
     assert not run_detectors(TINY, [0], tmp_path, names[:2], max_minutes=0, report=lines.append)
     assert run_detectors(TINY, [0], tmp_path, names, resume=True, report=lines.append)
     rows = Study(tmp_path).table("detector")
@@ -192,8 +192,7 @@ def test_the_variants_are_compared_and_go_on(small_phantoms, tmp_path):
 
 
 def test_variants_change_what_they_say():
-    default = VARIANTS["default"]
-    same = [name for name, v in VARIANTS.items() if (v.recipe, v.proposals, v.longer) == (Recipe(), None, 1)]
-    assert same == ["default"]
-    assert len({(v.recipe, v.proposals, v.longer) for v in VARIANTS.values()}) == len(VARIANTS)
-    assert default.recipe == Recipe()
+    kinds = {name: (v.recipe, v.proposals, v.vote) for name, v in VARIANTS.items()}
+    assert kinds["plain"] == (Recipe(), None, False)
+    assert kinds["book"] == (RECIPE, None, True)
+    assert len(set(kinds.values())) == len(VARIANTS)

@@ -2,6 +2,7 @@
 
 import http.client
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,7 +11,7 @@ from torchvision.models.detection.rpn import RegionProposalNetwork, concat_box_p
 from torchvision.ops import nms
 
 from segdet.anchors import AnchorGrid
-from segdet.boxes import decode, encode
+from segdet.boxes import box_iou, decode, encode
 from segdet.errors import CheckpointError
 from segdet.matching import match
 from segdet.rpn import RPN, Proposals, Sampling, rpn_loss, select
@@ -113,7 +114,7 @@ def test_select_equals_nms_slice_by_slice():
     boxes[..., 2:] += boxes[..., :2]
     scores = torch.rand(6, 200, generator=generator)
     scores[5] = 0.1  # nothing reaches the threshold here
-    found_boxes, found_scores = select(boxes, scores, Proposals(top_k=5, threshold=0.3, nms_iou=0.4))
+    found_boxes, found_scores = select(boxes, scores, Proposals(5, 0.3, 0.4, vote=False))
     for row in range(5):
         good = scores[row] >= 0.3
         kept = nms(boxes[row][good], scores[row][good], 0.4)[:5]
@@ -121,6 +122,54 @@ def test_select_equals_nms_slice_by_slice():
         torch.testing.assert_close(found_scores[row][: len(kept)], scores[row][good][kept])
     assert not found_boxes[5].any()
     assert not found_scores[5].any()
+
+
+def test_voting_averages_what_a_box_suppresses():
+    generator = torch.Generator().manual_seed(5)
+    boxes = torch.rand(6, 200, 4, generator=generator) * 60
+    boxes[..., 2:] += boxes[..., :2]
+    scores = torch.rand(6, 200, generator=generator)
+    plain, plain_scores = select(boxes, scores, Proposals(5, 0.3, 0.4, vote=False))
+    voted, voted_scores = select(boxes, scores, Proposals(5, 0.3, 0.4, vote=True))
+    torch.testing.assert_close(voted_scores, plain_scores)  # who is chosen does not change
+    for row, (before, after) in enumerate(zip(plain, voted, strict=True)):
+        for old, new in zip(before, after, strict=True):
+            voters = box_iou(old[None], boxes[row])[0] > 0.4
+            torch.testing.assert_close(new.numpy(), np.average(boxes[row][voters], 0, scores[row][voters]))
+    assert (voted != plain).any()
+    nothing, none = select(boxes, torch.zeros(6, 200), Proposals(1, 0.0))
+    assert torch.isfinite(nothing).all()
+    assert not none.any()
+
+
+def test_hard_negatives_count_by_their_probability():
+    generator = torch.Generator().manual_seed(6)
+    scores = torch.randn(2, 54, 2, generator=generator, requires_grad=True)
+    anchors, positive = AnchorGrid()((3, 2)), torch.zeros(2, 54, dtype=torch.bool)
+    positive[0, :3] = True
+    arguments = torch.zeros(2, 54, 4), anchors, anchors.expand(2, -1, -1), positive, ~positive
+    hard = rpn_loss(scores, *arguments, hard=True)["log_loss"]
+    p = scores.detach().softmax(-1)[..., 1].double().numpy()
+    kinds = -np.log(p[positive]).mean(), np.average(-np.log(1 - p[~positive]), weights=p[~positive])
+    assert hard.item() == pytest.approx(np.mean(kinds), rel=1e-5)
+    hard.backward()  # the weights are constants: the gradient is theirs times p
+    weight = p[~positive] / p[~positive].sum() / 2
+    np.testing.assert_allclose(scores.grad[..., 1].numpy()[~positive], weight * p[~positive], rtol=1e-4)
+    equal = torch.zeros(2, 54, 2)
+    assert rpn_loss(equal, *arguments, hard=True)["log_loss"] == rpn_loss(equal, *arguments)["log_loss"]
+
+
+def test_all_negatives_are_looked_at_for_the_hard_ones(detector):
+    """No draw is left in the loss of a slice with few positives."""
+    everyone = RPN(sampling=Sampling(hard_negatives=True))
+    everyone.load_state_dict(detector.state_dict())
+    slices, boxes = torch.rand(1, 96, 64), torch.tensor([[[10.0, 10, 40, 70]]])
+    losses = {
+        model: [model.loss(slices, boxes, torch.Generator().manual_seed(s)) for s in (1, 2)]
+        for model in (detector, everyone)
+    }
+    same = {model: first["log_loss"] == second["log_loss"] for model, (first, second) in losses.items()}
+    assert same == {detector: False, everyone: True}
 
 
 def test_a_box_is_selected_once():

@@ -15,13 +15,14 @@ from sphinx.util.docutils import SphinxDirective
 
 PLOTLY_MIME = "application/vnd.plotly.v1+json"
 FIGURE_CLASS = "segdet-plotly"
+EXPLORER_CLASS = "segdet-explorer"  # what segdet.widgets.page_explorer writes
 HERE = Path(__file__).resolve().parent
 
 
 def setup(app):
     """Register the extension."""
     app.connect("source-read", show_plotly)
-    app.connect("html-page-context", load_plotly)
+    app.connect("html-page-context", load_scripts)
     app.connect("build-finished", copy_plotly)
     app.add_directive("segdet-status", StatusTable)
     app.config.html_static_path.append(str(HERE.parent / "_static"))
@@ -62,11 +63,13 @@ def figure_html(figure):
     )
 
 
-def load_plotly(app, pagename, templatename, context, doctree):
-    """Load plotly.js on the pages that have a figure, and only there (event ``html-page-context``)."""
+def load_scripts(app, pagename, templatename, context, doctree):
+    """Load plotly.js and the explorers on the pages that have one, and only there (event ``html-page-context``)."""
     if FIGURE_CLASS in context.get("body", ""):
         app.add_js_file("plotly.min.js", loading_method="defer")
         app.add_js_file("figures.js", loading_method="defer")
+    if EXPLORER_CLASS in context.get("body", ""):
+        app.add_js_file("explorers.js", loading_method="defer")
 
 
 def copy_plotly(app, exception):
