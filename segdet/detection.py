@@ -14,8 +14,6 @@ from .errors import TrainingError
 from .rpn import RPN, Proposals, Sampling, with_neighbours
 from .training import default_device, fit, precision
 
-LEARNING_RATE = 0.002
-
 
 @dataclass(frozen=True)
 class Recipe:
@@ -37,6 +35,8 @@ class Recipe:
         Augmentation (`facts` B14): each slice's grey is stretched by up to this share and shifted by half of it.
     zoom : float
         Augmentation: each slice is stretched along either axis by up to this share, and moved by half of it.
+    rate : float
+        The largest learning rate.
     """
 
     sampling: Sampling = field(default_factory=Sampling)
@@ -47,18 +47,20 @@ class Recipe:
     padded: bool = False
     gain: float = 0.0
     zoom: float = 0.0
+    rate: float = 0.002
 
 
-RECIPE = Recipe(sampling=Sampling(positive_iou=0.5, hard_negatives=True), gain=0.2, zoom=0.15)  # the book's: chapter 05
+# The book's (chapter 05).
+RECIPE = Recipe(sampling=Sampling(positive_iou=0.5, hard_negatives=True), gain=0.2, zoom=0.15, rate=0.004)
 
 
 def train_detector(train, validation, profile, seed, *, recipe=RECIPE, checkpoint=None, deadline=None):
     """Train the detector on all slices of the training scans (paper section 3.1).
 
-    The paper's SGD: momentum 0.9, weight decay 0.0005, 256 anchors a step (from 8 slices). Not the paper's: the
-    learning rate rises to 0.002 in 20 steps and falls to 0 along a cosine, gradients are cut at norm 5, and each
-    batch is flipped left to right with probability 1/2 (a right hip is the mirror image of a left one). The weights
-    of the best validation box IoU are kept.
+    The paper's SGD: momentum 0.9, weight decay 0.0005. Not the paper's: the learning rate rises to `Recipe.rate` in
+    20 steps and falls to 0 along a cosine, gradients are cut at norm 5, and each batch is flipped left to right with
+    probability 1/2 (a right hip is the mirror image of a left one). The weights of the best validation box IoU are
+    kept.
 
     Parameters
     ----------
@@ -96,7 +98,7 @@ def train_detector(train, validation, profile, seed, *, recipe=RECIPE, checkpoin
     detector.to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(
         [p for p in detector.parameters() if p.requires_grad],
-        LEARNING_RATE,
+        recipe.rate,
         momentum=0.9,
         weight_decay=0.0005,
     )

@@ -42,7 +42,6 @@ AUGMENTED = Recipe(gain=0.2, zoom=0.15)
 VARIANTS = {
     "plain": Variant("", "the paper's rules, Faster R-CNN's where it is silent"),
     "literal": Variant("B2", "positive anchors only, above 0.7 only", Recipe(LITERAL)),
-    "hard-negatives": Variant("B2", "hard negatives count more", Recipe(Sampling(hard_negatives=True))),
     "one-slice": Variant("B3", "256 anchors of one slice a step", Recipe(Sampling(per_slice=256), 1)),
     "scaled-anchors": Variant("B4", "Faster R-CNN's anchors, scaled", Recipe(fitted_anchors=False)),
     "no-best-anchor": Variant("B5", "positive above 0.7 only", Recipe(Sampling(best_anchor=False))),
@@ -50,13 +49,13 @@ VARIANTS = {
     "no-threshold": Variant("B6", "the best box of every slice", proposals=Proposals(threshold=0.0, vote=False)),
     "threshold-half": Variant("B6", "the best box above 0.5", proposals=Proposals(threshold=0.5, vote=False)),
     "top-three": Variant("B6", "three boxes above 0.5 after NMS", proposals=Proposals(3, 0.5, vote=False)),
-    "vote": Variant("B6", "the best box, averaged with those it suppresses", vote=True),
     "random": Variant("A9", "no ImageNet weights", Recipe(imagenet=False)),
     "neighbours": Variant("B7", "the slices beside it as channels", Recipe(neighbours=True)),
     "padded": Variant("B10", "184 rows padded to 192", Recipe(padded=True)),
     "augmented": Variant("B14", "grey and size varied", AUGMENTED),
     "half-augmented": Variant("", "above 0.5, augmented", replace(AUGMENTED, sampling=HALF)),
-    "no-vote": Variant("", "and hard negatives", RECIPE),
+    "hard-negatives": Variant("", "and hard negatives", replace(RECIPE, rate=0.002)),
+    "no-vote": Variant("", "and twice the learning rate", RECIPE),
     "book": Variant("", "and voting: the book's detector", RECIPE, vote=True),
 }
 
