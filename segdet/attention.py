@@ -52,6 +52,11 @@ def slice_box_mask(annotation):
     return boxes_to_mask(slice_boxes(annotation), annotation.shape).numpy()
 
 
+def shifted(mask):
+    """The same mask in the wrong place: moved by half the width, what leaves on one side comes in on the other."""
+    return np.roll(mask, mask.shape[2] // 2, 2)
+
+
 def coverage_and_leakage(attention, annotation):
     """How much of the annotation the attention keeps, and how much of the attention is something else.
 

@@ -223,7 +223,8 @@ def ablate(
     out: Annotated[Path, typer.Option(help="The study's folder, results/NAME: CSV tables and a manifest.")],
     profile: Annotated[ProfileName, typer.Option(envvar="SEGDET_PROFILE", help=PROFILE_HELP)] = ProfileName.laptop,
     arms: Annotated[
-        str, typer.Option(help="Comma-separated: unet, box3d, cascade, cascade-gt, slicebox.")
+        str,
+        typer.Option(help="Comma-separated; more: cascade-gt, cascade-oof, box3d-detector, slicebox, ones, shifted."),
     ] = "unet,box3d,cascade",
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds; each has its own split and weights.")] = 5,
     data: Annotated[str, typer.Option(help=DATA_HELP)] = "phantom",

@@ -45,8 +45,7 @@ PROFILES = {
 class Arm:
     """One row of the comparison: which attention the segmenter sees while training and while tested (`facts` B11, B13).
 
-    Attention is ``"none"``, ``"detector"``, ``"box3d"`` (3D box of the annotation) or ``"slicebox"`` (its box in
-    every slice).
+    `train` and `test` are ``"none"`` or names out of `segdet.runs.Run.sources`.
     """
 
     name: str
@@ -63,6 +62,10 @@ ARMS = {
         Arm("cascade", "Segmentation-by-detection", "detector", "detector"),
         Arm("cascade-gt", "Cascade, trained on annotation boxes", "slicebox", "detector"),
         Arm("slicebox", "Annotation boxes in every slice (ceiling)", "slicebox", "slicebox"),
+        Arm("cascade-oof", "Cascade, trained on out-of-fold boxes", "out-of-fold", "detector"),
+        Arm("box3d-detector", "3D box around the detected boxes", "box3d-detector", "box3d-detector"),
+        Arm("ones", "All ones (control)", "ones", "ones"),
+        Arm("shifted", "Annotation boxes in the wrong place (control)", "shifted", "shifted"),
     )
 }
 

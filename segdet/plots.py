@@ -12,7 +12,10 @@ from matplotlib.patches import Rectangle
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442",
 )  # fmt: skip
-ARM_COLOURS = {"unet": BLUE, "box3d": ORANGE, "cascade": RED, "cascade-gt": PURPLE, "slicebox": GREEN}
+ARM_COLOURS = {
+    "unet": BLUE, "box3d": ORANGE, "cascade": RED, "cascade-gt": PURPLE, "slicebox": GREEN, "cascade-oof": SKY,
+    "box3d-detector": YELLOW, "ones": "0.5", "shifted": "0.2",
+}  # fmt: skip
 
 
 def use_style():

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from . import metrics
-from .attention import box3d_mask, boxes_to_mask, slice_box_mask
+from .attention import box3d_mask, boxes_to_mask, shifted, slice_box_mask
 from .cascade import Cascade, detect, segment
 from .detection import choose_threshold, train_detector
 from .errors import TrainingError
@@ -25,6 +25,8 @@ TRAINED_BY = (
     *("volume", "boxes", "anchors", "matching", "rpn", "attention", "unet3d", "metrics", "training", "cascade"),
     *("experiment", "detection", "runs"),
 )
+
+FOLDS = 5  # detectors for the out-of-fold boxes
 
 
 def train_segmenter(train, validation, profile, seed, *, checkpoint=None, deadline=None):
@@ -129,17 +131,20 @@ class Run:
     def _checkpoint(self, name):
         return Path(self.checkpoints) / f"{self.seed}-{name}.safetensors" if self.checkpoints else None
 
-    @cached_property
-    def _detection(self):
+    def _trained_detector(self, train, name):
         detector, history = train_detector(
-            self.train,
+            train,
             self.validation,
             self.plan.profile,
             self.seed,
-            checkpoint=self._checkpoint("detector"),
+            checkpoint=self._checkpoint(name),
             deadline=self.deadline,
         )
         return detector, history, choose_threshold(detector, self.validation)
+
+    @cached_property
+    def _detection(self):
+        return self._trained_detector(self.train, "detector")
 
     @property
     def detector(self):
@@ -162,19 +167,45 @@ class Run:
             self._boxes[case.name] = detect(self.detector, case.slices, self.proposals)[0]
         return self._boxes[case.name]
 
+    @cached_property
+    def sources(self):
+        """Where attention can come from: functions of a `Case` that give a mask on the segmenter's grid, by name.
+
+        ``detector``: its boxes in every slice. ``out-of-fold``: for a training scan, those of a detector that has
+        not seen it (`facts` B11). ``box3d``: the 3D box of the annotation, ``box3d-detector``: of the detected boxes
+        (B13). ``slicebox``: the annotation's box in every slice, the ceiling. ``ones`` and ``shifted`` (that ceiling
+        in the wrong place) are controls.
+        """
+        return {
+            "detector": lambda case: self._painted(self.detect(case)),
+            "out-of-fold": lambda case: self._painted(self._out_of_fold[case.name]),
+            "box3d": lambda case: box3d_mask(case.mask),
+            "box3d-detector": lambda case: box3d_mask(self.attention(case, "detector")),
+            "slicebox": lambda case: self.grids.attention_to_segmenter(slice_box_mask(case.slice_mask)),
+            "ones": lambda case: np.ones_like(case.mask),
+            "shifted": lambda case: shifted(self.attention(case, "slicebox")),
+        }
+
     def attention(self, case, source):
         """The attention volume of a case on the segmenter's grid, bool (d, h, w), or None for source "none"."""
         if source == "none":
             return None
         if (case.name, source) not in self._attention:
-            if source == "box3d":
-                mask = box3d_mask(case.mask)
-            elif source == "slicebox":
-                mask = self.grids.attention_to_segmenter(slice_box_mask(case.slice_mask))
-            else:
-                mask = self.grids.attention_to_segmenter(boxes_to_mask(self.detect(case), case.slices.shape).numpy())
-            self._attention[case.name, source] = mask
+            self._attention[case.name, source] = self.sources[source](case)
         return self._attention[case.name, source]
+
+    def _painted(self, boxes):
+        return self.grids.attention_to_segmenter(boxes_to_mask(boxes, self.plan.profile.detector_shape).numpy())
+
+    @cached_property
+    def _out_of_fold(self):
+        """The boxes of every training scan from one of `FOLDS` detectors, trained on the scans of the other folds."""
+        boxes, folds = {}, min(FOLDS, len(self.train))
+        for fold in range(folds):
+            rest = [case for number, case in enumerate(self.train) if number % folds != fold]
+            detector, _, proposals = self._trained_detector(rest, f"detector-fold{fold}")
+            boxes |= {case.name: detect(detector, case.slices, proposals)[0] for case in self.train[fold::folds]}
+        return boxes
 
     def segmenter(self, arm):
         """Train an arm's segmenter, or read it back: (UNet3D, History)."""

@@ -9,10 +9,12 @@ import torch
 
 from segdet import ablation, runs
 from segdet.ablation import fit_cascade, run_study
+from segdet.attention import box3d_mask
 from segdet.cascade import Cascade, Grids
 from segdet.detection import score_boxes
 from segdet.errors import CheckpointError, SegdetError
-from segdet.experiment import Plan, Profile, folder_split, get_profile, grids_for, phantom_split, prepare
+from segdet.experiment import ARMS, Plan, Profile, folder_split, get_profile, grids_for, phantom_split, prepare
+from segdet.metrics import iou
 from segdet.results import Study
 from segdet.volume import Volume
 
@@ -120,6 +122,34 @@ def test_study_from_start_to_end(small_phantoms, tmp_path):
     assert any("stopped after" in line for line in lines)
     for table in ("cases", "detector", "loss"):
         assert Study(tmp_path / "parts").table(table) == study.table(table)
+
+
+def test_every_source_of_attention(small_phantoms, monkeypatch):
+    trained, original = [], runs.train_detector
+
+    def spy(train, *rest, **more):
+        trained.append({case.name for case in train})
+        return original(train, *rest, **more)
+
+    monkeypatch.setattr(runs, "train_detector", spy)
+    run = runs.Run(Plan(TINY, ()), 0)
+    monkeypatch.setattr(run, "_painted", lambda boxes: boxes)  # see which boxes are asked for
+    everyone, (first, second) = {case.name for case in run.train}, run.train
+    assert torch.equal(run.attention(first, "detector"), run.detect(first))
+    assert trained == [everyone]
+    run.attention(first, "out-of-fold"), run.attention(second, "out-of-fold")
+    assert trained == [everyone, everyone - {first.name}, everyone - {second.name}]
+    case = run.test[0]
+    ceiling, wrong = run.attention(case, "slicebox"), run.attention(case, "shifted")
+    assert ceiling[case.mask].mean() > 0.9
+    assert wrong.sum() == ceiling.sum()
+    assert iou(wrong, ceiling) < 0.2
+    assert run.attention(case, "ones").all()
+    assert (run.attention(case, "box3d") >= case.mask).all()
+    assert run.attention(case, "none") is None
+    monkeypatch.setattr(run, "_attention", {(case.name, "detector"): case.mask})
+    assert np.array_equal(run.attention(case, "box3d-detector"), box3d_mask(case.mask))
+    assert {source for arm in ARMS.values() for source in (arm.train, arm.test)} == {"none", *run.sources}
 
 
 def test_a_study_on_dask_workers(small_phantoms, tmp_path, monkeypatch):
