@@ -31,7 +31,7 @@ def run_seed(plan, seed, checkpoints=None, deadline=None):
         As in `segdet.training.fit`.
     """
     run = Run(plan, seed, checkpoints, deadline)
-    if any(ARMS[arm].test.endswith("detector") for arm in plan.arms):
+    if any(ARMS[arm].test in ("detector", "box3d-detector") for arm in plan.arms):
         parts = [(part, case) for part in ("train", "test") for case in getattr(run, part)]
         yield "loss", _loss_rows(seed, "detector", run.detector_history)
         yield "detector", [_score_detector(run, part, case) for part, case in parts]

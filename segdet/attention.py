@@ -52,9 +52,13 @@ def slice_box_mask(annotation):
     return boxes_to_mask(slice_boxes(annotation), annotation.shape).numpy()
 
 
-def shifted(mask):
-    """The same mask in the wrong place: moved by half the width, what leaves on one side comes in on the other."""
-    return np.roll(mask, mask.shape[2] // 2, 2)
+def shifted(mask, seed):
+    """The same mask in a wrong place: moved by a quarter to three quarters of every axis, around the edges.
+
+    The way depends on `seed`, so that no network can learn to move it back.
+    """
+    rng = np.random.default_rng(seed)
+    return np.roll(mask, [rng.integers(n // 4, 3 * n // 4 + 1) for n in mask.shape], (0, 1, 2))
 
 
 def coverage_and_leakage(attention, annotation):

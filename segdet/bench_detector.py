@@ -24,6 +24,7 @@ def bench_detector():
     The peer runs as its authors leave it, in float32; a second row (*) gives it our precision and memory layout.
     """
     device = default_device()
+    yield from bench_memory(device)
     ours = RPN().to(device, memory_format=torch.channels_last)
     ours.backbone[:10].requires_grad_(False)  # as in training
     peer = TorchvisionRPN(ours).to(device, memory_format=torch.channels_last)
@@ -56,23 +57,27 @@ def bench_detector():
     times = paired(lambda: behind(outputs, ours.sampling, boxes), lambda: behind_peer(peer, features, boxes))
     note = "* with our precision and memory layout; this row has no layer in it"
     yield Row("detector, matching, loss, proposals", "torchvision", *times, limit=0.3, note=note)
-    if device.type == "cuda" or sys.platform == "linux":
-        memory = {who: peak_of_a_step(device, who) for who in ("ours", "torchvision", "torchvision *")}
-        for name in ("torchvision", "torchvision *"):
-            yield Row("detector, memory of a training step", name, memory["ours"], memory[name], limit=1, unit="GiB")
+
+
+def bench_memory(device):
+    """Rows for the memory of a training step: on a GPU that of the tensors, else of a process with PyTorch in it."""
+    if device.type != "cuda" and sys.platform != "linux":
+        return
+    memory = {who: peak_of_a_step(device, who) for who in ("ours", "torchvision", "torchvision *")}
+    for name in ("torchvision", "torchvision *"):
+        yield Row("detector, memory of a training step", name, memory["ours"], memory[name], limit=1, unit="GiB")
 
 
 def peak_of_a_step(device, who):
-    """The most memory, GiB, of one training step: on a GPU the tensors' alone, else a process with PyTorch in it."""
+    """The most memory, GiB, of a training step; `who` as in the report."""
     if device.type != "cuda":
-        return peak_gib(f"from segdet.bench_detector import one_step; one_step({who!r})")
-    torch.cuda.reset_peak_memory_stats(device)
-    one_step(who)
+        return peak_gib(f"from segdet.bench_detector import two_steps; two_steps({who!r})")
+    two_steps(who)
     return torch.cuda.max_memory_allocated(device) / 2**30
 
 
-def one_step(who):
-    """Build ours or the peer, named as in the report, and train it for one step."""
+def two_steps(who):
+    """Train ours or the peer for two steps; the peak of memory starts anew before the second."""
     device = default_device()
     model, context = RPN(), None
     model.backbone[:10].requires_grad_(False)
@@ -80,8 +85,11 @@ def one_step(who):
         model, context = TorchvisionRPN(model), nullcontext if who == "torchvision" else None
     layout = torch.contiguous_format if who == "torchvision" else torch.channels_last
     step = training_step(model.to(device, memory_format=layout), *example(device), context)
-    if sys.platform == "linux":
-        Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far: VGG-16 is built with its classifier
+    step()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        Path("/proc/self/clear_refs").write_text("5")
     step()
 
 

@@ -184,7 +184,7 @@ class Cascade:
             )
             segmenter = UNet3D(**settings["unet3d"])
             grids = Grids(**{k: tuple(v) for k, v in settings["grids"].items()})
-            proposals = Proposals(**settings["proposals"])
+            proposals = Proposals(**{"vote": False} | settings["proposals"])  # older models do not say
             detector.load_state_dict(load_tensors(folder / "detector.safetensors")[0])
             segmenter.load_state_dict(load_tensors(folder / "segmenter.safetensors")[0])
         except FileNotFoundError as error:

@@ -276,7 +276,7 @@ def bench(
     names: Annotated[list[str] | None, typer.Argument(help="Which: phantom, reading, detector. Default: all.")] = None,
     out: Annotated[Path | None, typer.Option(help="Also write what was measured, as JSON.")] = None,
 ):
-    """Time every speed claim beside its peer, in one run."""
+    """Measure every claim about time and memory beside its peer, in one run."""
     from .bench import run
 
     run(names or (), out)

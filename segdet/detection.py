@@ -17,7 +17,7 @@ from .training import default_device, fit, precision
 
 @dataclass(frozen=True)
 class Recipe:
-    """What the paper leaves open about the detector; by default Faster R-CNN's way where the paper is silent.
+    """What the paper leaves open about the detector; the defaults are the plain one of chapter 05, `RECIPE` the book's.
 
     Attributes
     ----------

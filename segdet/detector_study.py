@@ -40,7 +40,7 @@ LITERAL = Sampling(positives_only=True, best_anchor=False)
 HALF = Sampling(positive_iou=0.5)
 AUGMENTED = Recipe(gain=0.2, zoom=0.15)
 VARIANTS = {
-    "plain": Variant("", "the paper's rules, Faster R-CNN's where it is silent"),
+    "plain": Variant("", "plain: above 0.7, negatives drawn, mirrored only"),
     "literal": Variant("B2", "positive anchors only, above 0.7 only", Recipe(LITERAL)),
     "one-slice": Variant("B3", "256 anchors of one slice a step", Recipe(Sampling(per_slice=256), 1)),
     "scaled-anchors": Variant("B4", "Faster R-CNN's anchors, scaled", Recipe(fitted_anchors=False)),
@@ -53,10 +53,10 @@ VARIANTS = {
     "neighbours": Variant("B7", "the slices beside it as channels", Recipe(neighbours=True)),
     "padded": Variant("B10", "184 rows padded to 192", Recipe(padded=True)),
     "augmented": Variant("B14", "grey and size varied", AUGMENTED),
-    "half-augmented": Variant("", "above 0.5, augmented", replace(AUGMENTED, sampling=HALF)),
-    "hard-negatives": Variant("", "and hard negatives", replace(RECIPE, rate=0.002)),
-    "no-vote": Variant("", "and twice the learning rate", RECIPE),
-    "book": Variant("", "and voting: the book's detector", RECIPE, vote=True),
+    "half-augmented": Variant("", "above 0.5 and augmented", replace(AUGMENTED, sampling=HALF)),
+    "hard-negatives": Variant("", "that with hard negatives", replace(RECIPE, rate=0.002)),
+    "no-vote": Variant("", "that with twice the learning rate", RECIPE),
+    "book": Variant("", "that with voting: the book's detector", RECIPE, vote=True),
 }
 
 

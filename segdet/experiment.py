@@ -23,7 +23,7 @@ class Profile:
     detector_shape: tuple[int, int, int]
     segmenter_shape: tuple[int, int, int]
     base_channels: int
-    detector_steps: int  # of 8 slices, 256 anchors
+    detector_steps: int  # of 8 slices
     segmenter_steps: int  # of one volume (A13)
     every: int  # steps between validations of the segmenter (A13)
     train: int  # scans, half left and half right (A5)

@@ -110,7 +110,7 @@ class Study:
         bool
             Whether the study is complete.
         """
-        if self.manifest and not resume:
+        if any(self.folder.glob("*.csv")) and not resume:
             raise SegdetError(
                 f"{self.folder}: holds results already; add --resume to go on with them, or name another --out folder"
             )
@@ -164,7 +164,9 @@ def _git(*arguments):
 
 
 def _means(rows):
-    return "".join(f"  {k} {np.nanmean([row[k] for row in rows]):.3f}" for k, v in rows[0].items() if type(v) is float)
+    return "".join(
+        f"  {k} {np.nanmean([row[k] for row in rows]):.3f}" for k, v in rows[0].items() if isinstance(v, float)
+    )
 
 
 def _number(text):

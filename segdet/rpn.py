@@ -28,8 +28,8 @@ class Proposals:
 
     The paper only says that proposals come from the regression path. At most `top_k` boxes a slice are kept, best
     score first, after non-maximum suppression at `nms_iou`, if their object probability reaches `threshold`. With
-    `vote` a kept box is the mean, weighted with the scores, of all boxes that overlap it by more than `nms_iou`
-    (box voting, Gidaris and Komodakis 2015).
+    `vote` a kept box becomes the mean, weighted with the scores, of itself and all boxes that overlap it by more than
+    `nms_iou`, whatever their score; its own score stays (box voting, Gidaris and Komodakis 2015).
     """
 
     top_k: int = 1
@@ -44,6 +44,11 @@ class Sampling:
 
     ``Sampling(positives_only=True, best_anchor=False)`` is the paper taken literally. With `hard_negatives` no
     negatives are drawn: all count, each with the weight that `rpn_loss` gives it.
+
+    Raises
+    ------
+    ValueError
+        `hard_negatives` with `positives_only`.
     """
 
     positive_iou: float = 0.7
@@ -53,6 +58,10 @@ class Sampling:
     positive_fraction: float = 0.5
     positives_only: bool = False
     hard_negatives: bool = False
+
+    def __post_init__(self):
+        if self.positives_only and self.hard_negatives:
+            raise ValueError("hard_negatives needs negatives: leave out positives_only")
 
 
 class RPN(nn.Module):
@@ -268,8 +277,8 @@ def select(boxes, scores, proposals):
         box = boxes.gather(1, best[..., None].expand(-1, -1, 4))  # (N, 1, 4)
         near = (box_iou(box, boxes)[:, 0] > proposals.nms_iou).scatter(1, best, True)
         if proposals.vote:
-            weight = (scores.clamp(min=1e-6) * near)[..., None]
-            box = (weight * boxes).sum(1, keepdim=True) / weight.sum(1, keepdim=True)
+            weight = torch.where(near, scores.clamp(min=1e-6), 0)[..., None]
+            box = torch.where(near[..., None], weight * boxes, 0).sum(1, keepdim=True) / weight.sum(1, keepdim=True)
         chosen[there, turn], values[there, turn] = box[there, 0], scores.gather(1, best)[there, 0]
         left = left & ~near
     return chosen, values

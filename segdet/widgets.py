@@ -50,7 +50,9 @@ def page_explorer(kind, planes, spacing, alt, **facts):
         "spacing": list(spacing),
         "picture": "data:image/jpeg;base64," + base64.b64encode(picture.getvalue()).decode(),
     }
-    text = json.dumps(facts, separators=(",", ":")).replace("<", "\\u003c")  # cannot end the script element
+    text = json.dumps(facts, separators=(",", ":"), allow_nan=False).replace(
+        "<", "\\u003c"
+    )  # cannot end the script element
     return HTML(
         f'<div class="segdet-explorer" role="group" aria-label="{html.escape(alt, quote=True)}">'
         f'<script type="application/json">{text}</script>'

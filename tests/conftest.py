@@ -1,12 +1,26 @@
-"""Fixtures shared by the tests: where the real inputs are, and a small phantom."""
+"""Fixtures shared by the tests: where the real inputs are, a small phantom, a browser."""
 
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--virtual-time-budget=15000",
+    "--dump-dom",
+]
 
 
 def pytest_addoption(parser):
@@ -44,3 +58,18 @@ def small_phantoms(monkeypatch, tmp_path):
     monkeypatch.setenv("SEGDET_STATIC", "1")
     monkeypatch.setattr(phantom, "make_phantom", lambda seed, side=None: original(seed, (16, 48, 32), side=side))
     monkeypatch.setattr(detection.RPN, "load_imagenet", lambda self: "random")
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A function that shows a page in Chromium and returns its document; more flags may follow the path."""
+    names = [os.environ.get("CHROMIUM"), "chromium", "chromium-browser", "google-chrome"]
+    found = next((shutil.which(name) for name in names if name and shutil.which(name)), None)
+    if not found:
+        pytest.skip("no Chromium: install it, or name it in CHROMIUM")
+
+    def show(path, *flags):
+        command = [found, *FLAGS, *flags, path.as_uri()]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+
+    return show

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from segdet import bench
-from segdet.bench_detector import KEEP, TorchvisionRPN
+from segdet.bench_detector import KEEP, TorchvisionRPN, peak_of_a_step
 from segdet.errors import SegdetError
 from segdet.rpn import RPN
 
@@ -30,6 +30,13 @@ def test_paired_calls_in_turn():
 def test_peak_memory_is_that_of_the_code():
     small, large = bench.peak_gib("x = 0"), bench.peak_gib("x = b'.' * 2**29")
     assert large - small == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's /proc")
+def test_the_memory_of_a_step_is_more_than_its_weights(monkeypatch):
+    monkeypatch.setenv("SEGDET_DEVICE", "cpu")
+    weights = 3 * 4 * sum(p.numel() for p in RPN().parameters()) / 2**30  # with gradients and momentum
+    assert peak_of_a_step(torch.device("cpu"), "ours") > weights + bench.peak_gib("import torch, torchvision")
 
 
 def test_rows_are_printed_and_written(tmp_path):

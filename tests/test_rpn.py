@@ -140,6 +140,8 @@ def test_voting_averages_what_a_box_suppresses():
     nothing, none = select(boxes, torch.zeros(6, 200), Proposals(1, 0.0))
     assert torch.isfinite(nothing).all()
     assert not none.any()
+    scores[0, 7], boxes[0, 7] = 0, float("nan")  # overlaps nothing, so it must not vote
+    torch.testing.assert_close(select(boxes, scores, Proposals(1, 0.3, 0.4))[0][0], voted[0, :1])
 
 
 def test_hard_negatives_count_by_their_probability():
@@ -157,6 +159,11 @@ def test_hard_negatives_count_by_their_probability():
     np.testing.assert_allclose(scores.grad[..., 1].numpy()[~positive], weight * p[~positive], rtol=1e-4)
     equal = torch.zeros(2, 54, 2)
     assert rpn_loss(equal, *arguments, hard=True)["log_loss"] == rpn_loss(equal, *arguments)["log_loss"]
+
+
+def test_hard_negatives_need_negatives():
+    with pytest.raises(ValueError, match="leave out positives_only"):
+        Sampling(positives_only=True, hard_negatives=True)
 
 
 def test_all_negatives_are_looked_at_for_the_hard_ones(detector):

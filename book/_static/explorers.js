@@ -92,7 +92,7 @@ const EXPLORERS = {
       const kept = f.found.map((candidates) => {
         const chosen = [];
         for (const [score, ...box] of candidates)
-          if (chosen.length < v.count && score >= v.threshold && chosen.every((c) => iou(c, box) <= v.nms))
+          if (chosen.length < v.count && score >= v.threshold && area(box) > 0 && chosen.every((c) => iou(c, box) <= v.nms))
             chosen.push(box);
         return chosen;
       });
@@ -123,10 +123,8 @@ function element(parent, name, attributes, namespace) {
 
 const SVG = "http://www.w3.org/2000/svg";
 
-function drawing(parent, width, height, scale) {
-  const svg = element(parent, "svg", { viewBox: `0 0 ${width} ${height}`, style: `width: ${width * scale}px` }, SVG);
-  svg.setAttribute("preserveAspectRatio", "none");
-  return svg;
+function drawing(parent, width, height) {
+  return element(parent, "svg", { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none" }, SVG);
 }
 
 function outline(svg, [x0, y0, x1, y1], colour, fill = "none") {
@@ -137,13 +135,12 @@ function outline(svg, [x0, y0, x1, y1], colour, fill = "none") {
 for (const holder of document.querySelectorAll(".segdet-explorer")) {
   const facts = JSON.parse(holder.querySelector("script").textContent);
   const explorer = EXPLORERS[facts.kind];
-  holder.querySelector(".segdet-fallback").remove();
   const form = element(holder, "div", { class: "segdet-controls" });
   const stage = element(holder, "div", { class: "segdet-stage" });
   const text = element(holder, "output", { "aria-live": "polite" });
   const [dy, dx] = facts.spacing; // pixels are not square: a picture is as wide and high as its millimetres
   const scale = 380 / (facts.rows * dy);
-  const plane = drawing(stage, facts.columns, facts.rows, 1);
+  const plane = drawing(stage, facts.columns, facts.rows);
   plane.style.width = `${facts.columns * dx * scale}px`;
   plane.style.height = `${facts.rows * dy * scale}px`;
   const image = element(plane, "image", { width: facts.columns, preserveAspectRatio: "none", href: facts.picture }, SVG);
@@ -159,7 +156,7 @@ for (const holder of document.querySelectorAll(".segdet-explorer")) {
     for (const [box, kind] of shown.boxes) outline(marks, box, COLOURS[kind]);
     text.textContent = shown.text;
     if (!shown.side) return;
-    side ??= drawing(stage, shown.side.length, facts.rows, 1);
+    side ??= drawing(stage, shown.side.length, facts.rows);
     side.style.width = `${shown.side.length * 8}px`;
     side.style.height = plane.style.height;
     side.replaceChildren();
@@ -182,4 +179,5 @@ for (const holder of document.querySelectorAll(".segdet-explorer")) {
     values[name] = number.textContent = Number(input.value);
   }
   redraw();
+  holder.querySelector(".segdet-fallback").remove();
 }
