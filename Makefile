@@ -30,7 +30,7 @@ site: setup ## build _build/html from the stored outputs, executing nothing
 test: setup ## everything CI checks: style, book, chapters at the smoke profile, tests
 	@$(BIN)/python book/_tools/check.py
 
-bench: setup ## time every speed claim beside its peer (segdet bench)
+bench: setup ## measure every claim about time and memory beside its peer (segdet bench)
 	@$(BIN)/segdet bench
 
 lint: setup ## style and format

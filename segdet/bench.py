@@ -1,4 +1,4 @@
-"""Every speed claim beside a peer, both timed in the same process: `segdet bench`."""
+"""Every claim about time and memory beside a peer, both measured in one run: `segdet bench`."""
 
 import json
 import statistics
