@@ -53,10 +53,11 @@ VARIANTS = {
     "neighbours": Variant("B7", "the slices beside it as channels", Recipe(neighbours=True)),
     "padded": Variant("B10", "184 rows padded to 192", Recipe(padded=True)),
     "augmented": Variant("B14", "grey and size varied", AUGMENTED),
-    "half-augmented": Variant("", "above 0.5 and augmented", replace(AUGMENTED, sampling=HALF)),
-    "hard-negatives": Variant("", "that with hard negatives", replace(RECIPE, rate=0.002)),
-    "no-vote": Variant("", "that with twice the learning rate", RECIPE),
-    "book": Variant("", "that with voting: the book's detector", RECIPE, vote=True),
+    "half-augmented": Variant("", "above 0.5, augmented", replace(AUGMENTED, sampling=HALF)),
+    "hard-negatives": Variant("", "above 0.5, augmented, hard negatives", replace(RECIPE, rate=0.002)),
+    "faster": Variant("", "above 0.5, augmented, twice the rate", replace(RECIPE, sampling=HALF)),
+    "no-vote": Variant("", "above 0.5, augmented, hard negatives, twice the rate", RECIPE),
+    "book": Variant("", "the book's: all that and voting", RECIPE, vote=True),
 }
 
 
