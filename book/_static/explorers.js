@@ -157,7 +157,7 @@ for (const holder of document.querySelectorAll(".segdet-explorer")) {
     text.textContent = shown.text;
     if (!shown.side) return;
     side ??= drawing(stage, shown.side.length, facts.rows);
-    side.style.width = `${shown.side.length * 8}px`;
+    side.style.width = `${shown.side.length * 5}px`;
     side.style.height = plane.style.height;
     side.replaceChildren();
     shown.side.forEach(([boxes, truth], z) => {
