@@ -74,17 +74,10 @@ def run_study(plan, seeds, out, *, resume=False, max_minutes=None, scheduler=Non
     seeds : iterable of int
     out : path
         The study's folder, results/NAME.
-    resume : bool
-        Go on with a study that is there: what is complete is kept, what was interrupted continues.
-    max_minutes : float, optional
-        Stop after that time with everything saved.
+    resume, max_minutes, report
+        As in `segdet.results.Study.fill`, whose answer is returned.
     scheduler : str, optional
         Address of a dask scheduler whose workers run the seeds; "local" starts one here.
-
-    Returns
-    -------
-    bool
-        Whether the study is complete.
     """
     if scheduler and max_minutes is not None:
         raise SegdetError("--max-minutes stops a study on this machine; leave it out with --scheduler")

@@ -73,16 +73,8 @@ def run_detectors(profile, seeds, out, names=None, *, resume=False, max_minutes=
     out : path
     names : sequence of str, optional
         Keys of `VARIANTS`; all by default.
-    resume : bool
-        Go on with a study that is there.
-    max_minutes : float, optional
-        Stop after that time with everything saved.
-    report : callable
-
-    Returns
-    -------
-    bool
-        Whether the study is complete.
+    resume, max_minutes, report
+        As in `segdet.results.Study.fill`, whose answer is returned.
     """
     names = tuple(dict.fromkeys(names or VARIANTS))
     for name in names:

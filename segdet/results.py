@@ -100,7 +100,7 @@ class Study:
             ``runs(checkpoints, deadline)`` yields (seed, run), and a run yields (table, rows). `checkpoints` is the
             folder from which an interrupted run goes on, `deadline` as in `segdet.training.fit`.
         resume : bool
-            Go on with a study that is there.
+            Go on with a study that is there: what is complete is kept, what was interrupted continues.
         max_minutes : float, optional
             Stop after that time with everything saved.
         report : callable
