@@ -37,6 +37,8 @@ class Recipe:
         Augmentation: each slice is stretched along either axis by up to this share, and moved by half of it.
     rate : float
         The largest learning rate.
+    cosine : bool
+        The rate rises in 20 steps and falls to 0 along a cosine; else it stays, as the paper's.
     """
 
     sampling: Sampling = field(default_factory=Sampling)
@@ -48,6 +50,7 @@ class Recipe:
     gain: float = 0.0
     zoom: float = 0.0
     rate: float = 0.002
+    cosine: bool = True
 
 
 # The book's (chapter 05).
@@ -57,10 +60,9 @@ RECIPE = Recipe(sampling=Sampling(positive_iou=0.5, hard_negatives=True), gain=0
 def train_detector(train, validation, profile, seed, *, recipe=RECIPE, checkpoint=None, deadline=None):
     """Train the detector on all slices of the training scans (paper section 3.1).
 
-    The paper's SGD: momentum 0.9, weight decay 0.0005. Not the paper's: the learning rate rises to `Recipe.rate` in
-    20 steps and falls to 0 along a cosine, gradients are cut at norm 5, and each batch is flipped left to right with
-    probability 1/2 (a right hip is the mirror image of a left one). The weights of the best validation box IoU are
-    kept.
+    The paper's SGD: momentum 0.9, weight decay 0.0005. Not the paper's: the learning rate follows a schedule
+    (`Recipe.cosine`), gradients are cut at norm 5, and each batch is flipped left to right with probability 1/2 (a
+    right hip is the mirror image of a left one). The weights of the best validation box IoU are kept.
 
     Parameters
     ----------
@@ -138,7 +140,7 @@ def train_detector(train, validation, profile, seed, *, recipe=RECIPE, checkpoin
             "initial weights": detector.initial_weights,
             "recipe": asdict(recipe),
         },
-        schedule=schedule,
+        schedule=schedule if recipe.cosine else None,
         clip_norm=5,
         validate=validate,
         every=max(1, profile.detector_steps // 6),

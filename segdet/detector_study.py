@@ -49,6 +49,7 @@ VARIANTS = {
     "no-threshold": Variant("B6", "the best box of every slice", proposals=Proposals(threshold=0.0, vote=False)),
     "threshold-half": Variant("B6", "the best box above 0.5", proposals=Proposals(threshold=0.5, vote=False)),
     "top-three": Variant("B6", "three boxes above 0.5 after NMS", proposals=Proposals(3, 0.5, vote=False)),
+    "paper-rate": Variant("A9", "the paper's learning rate, 0.001 throughout", Recipe(rate=0.001, cosine=False)),
     "random": Variant("A9", "no ImageNet weights", Recipe(imagenet=False)),
     "neighbours": Variant("B7", "the slices beside it as channels", Recipe(neighbours=True)),
     "padded": Variant("B10", "184 rows padded to 192", Recipe(padded=True)),

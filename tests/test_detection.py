@@ -133,7 +133,7 @@ def cases(count, boxes):
     ]
 
 
-@pytest.mark.parametrize("name", ["plain", "literal", "one-slice", "scaled-anchors", "book"])
+@pytest.mark.parametrize("name", ["plain", "literal", "one-slice", "scaled-anchors", "paper-rate", "book"])
 def test_every_kind_of_recipe_trains(name, small_phantoms):
     boxes = pad_boxes([torch.empty(0, 4), torch.tensor([[10.0, 10, 40, 70]]), torch.tensor([[12.0, 9, 40, 70]]), []])
     detector, history = train_detector(cases(2, boxes), cases(1, boxes), TINY, 0, recipe=VARIANTS[name].recipe)
