@@ -2,6 +2,7 @@
 
 import numpy as np
 from scipy import ndimage
+from scipy.spatial import KDTree
 
 
 def _masks(a, b):
@@ -42,12 +43,11 @@ def surface_distances(a, b, spacing):
     """
     a, b = _masks(a, b)
     around = ndimage.find_objects((a | b).astype(np.uint8))[0]
-    edges = []
+    places = []
     for mask in (a[around], b[around]):
         mask = np.pad(mask, 1)
-        edges.append(mask & ~ndimage.binary_erosion(mask))
-    to = [ndimage.distance_transform_edt(~edge, sampling=spacing) for edge in edges]
-    return to[1][edges[0]], to[0][edges[1]]
+        places.append(np.argwhere(mask & ~ndimage.binary_erosion(mask)) * spacing)
+    return KDTree(places[1]).query(places[0])[0], KDTree(places[0]).query(places[1])[0]
 
 
 def _from_surfaces(a, b, spacing, summarise):

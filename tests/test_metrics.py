@@ -40,6 +40,15 @@ def test_by_hand():
     assert metrics.average_surface_distance(a, b, (1, 1, 2.5)) == pytest.approx(2.5 / 2)  # 2.5, 0 and 0, 2.5
 
 
+def test_surface_distances_equal_a_distance_transform():
+    a, b = blobs(3)
+    edges = [mask & ~ndimage.binary_erosion(mask) for mask in (a, b)]  # beyond the border lies background
+    to = [ndimage.distance_transform_edt(~edge, sampling=SPACING) for edge in edges]
+    found = metrics.surface_distances(a, b, SPACING)
+    for distances, expected in zip(found, (to[1][edges[0]], to[0][edges[1]]), strict=True):
+        np.testing.assert_allclose(distances, expected, rtol=1e-12)
+
+
 def test_empty_masks():
     empty, full = np.zeros((2, 3, 3), bool), np.ones((2, 3, 3), bool)
     assert (metrics.iou(empty, empty), metrics.dice(empty, empty)) == (1, 1)
