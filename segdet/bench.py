@@ -11,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from .atomic import write_text
 from .errors import SegdetError
@@ -77,6 +78,56 @@ def peak_gib(code):
     return int(done.stdout) / 2**20  # from KiB
 
 
+def training_step(model, optimizer, loss):
+    """A function that trains `model` for one step on the loss that ``loss()`` returns."""
+
+    def step():
+        model.train()
+        value = loss()
+        optimizer.zero_grad(set_to_none=True)
+        value.backward()
+        optimizer.step()
+        return value.item()  # waits for a GPU
+
+    return step
+
+
+def bench_memory(what, step_of, peers):
+    """Rows for the memory of a training step: on a GPU that of the tensors, else of a process with PyTorch in it.
+
+    Parameters
+    ----------
+    what : str
+    step_of : callable
+        A function of a module: ``step_of(who)`` is the step of "ours" or of one of `peers`.
+    peers : sequence of str
+    """
+    if default_device().type != "cuda" and sys.platform != "linux":
+        return
+    memory = {who: peak_of_a_step(step_of, who) for who in ("ours", *peers)}
+    for name in peers:
+        yield Row(f"{what}, memory of a training step", name, memory["ours"], memory[name], limit=1, unit="GiB")
+
+
+def peak_of_a_step(step_of, who):
+    """The most memory, GiB, of the step ``step_of(who)``."""
+    if default_device().type == "cuda":
+        two_steps(step_of(who))
+        return torch.cuda.max_memory_allocated() / 2**30
+    imports = f"from segdet.bench import two_steps; from {step_of.__module__} import {step_of.__name__} as step_of"
+    return peak_gib(f"{imports}; two_steps(step_of({who!r}))")
+
+
+def two_steps(step):
+    """Take two training steps; the peak of memory starts anew before the second."""
+    step()
+    if default_device().type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    else:
+        Path("/proc/self/clear_refs").write_text("5")
+    step()
+
+
 def bench_phantom():
     """A simulated volume beside one frame of SIMUS, which solves the acoustics that the phantom sums up."""
     from .phantom import make_phantom, stages
@@ -132,14 +183,13 @@ def bench_reading():
         yield Row("reading, 256 x 397 x 192, RLE", "pydicom, bare", *paired(lambda: load_volume(path), bare), limit=1.2)
 
 
-def bench_detector():
-    """See `segdet.bench_detector`."""
-    from .bench_detector import bench_detector
-
-    yield from bench_detector()
+def elsewhere(name):
+    """The benchmark of the module segdet.bench_`name`, which is imported when it runs."""
+    return lambda: getattr(import_module(f".bench_{name}", __package__), f"bench_{name}")()
 
 
-BENCHES = {"phantom": bench_phantom, "reading": bench_reading, "detector": bench_detector}
+BENCHES = {"phantom": bench_phantom, "reading": bench_reading}
+BENCHES |= {name: elsewhere(name) for name in ("detector", "segmenter", "metrics")}
 
 
 class MissingPeer(SegdetError):
@@ -147,11 +197,11 @@ class MissingPeer(SegdetError):
 
 
 def require(package):
-    """Import a peer by name, or raise `MissingPeer`."""
+    """Import a peer, a package or a module of it, by name, or raise `MissingPeer`."""
     try:
         return import_module(package)
     except ImportError as error:
-        raise MissingPeer(f"{package} is not installed; pip install 'segdet[bench]'") from error
+        raise MissingPeer(f"{package.split('.')[0]} is not installed; pip install 'segdet[bench]'") from error
 
 
 def run(names=(), out=None, report=print):

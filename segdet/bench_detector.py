@@ -1,15 +1,13 @@
 """The detector beside torchvision's `RegionProposalNetwork`: the same backbone, weights, anchors and sampling."""
 
 import copy
-import sys
 from contextlib import nullcontext
-from pathlib import Path
 
 import torch
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 
-from .bench import Row, paired, peak_gib
+from .bench import Row, bench_memory, paired, training_step
 from .boxes import area, clip, decode
 from .cascade import detect
 from .rpn import RPN, Proposals, sampled_loss, select
@@ -24,7 +22,7 @@ def bench_detector():
     The peer runs as its authors leave it, in float32; a second row (*) gives it our precision and memory layout.
     """
     device = default_device()
-    yield from bench_memory(device)
+    yield from bench_memory("detector", step_of, ("torchvision", "torchvision *"))
     ours = RPN().to(device, memory_format=torch.channels_last)
     ours.backbone[:10].requires_grad_(False)  # as in training
     peer = TorchvisionRPN(ours).to(device, memory_format=torch.channels_last)
@@ -46,7 +44,7 @@ def bench_detector():
             with context():
                 return behind_peer(model, features, boxes)
 
-        steps = training_step(ours, slices, boxes), training_step(model, slices, boxes, context)
+        steps = training(ours, slices, boxes), training(model, slices, boxes, context)
         yield Row("detector, training step, 16 slices", name, *paired(*steps, repeats=5), limit=0.8)
         yield Row("detector, all behind the backbone", name, *paired(ours_behind, peer_behind), limit=0.3)
         model.eval()
@@ -59,38 +57,15 @@ def bench_detector():
     yield Row("detector, matching, loss, proposals", "torchvision", *times, limit=0.3, note=note)
 
 
-def bench_memory(device):
-    """Rows for the memory of a training step: on a GPU that of the tensors, else of a process with PyTorch in it."""
-    if device.type != "cuda" and sys.platform != "linux":
-        return
-    memory = {who: peak_of_a_step(device, who) for who in ("ours", "torchvision", "torchvision *")}
-    for name in ("torchvision", "torchvision *"):
-        yield Row("detector, memory of a training step", name, memory["ours"], memory[name], limit=1, unit="GiB")
-
-
-def peak_of_a_step(device, who):
-    """The most memory, GiB, of a training step; `who` as in the report."""
-    if device.type != "cuda":
-        return peak_gib(f"from segdet.bench_detector import two_steps; two_steps({who!r})")
-    two_steps(who)
-    return torch.cuda.max_memory_allocated(device) / 2**30
-
-
-def two_steps(who):
-    """Train ours or the peer for two steps; the peak of memory starts anew before the second."""
+def step_of(who):
+    """A training step of ours or of the peer; `who` as in the report."""
     device = default_device()
     model, context = RPN(), None
     model.backbone[:10].requires_grad_(False)
     if who != "ours":
         model, context = TorchvisionRPN(model), nullcontext if who == "torchvision" else None
     layout = torch.contiguous_format if who == "torchvision" else torch.channels_last
-    step = training_step(model.to(device, memory_format=layout), *example(device), context)
-    step()
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    else:
-        Path("/proc/self/clear_refs").write_text("5")
-    step()
+    return training(model.to(device, memory_format=layout), *example(device), context)
 
 
 def example(device):
@@ -103,20 +78,15 @@ def example(device):
     return slices.to(device), boxes.to(device)
 
 
-def training_step(model, slices, boxes, context=None):
+def training(model, slices, boxes, context=None):
     """A function that trains `model` for one step."""
-    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 1e-4, momentum=0.9)
 
-    def step():
-        model.train()
+    def loss():
         with context() if context else precision(slices.device):
-            loss = sum(model.loss(slices, boxes).values())
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        return loss.item()  # waits for a GPU
+            return sum(model.loss(slices, boxes).values())
 
-    return step
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 1e-4, momentum=0.9)
+    return training_step(model, optimizer, loss)
 
 
 @torch.no_grad()

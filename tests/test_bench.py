@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from segdet import bench
-from segdet.bench_detector import KEEP, TorchvisionRPN, peak_of_a_step
+from segdet import bench, bench_segmenter
+from segdet.bench_detector import KEEP, TorchvisionRPN, step_of
+from segdet.bench_metrics import bench_metrics
 from segdet.errors import SegdetError
 from segdet.rpn import RPN
 
@@ -36,7 +37,7 @@ def test_peak_memory_is_that_of_the_code():
 def test_the_memory_of_a_step_is_more_than_its_weights(monkeypatch):
     monkeypatch.setenv("SEGDET_DEVICE", "cpu")
     weights = 3 * 4 * sum(p.numel() for p in RPN().parameters()) / 2**30  # with gradients and momentum
-    assert peak_of_a_step(torch.device("cpu"), "ours") > weights + bench.peak_gib("import torch, torchvision")
+    assert bench.peak_of_a_step(step_of, "ours") > weights + bench.peak_gib("import torch, torchvision")
 
 
 def test_rows_are_printed_and_written(tmp_path):
@@ -61,6 +62,63 @@ def test_the_peer_of_the_detector_finds_the_same_boxes():
     torch.testing.assert_close(torch.stack(theirs), found, atol=0.01, rtol=0)
 
 
+def test_the_peers_of_the_segmenter_do_equal_work():
+    models, missing = bench_segmenter.networks(16)
+    assert not missing
+    for shape in bench_segmenter.SHAPES:
+        work = {name: bench_segmenter.flops(model, shape) for name, model in models.items()}
+        for name in bench_segmenter.PEERS:
+            assert work[name] == pytest.approx(work["ours"], rel=0.1), (name, shape)
+    volume = torch.rand(1, 2, 16, 22, 8)
+    for name, model in models.items():
+        norms = {m for m in model.modules() if isinstance(m, torch.nn.BatchNorm3d)}
+        assert len(norms) == 14, name  # two a level, four levels down and three up
+        assert model.eval()(volume).shape == (1, 2, 16, 22, 8), name
+
+
+@pytest.fixture
+def tiny_segmenters(monkeypatch):
+    """Small networks and volumes; the second is the one that a CPU does not train on. No memory is measured."""
+    monkeypatch.setenv("SEGDET_DEVICE", "cpu")
+    monkeypatch.setattr(bench_segmenter, "SHAPES", ((16, 14, 8), (16, 16, 16)))
+    monkeypatch.setattr(bench_segmenter, "PAPER", (16, 16, 16))
+    monkeypatch.setattr(bench_segmenter, "bench_memory", lambda *_: ())
+    build = bench_segmenter.networks
+    monkeypatch.setattr(bench_segmenter, "networks", lambda base: build(base // 8))
+
+
+@pytest.mark.usefixtures("tiny_segmenters")
+def test_rows_of_the_segmenter():
+    rows = bench.run(["segmenter"], report=lambda line: None)
+    expected = ["training, 16 x 14 x 8", "inference, 16 x 14 x 8", "inference, 16 x 16 x 16"]
+    for name in bench_segmenter.PEERS:
+        for peer in (name, f"{name} *"):
+            assert [row.what for row in rows if row.peer == peer] == [f"segmenter, {what}" for what in expected]
+    assert len(rows) == 2 * 3 * len(bench_segmenter.PEERS)
+    assert all("GFLOP" in row.note for row in rows)
+
+
+@pytest.mark.usefixtures("tiny_segmenters")
+def test_a_missing_segmenter_leaves_the_others(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pytorch3dunet.unet3d.model", None)
+    lines = []
+    rows = bench.run(["segmenter"], report=lines.append)
+    assert {row.peer.removesuffix(" *") for row in rows} == {"BasicUNet", "DynUNet", "PlainConvUNet"}
+    assert lines[-1] == "segmenter: skipped, pytorch3dunet is not installed; pip install 'segdet[bench]'"
+
+
+def test_what_a_step_means_on_a_gpu():
+    said = bench_segmenter.on_gpu("NVIDIA H200", 989e12, 2.0, bench_segmenter.PAPER)
+    assert said == "; ours at 50% of the bfloat16 peak; the paper's 30,000 iterations in 16.7 h"
+    assert bench_segmenter.on_gpu("another", 989e12, 2.0, bench_segmenter.SHAPES[0]) == ""
+
+
+def test_rows_of_the_metrics():
+    rows = list(bench_metrics((16, 18, 12)))
+    assert [row.what.split(",")[0] for row in rows] == ["IoU", "Dice", "HD95", "surface distance"]
+    assert all(float(row.note) > 0 for row in rows)
+
+
 def test_a_missing_peer_is_named_and_the_rest_goes_on(monkeypatch):
     monkeypatch.setitem(sys.modules, "pymust", None)
     lines = []
@@ -69,5 +127,5 @@ def test_a_missing_peer_is_named_and_the_rest_goes_on(monkeypatch):
 
 
 def test_an_unknown_name_is_refused():
-    with pytest.raises(SegdetError, match="'speed'; choose from phantom, reading, detector"):
+    with pytest.raises(SegdetError, match="'speed'; choose from phantom, reading, detector, segmenter, metrics"):
         bench.run(["speed"])

@@ -1,0 +1,173 @@
+"""The segmenter beside four other 3D U-Nets, built to its widths, depth and normalisation.
+
+A peer runs as its authors leave it, in float32 and contiguous; a second row (*) gives it our precision and memory
+layout. A claim is made only where its FLOPs are within 10 % of ours.
+
+On a GPU the first width is Cicek's 32. On a CPU it is 16, and there is no training at 128 x 184 x 96, where one step
+of each network takes 3 TFLOP (13 at width 32): beside four peers at two settings that would be a quarter of an hour
+on two cores.
+"""
+
+import copy
+from contextlib import nullcontext
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from .bench import MissingPeer, Row, bench_memory, paired, require, training_step
+from .training import default_device, precision
+from .unet3d import UNet3D
+
+PAPER = (128, 184, 96)
+SHAPES = (32, 46, 24), (64, 92, 48), PAPER
+PEAK = {"NVIDIA H100 80GB HBM3": 989e12, "NVIDIA H200": 989e12}  # dense bfloat16 FLOP/s, from the data sheets
+
+
+def bench_segmenter():
+    """Rows for the memory and time of a training step and the time of an inference, beside every installed peer."""
+    device = default_device()
+    models, missing = networks(32 if device.type == "cuda" else 16)
+    names = [name for name in models if name != "ours"]
+    yield from bench_memory("segmenter", step_of, [name + star for name in names for star in ("", " *")])
+    for shape in SHAPES:
+        for name in names:
+            yield from rows(models["ours"], models[name], name, shape, device)
+    if missing:
+        raise MissingPeer("; ".join(missing))
+
+
+def rows(ours, peer, name, shape, device):
+    """The rows of one peer, an `nn.Module` like `ours`, at one shape (D, H, W)."""
+    forward = flops(ours, shape)
+    share = flops(peer, shape) / forward
+    repeats = 9 if device.type == "cuda" else 5 if shape == SHAPES[0] else 3
+    for star, limit in (("", 0.5), (" *", 0.95)):
+        pairs = zip(at_work(ours, shape, device), at_work(peer, shape, device, tuned=bool(star)), strict=True)
+        for what, pair in zip(("training", "inference"), pairs, strict=True):
+            if device.type != "cuda" and (shape, what) == (PAPER, "training"):
+                continue
+            times = paired(*pair, repeats)
+            work = forward * (3 if what == "training" else 1)  # two products backward for each one forward
+            note = f"{work / 1e9:.0f} GFLOP, the peer {share:.3f} of that; {PEERS[name][1]}"
+            if device.type == "cuda" and what == "training":
+                note += on_gpu(torch.cuda.get_device_name(device), work, times[0], shape)
+            label = f"segmenter, {what}, {' x '.join(map(str, shape))}"
+            yield Row(label, name + star, *times, limit=limit if abs(share - 1) <= 0.1 else None, note=note)
+
+
+def on_gpu(name, work, seconds, shape):
+    """What a training step of `work` FLOP in so many seconds means on the GPU of this name."""
+    note = f"; ours at {work / seconds / PEAK[name]:.0%} of the bfloat16 peak" if name in PEAK else ""
+    if shape == PAPER:
+        note += f"; the paper's 30,000 iterations in {30_000 * seconds / 3600:.1f} h"
+    return note
+
+
+def flops(model, shape):
+    """FLOPs of one forward pass over two channels of this shape, counted without computing anything."""
+    with FlopCounterMode(display=False) as counter:
+        copy.deepcopy(model).to("meta")(torch.empty(1, 2, *shape, device="meta"))
+    return counter.get_total_flops()
+
+
+def at_work(model, shape, device, tuned=True):
+    """(training step, inference): functions that run `model` on one volume (D, H, W), at our settings if `tuned`."""
+    layout = torch.channels_last_3d if tuned else torch.contiguous_format
+    context = partial(precision, device, min(shape) // 8) if tuned else nullcontext
+    model = model.to(device, memory_format=layout)
+    volume = torch.rand(1, 2, *shape, device=device).contiguous(memory_format=layout)
+    mask = (volume[:, 0] > 0.5).long()
+
+    def logits():
+        with context():
+            return model(volume).float()
+
+    @torch.no_grad()
+    def inference():
+        model.eval()
+        return logits().softmax(1)[0, 1].cpu()  # waits for a GPU
+
+    optimizer = torch.optim.Adam(model.parameters(), 0.001)
+    return training_step(model, optimizer, lambda: F.cross_entropy(logits(), mask)), inference
+
+
+def step_of(who):
+    """A training step of ours or of a peer, for its memory; `who` as in the report.
+
+    All networks are built, so that the process of each holds the same packages.
+    """
+    device = default_device()
+    cuda = device.type == "cuda"
+    model = networks(32 if cuda else 16)[0][who.removesuffix(" *")]
+    return at_work(model, PAPER if cuda else SHAPES[1], device, tuned=who == "ours" or who.endswith("*"))[0]
+
+
+def networks(base):
+    """Ours and the installed peers for a first width of `base`: (dict of nn.Module, why the others are missing)."""
+    models, missing = {"ours": UNet3D(2, 2, base)}, []
+    for name, (build, _) in PEERS.items():
+        try:
+            models[name] = build([2 * base, 4 * base, 8 * base, 16 * base])
+        except MissingPeer as error:
+            missing.append(str(error))
+    return models, missing
+
+
+def pytorch3dunet(widths):
+    """pytorch3dunet's UNet3D, with batch normalisation after the convolution and ReLU, as logits."""
+    peer = require("pytorch3dunet.unet3d.model").UNet3D
+    return peer(2, 2, f_maps=widths, layer_order="cbr", is_segmentation=False)
+
+
+def basic_unet(widths):
+    """MONAI's BasicUNet, which is always five levels deep, without its fifth."""
+    peer = require("monai.networks.nets").BasicUNet
+    model = peer(3, 2, 2, (*widths, widths[-1], widths[0]), act=("relu", {"inplace": True}), norm="batch")
+    model.down_4, model.upcat_4 = nn.Identity(), FromBelow()
+    return model
+
+
+def dyn_unet(widths):
+    """MONAI's DynUNet."""
+    peer, relu = require("monai.networks.nets").DynUNet, ("relu", {"inplace": True})
+    return Padded(peer(3, 2, 2, (3,) * 4, (1, 2, 2, 2), (2, 2, 2), widths, norm_name="batch", act_name=relu))
+
+
+def plain_conv_unet(widths):
+    """nnU-Net's network, PlainConvUNet."""
+    peer = require("dynamic_network_architectures.architectures.unet").PlainConvUNet
+    layers = {"norm_op": nn.BatchNorm3d, "norm_op_kwargs": {}, "nonlin": nn.ReLU, "nonlin_kwargs": {"inplace": True}}
+    return Padded(peer(2, 4, widths, nn.Conv3d, 3, [1, 2, 2, 2], 2, 2, 2, **layers))
+
+
+class FromBelow(nn.Module):
+    """An up-path's level that only hands on what comes from below."""
+
+    def forward(self, x, skip):
+        """`x`."""
+        return x
+
+
+class Padded(nn.Module):
+    """A network that takes only sides that 8 divides, behind the padding that ours has inside."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x):
+        """(N, C, D, H, W) -> (N, labels, D, H, W)."""
+        size = x.shape[2:]
+        x = F.pad(x, [p for n in reversed(size) for p in (0, -n % 8)])
+        return self.network(x)[:, :, : size[0], : size[1], : size[2]]
+
+
+PEERS = {
+    "pytorch3dunet": (pytorch3dunet, "it repeats voxels where we have up-convolutions"),
+    "BasicUNet": (basic_unet, "without its fifth level, both convolutions of a level equally wide"),
+    "DynUNet": (dyn_unet, "strides where we have poolings, padded as we pad"),
+    "PlainConvUNet": (plain_conv_unet, "strides where we have poolings, padded as we pad"),
+}
