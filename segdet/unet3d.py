@@ -1,10 +1,12 @@
 """The segmenter: 3D U-Net as the paper takes it from Cicek et al. (chapter 07)."""
 
 import math
+from contextlib import contextmanager, nullcontext
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 
 def _normalisation(name, channels):
@@ -34,6 +36,21 @@ class TwoConv(nn.Sequential):
         )
 
 
+@contextmanager
+def _keep_statistics(module):
+    """Batch normalisation inside does not count a batch that is computed again."""
+    norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm3d)]
+    before = [(norm, norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum, count in before:
+            norm.momentum = momentum
+            norm.num_batches_tracked.copy_(count)
+
+
 class UNet3D(nn.Module):
     """3D U-Net (paper section 3, segmentation module; widths of Cicek et al., MICCAI 2016).
 
@@ -51,10 +68,14 @@ class UNet3D(nn.Module):
         Number of 2 x 2 x 2 max poolings.
     norm : str
         "none", "batch", "instance" or "group".
+    checkpointing : bool
+        Training keeps only what leaves a level and computes the rest again for the gradients: less memory, more time,
+        the same weights.
     """
 
-    def __init__(self, in_channels=1, out_channels=2, base_channels=32, depth=3, norm="batch"):
+    def __init__(self, in_channels=1, out_channels=2, base_channels=32, depth=3, norm="batch", *, checkpointing=False):
         super().__init__()
+        self.checkpointing = checkpointing
         self.config = {
             "in_channels": in_channels,
             "out_channels": out_channels,
@@ -83,12 +104,24 @@ class UNet3D(nn.Module):
         size = x.shape[2:]
         multiple = 2 ** (len(self.down) - 1)
         x = F.pad(x, [p for n in reversed(size) for p in (0, -n % multiple)])
-        skips = []
-        for level in self.down[:-1]:
-            x = level(x)
-            skips.append(x)
-            x = F.max_pool3d(x, 2)
-        x = self.down[-1](x)
+        skips = [self._run(self.down[0], x)]
+        for level in self.down[1:]:
+            skips.append(self._run(_contract, level, skips[-1]))
+        x = skips.pop()
         for upsample, level in zip(self.upsample, self.up, strict=True):
-            x = level(torch.cat([skips.pop(), upsample(x)], 1))
+            x = self._run(_expand, upsample, level, x, skips.pop())
         return self.head(x)[:, :, : size[0], : size[1], : size[2]]
+
+    def _run(self, function, *arguments):
+        if not (self.checkpointing and self.training):
+            return function(*arguments)
+        again = lambda: (nullcontext(), _keep_statistics(self))  # noqa: E731
+        return checkpoint(function, *arguments, use_reentrant=False, context_fn=again)
+
+
+def _contract(level, x):
+    return level(F.max_pool3d(x, 2))
+
+
+def _expand(upsample, level, x, skip):
+    return level(torch.cat([skip, upsample(x)], 1))

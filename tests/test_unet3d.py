@@ -89,3 +89,33 @@ def test_unknown_normalisation():
 
 def test_group_norm_where_8_does_not_divide_the_channels():
     assert UNet3D(1, 2, base_channels=12, norm="group")(torch.randn(1, 1, 8, 8, 8)).shape == (1, 2, 8, 8, 8)
+
+
+@pytest.mark.parametrize("norm", ["batch", "instance"])
+def test_checkpointing_saves_memory_and_changes_nothing(norm):
+    states, kept = [], []
+    x = torch.randn(1, 2, 16, 16, 16, generator=torch.Generator().manual_seed(0))
+    for checkpointing in (False, True):
+        torch.manual_seed(0)
+        model = UNet3D(2, 2, 4, depth=2, norm=norm, checkpointing=checkpointing)
+        optimizer = torch.optim.SGD(model.parameters(), 0.1)
+        storages = {}
+
+        def pack(tensor, storages=storages):
+            if tensor.ndim == 5 and len(tensor) == 1:  # not a weight
+                storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        for _ in range(2):
+            optimizer.zero_grad()
+            with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+                loss = model(x).square().mean()
+            loss.backward()
+            optimizer.step()
+        states.append(model.state_dict())
+        kept.append(sum(storages.values()))
+        assert all(m.momentum == 0.1 for m in model.modules() if isinstance(m, torch.nn.BatchNorm3d))
+    assert kept[1] < 0.6 * kept[0]
+    assert states[0].keys() == states[1].keys()
+    for name, value in states[0].items():
+        assert torch.equal(value, states[1][name]), name
