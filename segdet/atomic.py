@@ -37,6 +37,13 @@ def writing(path, error=FormatError):
             temporary.unlink()
 
 
+def remove_leftovers(path):
+    """Delete what `writing` left of this path where its process was killed; nobody else may be writing it."""
+    path = Path(path)
+    for temporary in path.parent.glob(f".????????.{path.name.lower()}"):
+        temporary.unlink(missing_ok=True)
+
+
 def write_text(path, text):
     """Write a text file whole or not at all."""
     with writing(path) as temporary:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from .anchors import default_anchors, fit_anchors
 from .boxes import area, box_iou, clip, mirror
 from .cascade import detect
+from .checkpoint import digest
 from .errors import TrainingError
 from .rpn import RPN, Proposals, Sampling, with_neighbours
 from .training import default_device, fit, precision
@@ -57,7 +58,7 @@ class Recipe:
 RECIPE = Recipe(sampling=Sampling(positive_iou=0.5, hard_negatives=True), gain=0.2, zoom=0.15, rate=0.004)
 
 
-def train_detector(train, validation, profile, seed, *, recipe=RECIPE, checkpoint=None, deadline=None):
+def train_detector(train, validation, profile, seed, *, recipe=RECIPE, **fitting):
     """Train the detector on all slices of the training scans (paper section 3.1).
 
     The paper's SGD: momentum 0.9, weight decay 0.0005. Not the paper's: the learning rate follows a schedule
@@ -70,8 +71,8 @@ def train_detector(train, validation, profile, seed, *, recipe=RECIPE, checkpoin
     profile : Profile
     seed : int
     recipe : Recipe
-    checkpoint, deadline
-        As in `segdet.training.fit`.
+    **fitting
+        ``checkpoint``, ``deadline`` and ``log`` of `segdet.training.fit`.
 
     Returns
     -------
@@ -92,6 +93,7 @@ def train_detector(train, validation, profile, seed, *, recipe=RECIPE, checkpoin
     if not len(found):
         raise TrainingError("no training scan has an annotated slice: there is nothing to detect")
     device = default_device()
+    slices, boxes = slices.to(device), boxes.to(device)  # a few hundred MB at most: nothing is left to prefetch
     torch.manual_seed(seed)
     anchors = fit_anchors(found) if recipe.fitted_anchors else default_anchors(slices.shape[-2:])
     detector = RPN(anchors, recipe.sampling, recipe.neighbours, recipe.padded)
@@ -119,7 +121,7 @@ def train_detector(train, validation, profile, seed, *, recipe=RECIPE, checkpoin
             inputs, targets = inputs.flip(-1), mirror(targets, inputs.shape[-1])
         inputs, targets = augment(inputs, targets, generator, recipe.gain, recipe.zoom)
         with precision(device):
-            return detector.loss(inputs.to(device), targets.to(device), generator)
+            return detector.loss(inputs, targets, generator)
 
     def schedule(step):
         return min(1, (step + 1) / 20) * 0.5 * (1 + math.cos(math.pi * step / profile.detector_steps))
@@ -136,6 +138,7 @@ def train_detector(train, validation, profile, seed, *, recipe=RECIPE, checkpoin
         seed=seed,
         identity={
             "scans": [c.name for c in train],
+            "data": digest(slices, boxes),
             "grid": profile.detector_shape,
             "initial weights": detector.initial_weights,
             "recipe": asdict(recipe),
@@ -144,10 +147,9 @@ def train_detector(train, validation, profile, seed, *, recipe=RECIPE, checkpoin
         clip_norm=5,
         validate=validate,
         every=max(1, profile.detector_steps // 6),
-        checkpoint=checkpoint,
         label="detector",
         batch_names=batch_names,
-        deadline=deadline,
+        **fitting,
     )
     return detector, history
 
@@ -175,6 +177,7 @@ def augment(inputs, targets, generator, gain=0.0, zoom=0.0):
     targets : Tensor, (N, M, 4)
         Padded with boxes of no area.
     generator : torch.Generator
+        Of the CPU, so that every device sees the same.
 
     Returns
     -------
@@ -183,19 +186,19 @@ def augment(inputs, targets, generator, gain=0.0, zoom=0.0):
     n, (rows, cols) = len(inputs), inputs.shape[-2:]
 
     def uniform(*shape):  # in (-1, 1)
-        return 2 * torch.rand(n, *shape, generator=generator) - 1
+        return (2 * torch.rand(n, *shape, generator=generator) - 1).to(inputs.device)
 
     if gain:
         one = (1,) * (inputs.ndim - 1)
         inputs = (inputs * (1 + gain * uniform(*one)) + gain / 2 * uniform(*one)).clamp(0, 1)
     if zoom:
         factor, shift = 1 + zoom * uniform(2), zoom * uniform(2)  # (x, y), in units where a slice runs from -1 to 1
-        back = torch.zeros(n, 2, 3)
+        back = inputs.new_zeros(n, 2, 3)
         back[:, 0, 0], back[:, 1, 1], back[:, :, 2] = 1 / factor[:, 0], 1 / factor[:, 1], shift
         planes = inputs if inputs.ndim == 4 else inputs[:, None]
         grid = F.affine_grid(back, planes.shape, align_corners=False)
         inputs = F.grid_sample(planes, grid, align_corners=False).reshape(inputs.shape)
-        size = torch.tensor([cols, rows])
+        size = targets.new_tensor([cols, rows])
         corners = (2 * targets.reshape(n, -1, 2) / size - 1 - shift[:, None]) * factor[:, None]
         moved = clip(((corners + 1) / 2 * size).reshape(targets.shape), (rows, cols))
         kept = area(moved) > 0.25 * area(targets) * factor.prod(1)[:, None]  # what remains of a box is still the object

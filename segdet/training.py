@@ -6,16 +6,15 @@ import os
 import sys
 import time
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from tqdm.auto import tqdm
 
-from .atomic import writing
-from .errors import CheckpointError, SegdetError, TrainingError
+from . import distributed
+from .atomic import remove_leftovers
+from .checkpoint import History, restore_state, save_state
+from .errors import SegdetError, TrainingError
 
 
 def default_device():
@@ -62,7 +61,7 @@ def progress_bar(items, label, total=None, **more):
         items,
         desc=label,
         total=total,
-        disable=bool(os.environ.get("SEGDET_STATIC")),
+        disable=bool(os.environ.get("SEGDET_STATIC")) or distributed.processes()[0] > 0,
         mininterval=0.5 if sys.stderr.isatty() else 30,
         dynamic_ncols=True,
         leave=False,
@@ -72,28 +71,6 @@ def progress_bar(items, label, total=None, **more):
 
 class OutOfTime(Exception):
     """The time that was allowed has passed; what was reached is in the checkpoint."""
-
-
-@dataclass
-class History:
-    """What happened in training.
-
-    Attributes
-    ----------
-    loss : list of dict
-        One entry a step: every term of the loss.
-    validation : list of [step, value]
-    best_step : int
-        After how many steps the kept weights were reached.
-    """
-
-    loss: list = field(default_factory=list)
-    validation: list = field(default_factory=list)
-    best_step: int = 0
-
-    def curve(self, term=None):
-        """The loss at every step, (steps,): one term, or the sum of all."""
-        return torch.tensor([sum(e.values()) if term is None else e[term] for e in self.loss])
 
 
 def fit(
@@ -108,14 +85,18 @@ def fit(
     clip_norm=None,
     validate=None,
     every=1000,
+    batches=None,
     checkpoint=None,
     label="training",
     batch_names=None,
     deadline=None,
+    log=None,
 ):
     """Train `model` in place and leave it with its best weights.
 
-    The batch of a step depends on (seed, step) alone, so a resumed run sees what the uninterrupted one would have.
+    The batch of a step, and what a dropout layer drops, depend on (seed, step) alone, so a resumed run sees what the
+    uninterrupted one would have. Under torchrun the processes share a step's batches; weights are those of one
+    process with as many batches, to a rounding.
 
     Parameters
     ----------
@@ -134,12 +115,17 @@ def fit(
     validate : callable, optional
         ``validate() -> float``, higher is better, called after every `every` steps and after the last one. The
         weights of the best value are kept (paper section 3.1); without it, the last ones.
+    batches : int, optional
+        Batches a step, whose gradients are averaged; by default one a process. Each starts from the running
+        statistics of the step before, and the mean of what they leave is kept.
     checkpoint : path, optional
         Where the state is kept every `every` steps. A file that is there already is continued.
     batch_names : callable, optional
         ``batch_names(generator)`` says what the batch of a step holds, a list of str; for the error of a bad loss.
     deadline : float, optional
         A value of `time.monotonic` after which training stops with `OutOfTime`, its state saved.
+    log : path, optional
+        A folder for TensorBoard's curves, where that package is installed.
 
     Returns
     -------
@@ -148,34 +134,43 @@ def fit(
     Raises
     ------
     TrainingError
-        The loss is not finite.
+        The loss is not finite, or memory does not suffice.
     CheckpointError
         The checkpoint is corrupt, or of another model, seed or identity.
     """
     history, first, best = History(), 0, None
-    identity = json.loads(json.dumps({"seed": seed, "steps": steps} | (identity or {})))  # as it is read back
+    rank, world = distributed.processes()
+    batches = batches or world
+    if batches % world:
+        raise ValueError(f"{batches} batches a step cannot be shared by {world} processes")
+    identity = {"seed": seed, "steps": steps, "batches": batches} | (identity or {})
+    identity = json.loads(json.dumps(identity))  # as it is read back
     if checkpoint and Path(checkpoint).exists():
-        history, first, best = _restore(checkpoint, model, optimizer, identity)
+        history, first, best = restore_state(checkpoint, model, optimizer, identity)
+    if checkpoint and rank == 0:
+        remove_leftovers(checkpoint)
     rates = [group["lr"] for group in optimizer.param_groups]  # as the caller set them; the schedule scales them
+    writer = _writer(log, first) if rank == 0 else None
     bar = progress_bar(range(first, steps), label, total=steps)
     bar.update(first)
+    shown = {}
     for step in bar:
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * (schedule(step) if schedule else 1)
         model.train()
-        stream = seed * 1_000_003 + step
-        terms = batch_loss(torch.Generator().manual_seed(stream))
-        loss = sum(terms.values())
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        # far apart in the lower 32 bits, which are all that a generator of the CPU looks at
+        streams = [seed * 1_000_003 + step + part * 0x9E3779B1 for part in range(batches)]
+        terms = _backward(model, batch_loss, streams[rank::world], batches, f"{label}, step {step + 1}")
+        loss = sum(terms.values())
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm or math.inf)
         if not torch.isfinite(loss + norm):
+            names = [n for s in streams for n in batch_names(torch.Generator().manual_seed(s))] if batch_names else ()
+            found = f"loss {loss.item()}, gradient {norm.item()} at step {step + 1}"
+            found += f", whose batch holds {', '.join(names)}" if names else ""
             saved = checkpoint and Path(checkpoint).exists()
             kept = f" {Path(checkpoint).name} holds the last good state." if saved else ""
-            found = f"loss {loss.item()}, gradient {norm.item()} at step {step + 1}"
-            names = batch_names(torch.Generator().manual_seed(stream)) if batch_names else ()
-            batch = f", whose batch holds {', '.join(names)}" if names else ""
-            raise TrainingError(f"{label}: {found}{batch}; look at these scans or lower the learning rate.{kept}")
+            raise TrainingError(f"{label}: {found}; look at these scans or lower the learning rate.{kept}")
         optimizer.step()
         history.loss.append({name: term.item() for name, term in terms.items()})
         done = step + 1
@@ -188,15 +183,22 @@ def fit(
                     f"{label}: the validation score is {value}; is there anything to find in those scans?"
                 )
             history.validation.append([done, value])
-            bar.set_postfix(loss=f"{loss.item():.3f}", validation=f"{value:.3f}")
+            shown["validation"] = f"{value:.3f}"
             if value >= max(v for _, v in history.validation):
                 history.best_step = done
                 best = {k: v.detach().clone() for k, v in model.state_dict().items()}
+        bar.set_postfix(loss=f"{loss.item():.3f}", **shown, refresh=False)
+        if writer:
+            scalars = history.loss[-1] | ({"validation": value} if milestone and validate else {})
+            for name, number in scalars.items():
+                writer.add_scalar(f"{label}/{name}", number, done)
         late = deadline is not None and time.monotonic() > deadline and done < steps
-        if checkpoint and (milestone or late):
-            _save(checkpoint, model, optimizer, history, done, best, identity)
+        if checkpoint and (milestone or late) and rank == 0:
+            save_state(checkpoint, model, optimizer, history, done, best, identity)
         if late:
             raise OutOfTime
+    if writer:
+        writer.close()
     if best:
         model.load_state_dict(best)
     else:
@@ -205,59 +207,41 @@ def fit(
     return history
 
 
-def save_tensors(path, tensors, facts):
-    """Write tensors and a JSON-able dict of facts as one safetensors file, whole or not at all."""
-    header, tensors = {"facts": json.dumps(facts)}, {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-    with writing(path, CheckpointError) as temporary:
-        save_file(tensors, temporary, header)
+def _backward(model, batch_loss, streams, batches, where):
+    """Leave the gradients of a step in `model` and return its loss terms, both means over its batches.
 
-
-def load_tensors(path):
-    """Read what `save_tensors` wrote: (tensors, facts).
-
-    Raises
-    ------
-    CheckpointError
-        The file is missing, cut short or was not written by segdet.
+    `streams` are the random seeds of the batches that this process computes, `where` says it in an error.
     """
+    running = [b for name, b in model.named_buffers() if name.endswith(("running_mean", "running_var"))]
+    before, after = [b.clone() for b in running], [torch.zeros_like(b) for b in running]
+    terms = {}
+    for stream in streams:
+        for buffer, value in zip(running, before, strict=True):
+            buffer.copy_(value)
+        torch.manual_seed(stream)
+        try:
+            found = batch_loss(torch.Generator().manual_seed(stream))
+            (sum(found.values()) / batches).backward()
+        except RuntimeError as error:
+            if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+                raise
+            reason = str(error).split(" GPU ")[0]
+            way_out = "take a smaller profile, or trade time for memory with `segdet fit --checkpointing`"
+            raise TrainingError(f"{where}: memory does not suffice ({reason}); {way_out}") from error
+        for name, term in found.items():
+            terms[name] = terms.get(name, 0) + term.detach() / batches
+        for total, buffer in zip(after, running, strict=True):
+            total += buffer / batches
+    distributed.add_up([*(p.grad for p in model.parameters() if p.grad is not None), *after, *terms.values()])
+    for buffer, value in zip(running, after, strict=True):
+        buffer.copy_(value)
+    return terms
+
+
+def _writer(log, first):
+    """TensorBoard's writer, going on from step `first`; None without a folder or without that package."""
     try:
-        with safe_open(path, "pt") as file:
-            return {k: file.get_tensor(k) for k in file.keys()}, json.loads(file.metadata()["facts"])  # noqa: SIM118
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: no such file; train first with `segdet fit`") from error
-    except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
-        raise CheckpointError(f"{path}: not a checkpoint of segdet ({error}); delete it to start again") from error
-
-
-def _save(path, model, optimizer, history, step, best, identity):
-    tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
-    tensors |= {f"best.{k}": v for k, v in (best or {}).items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items()}
-    save_tensors(path, tensors, {"step": step, "identity": identity, "history": asdict(history)})
-
-
-def _restore(path, model, optimizer, identity):
-    tensors, facts = load_tensors(path)
-
-    def part(name):
-        return {k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)}
-
-    for key, value in identity.items():
-        if facts["identity"].get(key) != value:
-            found = facts["identity"].get(key)
-            raise CheckpointError(f"{path}: made with {key} {found}, not {value}; delete it or name another folder")
-    states = {}
-    for key, value in part("optimizer.").items():
-        index, name = key.split(".", 1)
-        states.setdefault(int(index), {})[name] = value
-    try:
-        model.load_state_dict(part("model."))
-        trained = [p for group in optimizer.param_groups for p in group["params"]]
-        for index, state in states.items():
-            if any(v.ndim and v.shape != trained[index].shape for v in state.values()):
-                raise ValueError("optimiser state of other parameters")
-    except (RuntimeError, ValueError, IndexError) as error:
-        raise CheckpointError(f"{path}: belongs to another model; delete it or name another folder") from error
-    optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
-    return History(**facts["history"]), facts["step"], part("best.") or None
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(log, purge_step=first) if log else None

@@ -1,13 +1,21 @@
 """The training loop: resume is exact, the best weights are kept, bad states end in one clear line."""
 
+import multiprocessing
+import os
+import random
+import subprocess
+import sys
 import time
+from pathlib import Path
 
+import parallel_training
 import pytest
 import torch
 from torch import nn
 
+from segdet.checkpoint import load_tensors, save_tensors
 from segdet.errors import CheckpointError, SegdetError, TrainingError
-from segdet.training import OutOfTime, default_device, fit, load_tensors, save_tensors
+from segdet.training import OutOfTime, default_device, fit
 
 
 def problem(steps, *, checkpoint=None, deadline=None, seed=3, every=4, validate=None, rate=0.05):
@@ -70,6 +78,147 @@ def test_resume_is_bit_identical(tmp_path, stop):
     assert again.loss == history.loss
     for name, value in whole.state_dict().items():
         assert torch.equal(resumed.state_dict()[name], value), name
+
+
+def test_a_kill_at_any_moment_loses_nothing(tmp_path):
+    """20 times SIGKILL, also in the middle of a write: what is resumed ends in the same bytes."""
+    context = multiprocessing.get_context("forkserver")  # a process in a moment, with PyTorch already there
+    context.set_forkserver_preload(["torch._dynamo", "segdet.training", "segdet.unet3d"])
+
+    def start(out, path):
+        process = context.Process(target=parallel_training.train, args=(str(out), str(path)))
+        process.start()
+        while not path.with_suffix(".begun").exists():
+            time.sleep(0.001)
+        return process
+
+    whole = start(tmp_path / "whole", tmp_path / "other.safetensors")
+    begun = time.monotonic()
+    whole.join()
+    seconds = time.monotonic() - begun
+    path, reached, rng = tmp_path / "state.safetensors", [], random.Random(0)
+    for _ in range(20):
+        process = start(tmp_path / "resumed", path)
+        time.sleep(rng.uniform(0, seconds / 2))
+        process.kill()
+        process.join()
+        path.with_suffix(".begun").unlink()
+        reached.append(load_tensors(path)[1]["step"] if path.exists() else 0)
+    assert any(0 < step < parallel_training.STEPS for step in reached), reached
+    assert reached == sorted(reached)
+    last = start(tmp_path / "resumed", path)
+    last.join()
+    assert (whole.exitcode, last.exitcode) == (0, 0)
+    assert (tmp_path / "resumed").read_bytes() == (tmp_path / "whole").read_bytes()
+    names = {p.name for p in tmp_path.iterdir()}
+    kept = {f"{name}.{end}" for name in ("state", "other") for end in ("safetensors", "begun")}
+    assert names == {"whole", "resumed"} | kept, "a killed write left something"
+
+
+def test_two_processes_equal_one(tmp_path):
+    """Under torchrun, over gloo: the weights of one process with the same two batches a step."""
+    script = Path(parallel_training.__file__)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", script]
+    hidden = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*command, tmp_path / "two"], env=os.environ | hidden, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    parallel_training.train(tmp_path / "one", steps=6, batches=2)
+    two, one = (load_tensors(tmp_path / name)[0] for name in ("two", "one"))
+    for name, value in one.items():
+        if value.is_floating_point():  # the others count the batches that a process has seen
+            torch.testing.assert_close(two[name], value, rtol=0, atol=1e-5)
+    parallel_training.train(tmp_path / "half", steps=6, batches=1)
+    half = load_tensors(tmp_path / "half")[0]
+    assert not torch.allclose(half["1.head.weight"], one["1.head.weight"], rtol=0, atol=1e-5)
+
+
+def test_batches_are_averaged():
+    """Two batches of one scan each step as one batch of both, where no statistics are shared."""
+    x, y = torch.randn(2, 4), torch.randn(2, 1)
+    weights = []
+    for batches in (1, 2):
+        model = nn.Linear(4, 1, bias=False)
+        nn.init.ones_(model.weight)
+        turn = iter(range(100))
+
+        def batch_loss(_generator, model=model, turn=turn, batches=batches):
+            part = slice(None) if batches == 1 else [next(turn) % 2]
+            return {"square": ((model(x[part]) - y[part]) ** 2).mean()}
+
+        fit(model, batch_loss, torch.optim.SGD(model.parameters(), 0.1), 3, seed=0, batches=batches)
+        weights.append(model.weight.detach())
+    torch.testing.assert_close(*weights)
+
+
+def test_running_statistics_of_a_step_are_the_mean_of_its_batches():
+    model, inputs = nn.BatchNorm1d(1, affine=True), iter([torch.tensor([[1.0], [3.0]]), torch.tensor([[5.0], [5.0]])])
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    fit(model, lambda _: {"loss": model(next(inputs)).sum()}, optimizer, 1, seed=0, batches=2)
+    assert model.running_mean.item() == pytest.approx((0.1 * 2 + 0.1 * 5) / 2)
+    assert model.running_var.item() == pytest.approx(((0.9 + 0.1 * 2) + 0.9) / 2)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9.00 GiB. GPU 0 has a total capacity of 8 GiB"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+    ],
+)
+def test_too_little_memory_is_one_line(tmp_path, error):
+    path = tmp_path / "state.safetensors"
+    model, turn = nn.Linear(1, 1), iter(range(9))
+
+    def batch_loss(_generator):
+        if next(turn) == 3:
+            raise error
+        return {"loss": model.weight.sum()}
+
+    with pytest.raises(TrainingError, match=r"step 4: memory does not suffice .*ried to allocate 9.* --checkpointing"):
+        fit(model, batch_loss, torch.optim.SGD(model.parameters(), 0.1), 9, seed=0, every=2, checkpoint=path)
+    assert load_tensors(path)[1]["step"] == 2
+
+
+def test_other_errors_stay_what_they_are():
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        fit(nn.Linear(2, 2), lambda _: {"a": torch.ones(2, 3) @ torch.ones(2, 3)}, some_optimizer(), 1, seed=0)
+
+
+def some_optimizer():
+    return torch.optim.SGD([nn.Parameter(torch.ones(1))], 0.1)
+
+
+def test_a_full_disk_keeps_the_last_state(tmp_path, monkeypatch):
+    path = tmp_path / "state.safetensors"
+    problem(4, checkpoint=path)
+    before = path.read_bytes()
+
+    def full(tensors, name, header):
+        Path(name).write_bytes(b"half of it")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("segdet.checkpoint.save_file", full)
+    with pytest.raises(CheckpointError, match=r"state\.safetensors: cannot be written \(No space left on device\)"):
+        problem(4, checkpoint=tmp_path / "other" / "state.safetensors")
+    assert path.read_bytes() == before
+    assert list((tmp_path / "other").iterdir()) == []
+
+
+def test_curves_for_tensorboard(tmp_path):
+    loading = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    model = nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    history = fit(
+        model, lambda _: {"loss": model.weight.square().sum()}, optimizer, 4, seed=0, every=2, validate=lambda: 0.5,
+        label="net", log=tmp_path,
+    )  # fmt: skip
+    events = loading.EventAccumulator(str(tmp_path))
+    events.Reload()
+    assert [e.step for e in events.Scalars("net/loss")] == [1, 2, 3, 4]
+    assert [e.value for e in events.Scalars("net/loss")] == pytest.approx([e["loss"] for e in history.loss])
+    assert [(e.step, e.value) for e in events.Scalars("net/validation")] == [(2, 0.5), (4, 0.5)]
 
 
 def test_deadline_saves_and_resumes(tmp_path):

@@ -1,0 +1,5 @@
+"""`python -m segdet`, which torchrun can start."""
+
+from .cli import main
+
+main()

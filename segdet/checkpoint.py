@@ -1,0 +1,110 @@
+"""The state of a training as one safetensors file that a kill at any moment leaves whole (chapter 08)."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from .atomic import writing
+from .errors import CheckpointError
+
+
+@dataclass
+class History:
+    """What happened in training.
+
+    Attributes
+    ----------
+    loss : list of dict
+        One entry a step: every term of the loss.
+    validation : list of [step, value]
+    best_step : int
+        After how many steps the kept weights were reached.
+    """
+
+    loss: list = field(default_factory=list)
+    validation: list = field(default_factory=list)
+    best_step: int = 0
+
+    def curve(self, term=None):
+        """The loss at every step, (steps,): one term, or the sum of all."""
+        return torch.tensor([sum(e.values()) if term is None else e[term] for e in self.loss])
+
+
+def digest(*tensors):
+    """A short fingerprint of the contents of tensors, for the identity of a training."""
+    found = hashlib.sha256()
+    for tensor in tensors:
+        found.update(tensor.cpu().numpy().tobytes())
+    return found.hexdigest()[:16]
+
+
+def save_tensors(path, tensors, facts):
+    """Write tensors and a JSON-able dict of facts as one safetensors file, whole or not at all."""
+    header = {"facts": json.dumps(facts)}
+    # copies, because safetensors refuses the tensors that some networks hold under two names
+    tensors = {k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in tensors.items()}
+    with writing(path, CheckpointError) as temporary:
+        save_file(tensors, temporary, header)
+
+
+def load_tensors(path):
+    """Read what `save_tensors` wrote: (tensors, facts).
+
+    Raises
+    ------
+    CheckpointError
+        The file is missing, cut short or was not written by segdet.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            return {k: file.get_tensor(k) for k in file.keys()}, json.loads(file.metadata()["facts"])  # noqa: SIM118
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: no such file; train first with `segdet fit`") from error
+    except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
+        raise CheckpointError(f"{path}: not a checkpoint of segdet ({error}); delete it to start again") from error
+
+
+def save_state(path, model, optimizer, history, step, best, identity):
+    """Write what `restore_state` needs to go on after `step` steps; `best` are the best weights so far, or None."""
+    tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
+    tensors |= {f"best.{k}": v for k, v in (best or {}).items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items()}
+    save_tensors(path, tensors, {"step": step, "identity": identity, "history": asdict(history)})
+
+
+def restore_state(path, model, optimizer, identity):
+    """Bring model and optimiser back to where `save_state` found them: (history, step, best).
+
+    Raises
+    ------
+    CheckpointError
+        The file is corrupt, or of another model or identity.
+    """
+    tensors, facts = load_tensors(path)
+
+    def part(name):
+        return {k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)}
+
+    for key, value in identity.items():
+        if facts["identity"].get(key) != value:
+            found = facts["identity"].get(key)
+            raise CheckpointError(f"{path}: made with {key} {found}, not {value}; delete it or name another folder")
+    states = {}
+    for key, value in part("optimizer.").items():
+        index, name = key.split(".", 1)
+        states.setdefault(int(index), {})[name] = value
+    try:
+        model.load_state_dict(part("model."))
+        trained = [p for group in optimizer.param_groups for p in group["params"]]
+        for index, state in states.items():
+            if any(v.ndim and v.shape != trained[index].shape for v in state.values()):
+                raise ValueError("optimiser state of other parameters")
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise CheckpointError(f"{path}: belongs to another model; delete it or name another folder") from error
+    optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
+    return History(**facts["history"]), facts["step"], part("best.") or None
