@@ -7,15 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
+from . import distributed
 from .atomic import write_text
 from .attention import coverage_and_leakage
-from .cascade import Cascade
 from .detection import score_boxes
 from .errors import SegdetError
 from .experiment import ARMS, Plan
 from .phantom import VERSION
 from .results import Study
 from .runs import Run, score_mask
+from .unet3d import UNet3D
 
 
 def run_seed(plan, seed, checkpoints=None, deadline=None):
@@ -118,11 +119,33 @@ def _on_cluster(plans, scheduler):
             yield futures[future], future.result()
 
 
-def fit_cascade(profile, seed, out, *, data="phantom", label=None, resume=False, report=print):
-    """Train a `Cascade` and save it to the folder `out`; returns its mean IoU on the validation scans."""
-    out = Path(out)
+def fit_cascade(
+    profile, seed, out, *, data="phantom", label=None, crop=False, checkpointing=False, compiled=False, resume=False,
+    report=print,
+):  # fmt: skip
+    """Train a `Cascade` and save it to the folder `out`; returns its mean IoU on the validation scans.
+
+    Parameters
+    ----------
+    profile : Profile
+    seed : int
+    out : path
+    data, label
+        As in `Plan`.
+    crop : bool
+        Train the arm cascade-crop instead of cascade.
+    checkpointing : bool
+        See `UNet3D`.
+    compiled : bool
+        The segmenter goes through `torch.compile`.
+    resume : bool
+        Go on with a training of the same settings in `out`.
+    report : callable
+        Takes a line of progress.
+    """
+    out, arm = Path(out), "cascade-crop" if crop else "cascade"
     begun = out / "training.json"
-    this = {"profile": profile.name, "seed": seed, "data": str(data), "label": label}
+    this = {"profile": profile.name, "seed": seed, "data": str(data), "label": label, "arm": arm}
     if (out / "cascade.json").exists():
         raise SegdetError(f"{out}: holds a finished model; name another --out")
     if begun.exists():
@@ -133,17 +156,29 @@ def fit_cascade(profile, seed, out, *, data="phantom", label=None, resume=False,
             )
         if json.loads(held) != this:
             raise SegdetError(f"{out}: holds a training with {held.strip()}; use the same, or another --out")
-    run = Run(Plan(profile, ("cascade",), data, label), seed, out)
-    write_text(begun, json.dumps(this) + "\n")
+
+    def network(channels):
+        segmenter = UNet3D(channels, 2, profile.base_channels, checkpointing=checkpointing)
+        if compiled:
+            segmenter.compile()
+        return segmenter
+
+    run = Run(Plan(profile, (arm,), data, label), seed, out, log=out / "logs", network=network)
+    distributed.wait()  # until every process has looked at the folder
+    first = distributed.processes()[0] == 0
+    report = report if first else lambda line: None
+    if first:
+        write_text(begun, json.dumps(this) + "\n")
     used, spare = len(run.train) + len(run.validation), len(run.test)
     report(f"{used + spare} scans: {len(run.train)} to train, {len(run.validation)} to select, {spare} left aside")
     report(f"detector: {len(run.train)} scans, {profile.detector_steps} steps")
     found = np.mean([score_boxes(run.detect(c), c.boxes)["box_iou"] for c in run.validation])
     report(f"detector: box IoU on the validation scans {found:.3f}")
     report(f"segmenter: {profile.segmenter_steps} steps")
-    segmenter, history = run.segmenter("cascade")
-    Cascade(run.detector, segmenter, run.grids, run.proposals).save(out)
-    for name in ("detector", "cascade"):
-        (out / f"{seed}-{name}.safetensors").unlink(missing_ok=True)
-    begun.unlink()
+    _, history = run.segmenter(arm)
+    if first:
+        run.cascade(arm).save(out)
+        for name in ("detector", arm):
+            (out / f"{seed}-{name}.safetensors").unlink(missing_ok=True)
+        begun.unlink()
     return max(value for _, value in history.validation)

@@ -1,9 +1,13 @@
 """From boxes to the attention volume, and the other masks that can take its place (chapter 06)."""
 
+import csv
+import math
+
 import numpy as np
 import torch
 
 from .boxes import pad_boxes
+from .errors import FormatError
 from .volume import slice_boxes, tight_box
 
 
@@ -27,15 +31,19 @@ def boxes_to_mask(boxes, shape):
     depth, rows, cols = shape
     if len(boxes) != depth:
         raise ValueError(f"boxes for {len(boxes)} slices, but the volume has {depth}")
-    edges = torch.ceil(boxes - 0.5).long()
-    x0, x1 = edges[..., 0].clamp(0, cols), edges[..., 2].clamp(0, cols)
-    y0, y1 = edges[..., 1].clamp(0, rows), edges[..., 3].clamp(0, rows)
-    inside = ((x1 > x0) & (y1 > y0)).to(torch.int16)
-    corners = torch.zeros(depth, rows + 1, cols + 1, dtype=torch.int16, device=boxes.device)
+    edges = torch.ceil(boxes - 0.5)
+    x0, x1 = edges[..., 0].clamp(0, cols).long(), edges[..., 2].clamp(0, cols).long()
+    y0, y1 = edges[..., 1].clamp(0, rows).long(), edges[..., 3].clamp(0, rows).long()
+    inside = ((x1 > x0) & (y1 > y0)).to(torch.int8)
     slice_of = torch.arange(depth, device=boxes.device)[:, None].expand_as(x0)
-    for y, x, sign in ((y0, x0, 1), (y0, x1, -1), (y1, x0, -1), (y1, x1, 1)):
-        corners.index_put_((slice_of, y, x), sign * inside, accumulate=True)
-    return corners.cumsum(1, dtype=torch.int16).cumsum(2, dtype=torch.int16)[:, :rows, :cols] > 0
+    # one byte counts the boxes over a pixel modulo 256, which up to 255 boxes is 0 only where there is none
+    mask = torch.zeros(shape, dtype=torch.bool, device=boxes.device)
+    for some in torch.arange(boxes.shape[1], device=boxes.device).split(255):
+        count = torch.zeros(depth, rows + 1, cols + 1, dtype=torch.int8, device=boxes.device)
+        for y, x, sign in ((y0, x0, 1), (y0, x1, -1), (y1, x0, -1), (y1, x1, 1)):
+            count.index_put_((slice_of[:, some], y[:, some], x[:, some]), sign * inside[:, some], accumulate=True)
+        torch.logical_or(mask, count.cumsum_(1).cumsum_(2)[:, :rows, :cols], out=mask)
+    return mask
 
 
 def box3d_mask(annotation):
@@ -52,6 +60,52 @@ def slice_box_mask(annotation):
     return boxes_to_mask(slice_boxes(annotation), annotation.shape).numpy()
 
 
+def read_boxes(path, shape):
+    """Boxes that a person drew, from a CSV file with the columns slice, x0, y0, x1, y1 (paper section 5).
+
+    Parameters
+    ----------
+    path : str or Path
+    shape : (D, H, W)
+        Of the scan. Slices count from 0, and boxes are half-open pixel edges in them.
+
+    Returns
+    -------
+    list of D arrays, (n, 4)
+
+    Raises
+    ------
+    FormatError
+        Names the line that holds no box of this scan.
+    """
+    depth, rows, cols = shape
+    columns, boxes = ("slice", "x0", "y0", "x1", "y1"), [[] for _ in range(depth)]
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            missing = [name for name in columns if name not in (reader.fieldnames or ())]
+            if missing:
+                raise FormatError(
+                    f"{path}: its first line lacks {missing[0]!r}; expected the columns {','.join(columns)}"
+                )
+            for row in reader:
+                where = f"{path}, line {reader.line_num}"
+                try:
+                    number, box = int(row["slice"]), [float(row[name]) for name in columns[1:]]
+                except (TypeError, ValueError) as error:
+                    raise FormatError(f"{where}: expected five numbers, found {list(row.values())}") from error
+                x0, y0, x1, y1 = box
+                if not 0 <= number < depth:
+                    raise FormatError(f"{where}: slice {number}, but the scan has slices 0 to {depth - 1}")
+                if not (0 <= x0 < x1 <= cols and 0 <= y0 < y1 <= rows):
+                    raise FormatError(f"{where}: {box} is no box (x0, y0, x1, y1) in a slice of {rows} x {cols} pixels")
+                boxes[number].append(box)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise FormatError(f"{path}: cannot be read ({reason}); expected a CSV file of boxes") from error
+    return [np.array(found, np.float32).reshape(-1, 4) for found in boxes]
+
+
 def shifted(mask, seed):
     """The same mask in a wrong place: moved by a quarter to three quarters of every axis, around the edges.
 
@@ -59,6 +113,35 @@ def shifted(mask, seed):
     """
     rng = np.random.default_rng(seed)
     return np.roll(mask, [rng.integers(n // 4, 3 * n // 4 + 1) for n in mask.shape], (0, 1, 2))
+
+
+def attended_region(attention, spacing, margin, multiple=8):
+    """The part of the grid around the attention that a cropped cascade looks at (chapter 09; not in the paper).
+
+    Parameters
+    ----------
+    attention : ndarray of bool, (D, H, W)
+    spacing : (dz, dy, dx) in mm
+    margin : float or None
+        In mm, on every side. None means the whole grid, and so does an attention without a box.
+    multiple : int
+        Sides grow to a multiple of this, at least two, where the grid has room: for the poolings of `UNet3D`.
+
+    Returns
+    -------
+    three slices
+    """
+    box = None if margin is None else tight_box(attention)
+    if box is None:
+        return (slice(None),) * 3
+    region = []
+    for side, size, step in zip(box, attention.shape, spacing, strict=True):
+        reach = math.ceil(margin / step)
+        length = side.stop - side.start + 2 * reach
+        length = min(max(length + -length % multiple, 2 * multiple), size)
+        start = min(max((side.start + side.stop - length) // 2, 0), size - length)
+        region.append(slice(start, start + length))
+    return tuple(region)
 
 
 def coverage_and_leakage(attention, annotation):

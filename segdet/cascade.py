@@ -1,7 +1,7 @@
 """The whole method on one scan: working grids, detector, attention, segmenter, and back (chapter 09)."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +9,11 @@ import torch
 
 from .anchors import AnchorGrid
 from .atomic import write_text
-from .attention import boxes_to_mask
+from .attention import attended_region, boxes_to_mask
+from .checkpoint import load_tensors, save_tensors
 from .errors import CheckpointError, GeometryError
 from .rpn import RPN, Proposals, Sampling, with_neighbours
-from .training import default_device, load_tensors, precision, save_tensors
+from .training import default_device, precision
 from .unet3d import UNet3D
 from .volume import covered, resample_array
 
@@ -112,16 +113,33 @@ def detect(detector, slices, proposals=None, batch=16):
     return torch.cat(boxes).cpu(), torch.cat(scores).cpu()
 
 
-@torch.no_grad()
-def segment(segmenter, image, attention=None):
-    """Probability of the foreground, float32 (D, H, W), from an image and (unless None) its attention volume."""
-    segmenter.eval()
-    device = next(segmenter.parameters()).device
+def stacked(image, attention, device):
+    """A segmenter's input, float32 (1, C, D, H, W): the image and, unless it is None, its attention volume."""
     channels = [image] if attention is None else [image, attention]
     x = torch.stack([torch.as_tensor(c, dtype=torch.float32) for c in channels])[None].to(device)
+    return x.contiguous(memory_format=torch.channels_last_3d)
+
+
+@torch.no_grad()
+def segment(segmenter, image, attention=None, region=()):
+    """Probability of the foreground, float32 (D, H, W), from an image and (unless None) its attention volume.
+
+    Parameters
+    ----------
+    segmenter : nn.Module
+        (1, C, d, h, w) -> logits (1, 2, d, h, w).
+    image : Tensor or ndarray, (D, H, W)
+    attention : Tensor or ndarray, (D, H, W), or None
+    region : tuple of slices
+        The part that the segmenter sees (`segdet.attention.attended_region`); elsewhere the answer is 0.
+    """
+    segmenter.eval()
+    device = next(segmenter.parameters()).device
     with precision(device):
-        logits = segmenter(x.to(memory_format=torch.channels_last_3d))
-    return logits.float().softmax(1)[0, 1].cpu().numpy()
+        logits = segmenter(stacked(image[region], None if attention is None else attention[region], device))
+    probability = np.zeros(image.shape, np.float32)
+    probability[region] = logits.float().softmax(1)[0, 1].cpu().numpy()
+    return probability
 
 
 class Cascade:
@@ -134,31 +152,62 @@ class Cascade:
         (N, 2, D, H, W) -> (N, 2, D, H, W).
     grids : Grids
     proposals : Proposals
+    margin : float or None
+        In mm. The segmenter sees the attended region and so much around it; None means the whole scan, as in the paper.
     """
 
-    def __init__(self, detector, segmenter, grids, proposals=None):
-        self.detector, self.segmenter, self.grids = detector, segmenter, grids
+    def __init__(self, detector, segmenter, grids, proposals=None, margin=None):
+        self.detector, self.segmenter, self.grids, self.margin = detector, segmenter, grids, margin
         self.proposals = proposals or Proposals()
 
-    def predict(self, volume):
-        """Segment one scan of any grid: `Volume` -> `Prediction` (paper section 3.1, inference)."""
-        _, working, slices, image = self.grids.inputs(volume)
-        boxes, _ = detect(self.detector, slices, self.proposals)
-        attention = boxes_to_mask(boxes, slices.shape).numpy()
-        inside = segment(self.segmenter, image, self.grids.attention_to_segmenter(attention))
+    def predict(self, volume, attention=None):
+        """Segment one scan of any grid (paper section 3.1, inference).
+
+        Parameters
+        ----------
+        volume : Volume
+        attention : callable, optional
+            A volume in, a mask on its grid out, bool (D, H, W), in place of the detector's boxes: for example those
+            that a person painted (paper section 5).
+
+        Returns
+        -------
+        Prediction
+        """
+        if attention is not None:
+            volume = replace(volume, mask=attention(volume))
+        fine, working, slices, image = self.grids.inputs(volume)
+        if attention is None:
+            boxes, _ = detect(self.detector, slices, self.proposals)
+            attended = boxes_to_mask(boxes, slices.shape).numpy()
+        else:
+            boxes, attended = torch.zeros(len(slices), 0, 4), fine.mask
+        coarse = self.grids.attention_to_segmenter(attended)
+        region = attended_region(coarse, working.spacing, self.margin)
+        inside = segment(self.segmenter, image, coarse, region)
         scale = np.divide(volume.spacing, working.spacing)
         probability = resample_array(inside, volume.shape, scale)
-        return Prediction(probability >= 0.5, probability, attention, boxes.numpy())
+        return Prediction(probability >= 0.5, probability, attended, boxes.numpy())
 
     def save(self, folder):
-        """Write cascade.json, detector.safetensors and segmenter.safetensors (a `UNet3D`) into `folder`."""
+        """Write cascade.json, detector.safetensors and segmenter.safetensors into `folder`.
+
+        Raises
+        ------
+        CheckpointError
+            The segmenter is no `UNet3D`: `load` would not know how to build it.
+        """
         folder = Path(folder)
+        if not isinstance(self.segmenter, UNet3D):
+            kind = type(self.segmenter).__name__
+            raise CheckpointError(f"{folder}: only a UNet3D can be loaded again, not a {kind}; keep its state_dict")
         save_tensors(folder / "detector.safetensors", self.detector.state_dict(), {})
         save_tensors(folder / "segmenter.safetensors", self.segmenter.state_dict(), {})
         anchors = self.detector.anchors
         settings = {
             "grids": asdict(self.grids),
             "proposals": asdict(self.proposals),
+            "margin": self.margin,
             "anchors": {"sizes": anchors.sizes, "ratios": anchors.ratios, "stride": anchors.stride},
             "sampling": asdict(self.detector.sampling),
             "rpn": {"neighbours": self.detector.neighbours, "padded": self.detector.padded},
@@ -199,4 +248,5 @@ class Cascade:
             segmenter.to(device, memory_format=torch.channels_last_3d),
             grids,
             proposals,
+            settings.get("margin"),
         )

@@ -156,18 +156,35 @@ def fit(
         int, typer.Option(min=0, max=2**31, help="Decides the split, the weights and the order of batches.")
     ] = 0,
     label: Annotated[int | None, typer.Option(min=1, help=LABEL_HELP)] = None,
+    crop: Annotated[
+        bool, typer.Option("--crop", help="The segmenter sees only the attended region and 4 mm around it.")
+    ] = False,
+    checkpointing: Annotated[
+        bool, typer.Option("--checkpointing", help="Compute activations again: less memory, more time.")
+    ] = False,
+    compiled: Annotated[bool, typer.Option("--compile", help="Train the segmenter through torch.compile.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted training in --out.")] = False,
 ):
-    """Train the cascade: first the detector, then the segmenter that sees the detector's boxes."""
+    """Train the cascade: first the detector, then the segmenter that sees the detector's boxes.
+
+    Under torchrun every process adds a batch to each step: `torchrun --nproc-per-node 2 -m segdet fit --out FOLDER`.
+    Curves for TensorBoard, where it is installed, go to FOLDER/logs.
+    """
+    from . import distributed
     from .ablation import fit_cascade
     from .experiment import get_profile
 
     check_folder(out)
     check_label(data, label)
     start = time.monotonic()
-    score = fit_cascade(get_profile(profile.value), seed, out, data=data, label=label, resume=resume, report=print)
-    print(f"wrote {out} after {time.monotonic() - start:.0f} s; IoU on the validation scans {score:.3f}")
-    print(f"next: segdet predict SCAN --model {out} --out mask.nii.gz")
+    with distributed.process_group():
+        score = fit_cascade(
+            get_profile(profile.value), seed, out, data=data, label=label, crop=crop, checkpointing=checkpointing,
+            compiled=compiled, resume=resume,
+        )  # fmt: skip
+        if distributed.processes()[0] == 0:
+            print(f"wrote {out} after {time.monotonic() - start:.0f} s; IoU on the validation scans {score:.3f}")
+            print(f"next: segdet predict SCAN --model {out} --out mask.nii.gz")
 
 
 @app.command()
@@ -179,8 +196,13 @@ def predict(
     png: Annotated[
         Path | None, typer.Option(help="Also save the three middle planes with the mask as a picture.")
     ] = None,
+    boxes: Annotated[
+        Path | None,
+        typer.Option(help="Your own boxes in place of the detector's: a CSV file, slice,x0,y0,x1,y1 in pixels."),
+    ] = None,
 ):
     """Segment one scan and write the mask on the scan's own grid."""
+    from .attention import boxes_to_mask, read_boxes
     from .cascade import Cascade
     from .files import check_mask_path, load_volume, save_mask
 
@@ -189,6 +211,7 @@ def predict(
     check_picture(png)
     cascade = Cascade.load(model)
     volume = load_volume(scan, frame=frame)
+    drawn = boxes and read_boxes(boxes, volume.shape)
     extent = np.multiply(volume.shape, volume.spacing)
     notes = list(volume.notes)
     lowest, highest = volume.voxels.min(), volume.voxels.max()
@@ -200,7 +223,7 @@ def predict(
     for note in notes:
         print(f"note: {note}")
     start = time.monotonic()
-    prediction = cascade.predict(volume)
+    prediction = cascade.predict(volume, drawn and (lambda scan: boxes_to_mask(drawn, scan.shape).numpy()))
     seconds = time.monotonic() - start
     save_mask(prediction.mask, out, volume, source=scan)
     detected = int(prediction.attention.any((1, 2)).sum())
@@ -273,7 +296,10 @@ def detectors(
 
 @app.command()
 def bench(
-    names: Annotated[list[str] | None, typer.Argument(help="Which: phantom, reading, detector. Default: all.")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Which: phantom, reading, detector, segmenter, metrics. Default: all."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Also write what was measured, as JSON.")] = None,
 ):
     """Measure every claim about time and memory beside its peer, in one run."""

@@ -45,13 +45,15 @@ PROFILES = {
 class Arm:
     """One row of the comparison: which attention the segmenter sees while training and while tested (`facts` B11, B13).
 
-    `train` and `test` are ``"none"`` or names out of `segdet.runs.Run.sources`.
+    `train` and `test` are ``"none"`` or names out of `segdet.runs.Run.sources`. With a `margin` in mm the segmenter
+    sees only the attended region and so much around it (`segdet.attention.attended_region`).
     """
 
     name: str
     title: str
     train: str
     test: str
+    margin: float | None = None
 
 
 ARMS = {
@@ -64,6 +66,7 @@ ARMS = {
         Arm("slicebox", "Annotation boxes in every slice (ceiling)", "slicebox", "slicebox"),
         Arm("cascade-oof", "Cascade, trained on out-of-fold boxes", "out-of-fold", "detector"),
         Arm("box3d-detector", "3D box around the detected boxes", "box3d-detector", "box3d-detector"),
+        Arm("cascade-crop", "Cascade, cropped to the attended region", "detector", "detector", 4.0),
         Arm("ones", "All ones (control)", "ones", "ones"),
         Arm("shifted", "Annotation boxes in the wrong place (control)", "shifted", "shifted"),
     )

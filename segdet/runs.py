@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 
 from . import metrics
-from .attention import box3d_mask, boxes_to_mask, shifted, slice_box_mask
-from .cascade import Cascade, detect, segment
+from .attention import attended_region, box3d_mask, boxes_to_mask, shifted, slice_box_mask
+from .cascade import Cascade, detect, segment, stacked
+from .checkpoint import digest
 from .detection import choose_threshold, train_detector
 from .errors import TrainingError
 from .experiment import ARMS, Plan, get_profile, prepared_split
@@ -23,49 +24,61 @@ from .unet3d import UNet3D
 
 # The modules whose code decides what a trained network is, beside what makes the phantoms.
 TRAINED_BY = (
-    *("volume", "boxes", "anchors", "matching", "rpn", "attention", "unet3d", "metrics", "training", "cascade"),
-    *("experiment", "detection", "runs"),
+    *("volume", "boxes", "anchors", "matching", "rpn", "attention", "unet3d", "metrics", "checkpoint", "training"),
+    *("cascade", "experiment", "detection", "runs"),
 )
 
 FOLDS = 5  # detectors for the out-of-fold boxes
 
 
-def train_segmenter(train, validation, profile, seed, *, checkpoint=None, deadline=None):
+def train_segmenter(train, validation, profile, seed, *, margin=None, network=None, **fitting):
     """Train a 3D U-Net (paper section 3.1): Adam 0.001, one volume a step, best validation IoU kept.
 
     Parameters
     ----------
     train, validation : list of (Case, attention or None)
+    profile : Profile
+    seed : int
+    margin : float or None
+        See `segdet.attention.attended_region`.
+    network : callable, optional
+        ``network(in_channels)`` builds another segmenter: an `nn.Module` that gives logits (N, 2, D, H, W) for inputs
+        (N, in_channels, D, H, W).
+    **fitting
+        ``checkpoint``, ``deadline``, ``batches`` and ``log`` of `segdet.training.fit`.
 
     Returns
     -------
-    segmenter : UNet3D
+    segmenter : nn.Module
     history : History
     """
     device = default_device()
     torch.manual_seed(seed)
     channels = 1 if train[0][1] is None else 2
-    segmenter = UNet3D(channels, 2, profile.base_channels).to(device, memory_format=torch.channels_last_3d)
-    inputs = [
-        torch.stack([case.image] + ([] if a is None else [torch.as_tensor(a, dtype=torch.float32)])).to(device)
-        for case, a in train
-    ]
-    targets = [torch.as_tensor(case.mask, dtype=torch.long, device=device) for case, _ in train]
+    segmenter = network(channels) if network else UNet3D(channels, 2, profile.base_channels)
+    segmenter.to(device, memory_format=torch.channels_last_3d)
+    inputs, targets = [], []  # stay on the device: nothing is left to prefetch
+    for case, attention in train:
+        region = attended_region(attention, case.spacing, margin)
+        inputs.append(stacked(case.image[region], None if attention is None else attention[region], device))
+        targets.append(torch.as_tensor(case.mask[region], dtype=torch.long, device=device)[None])
     optimizer = torch.optim.Adam(segmenter.parameters(), 0.001, betas=(0.9, 0.999))
 
-    smallest = min(profile.segmenter_shape) // 8
+    # of another network we do not know how often it pools
+    deepest = 2 ** (len(segmenter.down) - 1 if isinstance(segmenter, UNet3D) else 5)
 
     def draw(generator):
         return int(torch.randint(len(inputs), (), generator=generator))
 
     def batch_loss(generator):
         index = draw(generator)
-        with precision(device, smallest):
-            logits = segmenter(inputs[index][None].contiguous(memory_format=torch.channels_last_3d))
-        return {"cross_entropy": F.cross_entropy(logits.float(), targets[index][None])}
+        with precision(device, -(-min(inputs[index].shape[2:]) // deepest)):
+            logits = segmenter(inputs[index])
+        return {"cross_entropy": F.cross_entropy(logits.float(), targets[index])}
 
     def validate():
-        return np.mean([metrics.iou(segment(segmenter, case.image, a) >= 0.5, case.mask) for case, a in validation])
+        found = [segment(segmenter, c.image, a, attended_region(a, c.spacing, margin)) for c, a in validation]
+        return np.mean([metrics.iou(f >= 0.5, c.mask) for f, (c, _) in zip(found, validation, strict=True)])
 
     history = fit(
         segmenter,
@@ -73,13 +86,17 @@ def train_segmenter(train, validation, profile, seed, *, checkpoint=None, deadli
         optimizer,
         profile.segmenter_steps,
         seed=seed,
-        identity={"scans": [c.name for c, _ in train], "grid": profile.segmenter_shape},
+        identity={
+            "scans": [c.name for c, _ in train],
+            "data": digest(*inputs, *targets),
+            "grid": profile.segmenter_shape,
+            "margin": margin,
+        },
         validate=validate,
         every=profile.every,
-        checkpoint=checkpoint,
         label="segmenter",
         batch_names=lambda generator: [train[draw(generator)][0].name],
-        deadline=deadline,
+        **fitting,
     )
     return segmenter, history
 
@@ -109,6 +126,10 @@ class Run:
         read back.
     deadline : float, optional
         As in `segdet.training.fit`.
+    log : path, optional
+        As in `segdet.training.fit`.
+    network : callable, optional
+        As in `train_segmenter`.
 
     Attributes
     ----------
@@ -121,8 +142,9 @@ class Run:
         No training scan holds anything to learn.
     """
 
-    def __init__(self, plan, seed, checkpoints=None, deadline=None):
-        self.plan, self.seed, self.checkpoints, self.deadline = plan, seed, checkpoints, deadline
+    def __init__(self, plan, seed, checkpoints=None, deadline=None, log=None, network=None):
+        self.plan, self.seed, self.checkpoints, self.network = plan, seed, checkpoints, network
+        self._fitting = {"deadline": deadline, "log": log}
         self.grids, self.train, self.validation, self.test = prepared_split(plan, seed)
         self._attention, self._boxes = {}, {}
         if not any(case.mask.any() for case in self.train):
@@ -139,7 +161,7 @@ class Run:
             self.plan.profile,
             self.seed,
             checkpoint=self._checkpoint(name),
-            deadline=self.deadline,
+            **self._fitting,
         )
         return detector, history, choose_threshold(detector, self.validation)
 
@@ -216,17 +238,21 @@ class Run:
             [(c, self.attention(c, arm.test)) for c in self.validation],
             self.plan.profile,
             self.seed,
+            margin=arm.margin,
+            network=self.network,
             checkpoint=self._checkpoint(arm.name),
-            deadline=self.deadline,
+            **self._fitting,
         )
 
     def predict(self, segmenter, arm, case):
         """An arm's mask of a case on the segmenter's grid, bool (d, h, w)."""
-        return segment(segmenter, case.image, self.attention(case, ARMS[arm].test)) >= 0.5
+        attention = self.attention(case, ARMS[arm].test)
+        region = attended_region(attention, case.spacing, ARMS[arm].margin)
+        return segment(segmenter, case.image, attention, region) >= 0.5
 
-    def cascade(self):
-        """The trained `Cascade`, for scans of any grid."""
-        return Cascade(self.detector, self.segmenter("cascade")[0], self.grids, self.proposals)
+    def cascade(self, arm="cascade"):
+        """The trained `Cascade`, for scans of any grid; `arm` is "cascade" or "cascade-crop"."""
+        return Cascade(self.detector, self.segmenter(arm)[0], self.grids, self.proposals, ARMS[arm].margin)
 
 
 def chapter_run(profile=None):

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from segdet.attention import box3d_mask, boxes_to_mask, coverage_and_leakage, slice_box_mask
+from segdet.attention import (
+    attended_region,
+    box3d_mask,
+    boxes_to_mask,
+    coverage_and_leakage,
+    read_boxes,
+    slice_box_mask,
+)
+from segdet.errors import FormatError
 
 
 def painted(boxes, shape):
@@ -23,6 +31,22 @@ def test_equals_painting(scale):
     boxes = np.concatenate([corner, corner + np.round(rng.uniform(0, 40, (12, 9, 2)) / scale) * scale], -1)
     mask = boxes_to_mask(torch.from_numpy(boxes.astype(np.float32)), (12, 46, 30))
     assert np.array_equal(mask.numpy(), painted(boxes.astype(np.float32), (12, 46, 30)))
+
+
+@pytest.mark.parametrize("count", [255, 256, 257, 600])
+def test_any_number_of_boxes_over_one_pixel(count):
+    boxes = torch.tensor([1.0, 1, 3, 2]).expand(2, count, 4).clone()
+    boxes[1, 1:] = 0
+    expected = torch.zeros(2, 4, 5, dtype=torch.bool)
+    expected[:, 1, 1:3] = True
+    assert torch.equal(boxes_to_mask(boxes, (2, 4, 5)), expected)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_the_same_on_a_gpu():
+    boxes = torch.rand(16, 20, 4) * 60
+    boxes[..., 2:] += boxes[..., :2]
+    assert torch.equal(boxes_to_mask(boxes.cuda(), (16, 96, 64)).cpu(), boxes_to_mask(boxes, (16, 96, 64)))
 
 
 def test_half_open_edges_and_one_pixel():
@@ -50,6 +74,32 @@ def test_annotation_masks():
     assert not box3d_mask(np.zeros((2, 3, 3), bool)).any()
 
 
+def test_the_attended_region():
+    attention = np.zeros((32, 46, 24), bool)
+    everything = (slice(None),) * 3
+    assert attended_region(attention, (1, 1, 1), 4.0) == everything
+    attention[10:20, 30:44, 3:9] = True
+    assert attended_region(attention, (1, 1, 1), None) == everything
+    # 10 + 2 * 2 voxels grow to 16; 14 + 2 * 4 to 24, pushed in at the far edge; 6 + 2 * 3 to 16, at the near edge
+    assert attended_region(attention, (2, 1, 1.5), 4.0) == (slice(7, 23), slice(22, 46), slice(0, 16))
+    assert attended_region(attention, (1, 1, 1), 100.0) == (slice(0, 32), slice(0, 46), slice(0, 24))
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        shape, spacing = rng.integers(1, 40, 3), rng.uniform(0.2, 3, 3)
+        attention = np.zeros(shape, bool)
+        attention[tuple(rng.integers(0, shape))] = attention[tuple(rng.integers(0, shape))] = True
+        region = attended_region(attention, spacing, margin := rng.uniform(0, 10))
+        for axis, side in enumerate(region):
+            marked = np.flatnonzero(attention.any(tuple({0, 1, 2} - {axis})))
+            near, far = (
+                max(0, marked[0] - margin / spacing[axis]),
+                min(shape[axis], marked[-1] + 1 + margin / spacing[axis]),
+            )
+            assert 0 <= side.start <= near
+            assert far <= side.stop <= shape[axis]
+            assert (side.stop - side.start) % 8 == 0 or side.stop - side.start == shape[axis]
+
+
 def test_coverage_and_leakage():
     annotation = np.zeros((1, 4, 4), bool)
     annotation[0, :2, :2] = True
@@ -59,3 +109,41 @@ def test_coverage_and_leakage():
     nothing = np.zeros_like(annotation)
     assert coverage_and_leakage(nothing, annotation) == (0.0, 0.0)
     assert coverage_and_leakage(attention, nothing) == (1.0, 1.0)
+
+
+def test_boxes_from_a_file(tmp_path):
+    path = tmp_path / "boxes.csv"
+    path.write_text("x0,y0,x1,y1,slice,reader\n1,2,4,5.5,2,A\n0,0,6,6,0,B\n2,2,3,3,2,A\n")
+    boxes = read_boxes(path, (3, 6, 6))
+    assert [b.tolist() for b in boxes] == [[[0, 0, 6, 6]], [], [[1, 2, 4, 5.5], [2, 2, 3, 3]]]
+    assert boxes_to_mask(boxes, (3, 6, 6)).sum((1, 2)).tolist() == [36, 0, 9]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("slice,x0,y0,x1\n", "its first line lacks 'y1'"),
+        ("", "its first line lacks 'slice'"),
+        ("slice,x0,y0,x1,y1\n0,1,1,2,2\n3,1,1,2,2\n", "line 3: slice 3, but the scan has slices 0 to 2"),
+        ("slice,x0,y0,x1,y1\n-1,1,1,2,2\n", "line 2: slice -1"),
+        ("slice,x0,y0,x1,y1\n0,1,1,2\n", "line 2: expected five numbers"),
+        ("slice,x0,y0,x1,y1\n0.5,1,1,2,2\n", "line 2: expected five numbers"),
+        ("slice,x0,y0,x1,y1\n0,2,1,1,2\n", r"line 2: \[2.0, 1.0, 1.0, 2.0\] is no box .* of 6 x 5 pixels"),
+        ("slice,x0,y0,x1,y1\n0,1,1,nan,2\n", "line 2: .* is no box"),
+        ("slice,x0,y0,x1,y1\n0,1,1,6,2\n", "line 2: .* is no box"),
+        ("slice\0,x0", "boxes.csv: "),
+    ],
+)
+def test_a_line_that_holds_no_box_is_named(tmp_path, text, message):
+    path = tmp_path / "boxes.csv"
+    path.write_text(text)
+    with pytest.raises(FormatError, match=message):
+        read_boxes(path, (3, 6, 5))
+
+
+def test_a_file_of_boxes_that_is_not_there(tmp_path):
+    with pytest.raises(FormatError, match="cannot be read"):
+        read_boxes(tmp_path / "none.csv", (3, 6, 5))
+    (tmp_path / "binary.csv").write_bytes(bytes(range(128, 256)))
+    with pytest.raises(FormatError, match="cannot be read"):
+        read_boxes(tmp_path / "binary.csv", (3, 6, 5))

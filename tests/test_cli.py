@@ -93,6 +93,16 @@ def test_fit_predict_ablate(tmp_path):
     masks = [load_mask(tmp_path / name)[0] for name in ("mask.dcm", "mask.nii.gz")]
     assert masks[0].shape == (128, 184, 96)
     assert np.array_equal(*masks)
+    drawn = tmp_path / "boxes.csv"
+    drawn.write_text("slice,x0,y0,x1,y1\n" + "".join(f"{n},20,60,70,130\n" for n in range(40, 90)))
+    own = ("predict", scan, "--model", tmp_path / "model", "--out", tmp_path / "own.nii", "--boxes", drawn)
+    made = segdet(*own)
+    assert made.returncode == 0, made.stderr
+    assert "boxes on 4 of 8 slices" in made.stdout  # of the detector's grid
+    drawn.write_text("slice,x0,y0,x1,y1\n128,20,60,70,130\n")
+    refused = segdet(*own)
+    assert refused.returncode == 2
+    assert "boxes.csv, line 2: slice 128, but the scan has slices 0 to 127" in refused.stderr
     refused = segdet("predict", scan, "--model", tmp_path / "model", "--out", scan)
     assert refused.returncode == 2
     assert "would overwrite the scan" in refused.stderr

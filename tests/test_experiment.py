@@ -1,24 +1,34 @@
 """Profiles, splits, scores, and one whole tiny ablation that is interrupted and goes on."""
 
 import dataclasses
+import importlib.util
 
 import numpy as np
 import pytest
 import SimpleITK
 import torch
+from monai.networks.nets import BasicUNet
+from torch import nn
 
-from segdet import ablation, runs
+from segdet import ablation, phantom, runs
 from segdet.ablation import fit_cascade, run_study
-from segdet.attention import box3d_mask, shifted
-from segdet.cascade import Cascade, Grids
+from segdet.attention import attended_region, box3d_mask, boxes_to_mask, shifted
+from segdet.cascade import Cascade, Grids, segment
 from segdet.detection import score_boxes
 from segdet.errors import CheckpointError, SegdetError
 from segdet.experiment import ARMS, Plan, Profile, folder_split, get_profile, grids_for, phantom_split, prepare
 from segdet.metrics import iou
 from segdet.results import Study
-from segdet.volume import Volume
+from segdet.rpn import RPN
+from segdet.training import OutOfTime
+from segdet.unet3d import UNet3D
+from segdet.volume import Volume, slice_boxes
 
 TINY = Profile("tiny", (8, 96, 64), (8, 12, 8), 4, 2, 4, 2, 2, 1, 2)
+
+MODEL = {"cascade.json", "detector.safetensors", "segmenter.safetensors"}
+if importlib.util.find_spec("tensorboard"):
+    MODEL.add("logs")
 
 
 def test_profiles(monkeypatch):
@@ -161,6 +171,100 @@ def test_every_source_of_attention(small_phantoms, monkeypatch):
     assert {source for arm in ARMS.values() for source in (arm.train, arm.test)} == {"none", *run.sources}
 
 
+def peers():
+    """Other people's 3D U-Nets of our signature, by name."""
+
+    def monai(channels):
+        return BasicUNet(3, channels, 2, features=(4, 4, 8, 8, 8, 4), norm="batch")
+
+    def nnunet(channels):
+        unet = pytest.importorskip("dynamic_network_architectures.architectures.unet")
+        layers = {"norm_op": nn.InstanceNorm3d, "norm_op_kwargs": {"affine": True}}
+        layers |= {"nonlin": nn.LeakyReLU, "nonlin_kwargs": {"inplace": True}}
+        return unet.PlainConvUNet(channels, 3, (4, 8, 8), nn.Conv3d, 3, [1, 2, 2], 2, 2, 2, **layers)
+
+    def dropping(channels):  # draws random numbers while it trains
+        return nn.Sequential(nn.Dropout(0.5), nn.Conv3d(channels, 2, 1))
+
+    return {"monai": monai, "nnunet": nnunet, "dropping": dropping}
+
+
+@pytest.mark.parametrize("name", ["monai", "nnunet", "dropping"])
+def test_any_network_trains_and_goes_on(name, small_phantoms, tmp_path):
+    build = peers()[name]
+    profile = dataclasses.replace(TINY, segmenter_shape=(32, 32, 32))
+    run = runs.Run(Plan(profile, ()), 0, network=build)
+    whole, history = run.segmenter("slicebox")
+    assert type(whole) is type(build(2))
+    assert len(history.loss) == profile.segmenter_steps
+
+    def data(arm="slicebox"):
+        return [[(case, run.attention(case, arm)) for case in part] for part in (run.train, run.validation)]
+
+    path = tmp_path / "state.safetensors"
+    for _ in range(profile.segmenter_steps - 1):  # stopped after every step
+        with pytest.raises(OutOfTime):
+            runs.train_segmenter(*data(), profile, 0, network=build, checkpoint=path, deadline=0)
+    resumed, _ = runs.train_segmenter(*data(), profile, 0, network=build, checkpoint=path)
+    for key, value in whole.state_dict().items():
+        assert torch.equal(resumed.state_dict()[key], value), key
+    prediction = run.predict(whole, "slicebox", run.test[0])
+    assert prediction.shape == profile.segmenter_shape
+    with pytest.raises(CheckpointError, match="only a UNet3D can be loaded again, not a"):
+        Cascade(RPN(), whole, run.grids).save(tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_checkpoint_of_other_data_is_refused(small_phantoms, tmp_path):
+    run = runs.Run(Plan(TINY, ()), 0)
+    path = tmp_path / "state.safetensors"
+    pairs = [(case, run.attention(case, "slicebox")) for case in (*run.train, *run.validation)]
+    with pytest.raises(OutOfTime):
+        runs.train_segmenter(pairs[:2], pairs[2:], TINY, 0, checkpoint=path, deadline=0)
+    changed = [(case, ~attention) for case, attention in pairs]
+    with pytest.raises(CheckpointError, match="made with data"):
+        runs.train_segmenter(changed[:2], changed[2:], TINY, 0, checkpoint=path)
+
+
+def test_a_cropped_segmenter_sees_the_region_only(small_phantoms):
+    profile = dataclasses.replace(TINY, segmenter_shape=(32, 32, 32))
+    run = runs.Run(Plan(profile, ()), 0)
+    case = run.test[0]
+    attention = run.attention(case, "slicebox")
+    region = attended_region(attention, case.spacing, 4.0)
+    sizes = []
+
+    def segmenter(channels):
+        network = UNet3D(channels, 2, 4)
+        network.register_forward_pre_hook(lambda _, inputs: sizes.append(tuple(inputs[0].shape[2:])))
+        return network
+
+    network, _ = runs.train_segmenter(
+        [(case, attention)], [(case, attention)], profile, 0, margin=4.0, network=segmenter
+    )
+    inside = case.mask[region].shape
+    assert set(sizes) == {inside}
+    assert np.prod(inside) < case.mask.size
+    probability = segment(network, case.image, attention, region)
+    everywhere = np.zeros(case.mask.shape, bool)
+    everywhere[region] = True
+    assert probability[everywhere].min() > 0
+    assert (probability[~everywhere] == 0).all()
+
+
+def test_boxes_of_a_person_take_the_detector_s_place(small_phantoms):
+    torch.manual_seed(0)
+    scan = phantom.make_phantom(3)
+    cascade = Cascade(None, UNet3D(2, 2, 4), grids_for([scan], TINY))
+    drawn = slice_boxes(scan.mask)
+    prediction = cascade.predict(scan, lambda volume: boxes_to_mask(drawn, volume.shape).numpy())
+    assert prediction.boxes.shape == (TINY.detector_shape[0], 0, 4)
+    assert iou(prediction.attention, prepare(scan, cascade.grids).slice_mask) > 0.5
+    whole = cascade.predict(scan, lambda volume: np.ones(volume.shape, bool))
+    assert whole.attention.all()
+    assert not np.array_equal(whole.probability, prediction.probability)
+
+
 def test_a_shifted_mask_is_elsewhere():
     mask = np.zeros((16, 24, 20), bool)
     mask[6:10, 9:15, 8:12] = True
@@ -181,14 +285,15 @@ def test_a_study_on_dask_workers(small_phantoms, tmp_path, monkeypatch):
     assert sorted(row["seed"] for row in Study(tmp_path / "s").table("cases")) == [0, 1]
 
 
+def test_fitting_a_cropped_cascade(small_phantoms, tmp_path):
+    fit_cascade(TINY, 0, tmp_path / "model", crop=True, checkpointing=True, report=str)
+    assert Cascade.load(tmp_path / "model").margin == ARMS["cascade-crop"].margin
+
+
 def test_fit_save_load_predict(small_phantoms, tmp_path):
     score = fit_cascade(TINY, 0, tmp_path / "model", report=str)
     assert 0 <= score <= 1
-    assert sorted(p.name for p in (tmp_path / "model").iterdir()) == [
-        "cascade.json",
-        "detector.safetensors",
-        "segmenter.safetensors",
-    ]
+    assert {p.name for p in (tmp_path / "model").iterdir()} == MODEL
     with pytest.raises(SegdetError, match="holds a finished model"):
         fit_cascade(TINY, 0, tmp_path / "model", report=str)
     first, second = Cascade.load(tmp_path / "model"), Cascade.load(tmp_path / "model")
@@ -247,7 +352,7 @@ def test_an_interrupted_fit_goes_on_as_it_began_or_not_at_all(folder, small_phan
     monkeypatch.setattr(runs.Run, "segmenter", original)
     fit_cascade(TINY, 0, tmp_path / "m", label=1, resume=True, **options)
     names = {p.name for p in (tmp_path / "m").iterdir()}
-    assert names == {"cascade.json", "detector.safetensors", "segmenter.safetensors"}
+    assert names == MODEL
 
 
 def test_loading_what_is_not_a_model(tmp_path):
