@@ -34,16 +34,14 @@ def boxes_to_mask(boxes, shape):
     edges = torch.ceil(boxes - 0.5)
     x0, x1 = edges[..., 0].clamp(0, cols).long(), edges[..., 2].clamp(0, cols).long()
     y0, y1 = edges[..., 1].clamp(0, rows).long(), edges[..., 3].clamp(0, rows).long()
-    inside = ((x1 > x0) & (y1 > y0)).to(torch.int8)
-    slice_of = torch.arange(depth, device=boxes.device)[:, None].expand_as(x0)
     # one byte counts the boxes over a pixel modulo 256, which up to 255 boxes is 0 only where there is none
-    mask = torch.zeros(shape, dtype=torch.bool, device=boxes.device)
-    for some in torch.arange(boxes.shape[1], device=boxes.device).split(255):
-        count = torch.zeros(depth, rows + 1, cols + 1, dtype=torch.int8, device=boxes.device)
-        for y, x, sign in ((y0, x0, 1), (y0, x1, -1), (y1, x0, -1), (y1, x1, 1)):
-            count.index_put_((slice_of[:, some], y[:, some], x[:, some]), sign * inside[:, some], accumulate=True)
-        torch.logical_or(mask, count.cumsum_(1).cumsum_(2)[:, :rows, :cols], out=mask)
-    return mask
+    dtype = torch.int8 if boxes.shape[1] < 256 else torch.int32
+    inside = ((x1 > x0) & (y1 > y0)).to(dtype)
+    corners = torch.zeros(depth, rows + 1, cols + 1, dtype=dtype, device=boxes.device)
+    slice_of = torch.arange(depth, device=boxes.device)[:, None].expand_as(x0)
+    for y, x, sign in ((y0, x0, 1), (y0, x1, -1), (y1, x0, -1), (y1, x1, 1)):
+        corners.index_put_((slice_of, y, x), sign * inside, accumulate=True)
+    return corners.cumsum_(1).cumsum_(2)[:, :rows, :cols] != 0
 
 
 def box3d_mask(annotation):

@@ -93,20 +93,20 @@ def training_step(model, optimizer, loss):
 
 
 def bench_memory(what, step_of, peers):
-    """Rows for the memory of a training step: on a GPU that of the tensors, else of a process with PyTorch in it.
+    """Rows for the memory of a step: on a GPU that of the tensors, else of a process with PyTorch in it.
 
     Parameters
     ----------
     what : str
     step_of : callable
-        A function of a module: ``step_of(who)`` is the step of "ours" or of one of `peers`.
+        A function of a module: ``step_of(who)`` is the step of "ours" or of one of `peers`, a function.
     peers : sequence of str
     """
     if default_device().type != "cuda" and sys.platform != "linux":
         return
     memory = {who: peak_of_a_step(step_of, who) for who in ("ours", *peers)}
     for name in peers:
-        yield Row(f"{what}, memory of a training step", name, memory["ours"], memory[name], limit=1, unit="GiB")
+        yield Row(what, name, memory["ours"], memory[name], limit=1, unit="GiB")
 
 
 def peak_of_a_step(step_of, who):
@@ -119,7 +119,7 @@ def peak_of_a_step(step_of, who):
 
 
 def two_steps(step):
-    """Take two training steps; the peak of memory starts anew before the second."""
+    """Take two steps; the peak of memory starts anew before the second."""
     step()
     if default_device().type == "cuda":
         torch.cuda.reset_peak_memory_stats()
@@ -189,7 +189,7 @@ def elsewhere(name):
 
 
 BENCHES = {"phantom": bench_phantom, "reading": bench_reading}
-BENCHES |= {name: elsewhere(name) for name in ("detector", "segmenter", "metrics")}
+BENCHES |= {name: elsewhere(name) for name in ("detector", "segmenter", "cascade", "metrics")}
 
 
 class MissingPeer(SegdetError):

@@ -22,7 +22,7 @@ def bench_detector():
     The peer runs as its authors leave it, in float32; a second row (*) gives it our precision and memory layout.
     """
     device = default_device()
-    yield from bench_memory("detector", step_of, ("torchvision", "torchvision *"))
+    yield from bench_memory("detector, memory of a training step", step_of, ("torchvision", "torchvision *"))
     ours = RPN().to(device, memory_format=torch.channels_last)
     ours.backbone[:10].requires_grad_(False)  # as in training
     peer = TorchvisionRPN(ours).to(device, memory_format=torch.channels_last)

@@ -31,7 +31,8 @@ def bench_segmenter():
     device = default_device()
     models, missing = networks(32 if device.type == "cuda" else 16)
     names = [name for name in models if name != "ours"]
-    yield from bench_memory("segmenter", step_of, [name + star for name in names for star in ("", " *")])
+    peers = [name + star for name in names for star in ("", " *")]
+    yield from bench_memory("segmenter, memory of a training step", step_of, peers)
     for shape in SHAPES:
         for name in names:
             yield from rows(models["ours"], models[name], name, shape, device)

@@ -1,5 +1,7 @@
 """Boxes to mask against painting them one by one."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from segdet.attention import (
     read_boxes,
     slice_box_mask,
 )
+from segdet.bench import peak_gib
 from segdet.errors import FormatError
 
 
@@ -31,6 +34,17 @@ def test_equals_painting(scale):
     boxes = np.concatenate([corner, corner + np.round(rng.uniform(0, 40, (12, 9, 2)) / scale) * scale], -1)
     mask = boxes_to_mask(torch.from_numpy(boxes.astype(np.float32)), (12, 46, 30))
     assert np.array_equal(mask.numpy(), painted(boxes.astype(np.float32), (12, 46, 30)))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's /proc")
+def test_memory_beside_the_output():
+    """A process that only makes the mask, in place of painting it: at most 1.5 times its bytes more."""
+    shape = (512, 368, 192)
+    code = f"import torch; from segdet.attention import boxes_to_mask; boxes = torch.rand({shape[0]}, 20, 4) * 90; "
+    beside = peak_gib(code + f"boxes_to_mask(boxes, {shape})") - peak_gib(
+        code + f"torch.ones({shape}, dtype=torch.bool)"
+    )
+    assert 0.5 < beside * 2**30 / np.prod(shape) < 1.5
 
 
 @pytest.mark.parametrize("count", [255, 256, 257, 600])

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from segdet import bench, bench_segmenter
+from segdet import bench, bench_cascade, bench_segmenter
 from segdet.bench_detector import KEEP, TorchvisionRPN, step_of
 from segdet.bench_metrics import bench_metrics
 from segdet.errors import SegdetError
 from segdet.rpn import RPN
+from segdet.unet3d import UNet3D
 
 
 def test_a_claim_is_judged_by_its_ratio():
@@ -113,6 +114,24 @@ def test_what_a_step_means_on_a_gpu():
     assert bench_segmenter.on_gpu("another", 989e12, 2.0, bench_segmenter.SHAPES[0]) == ""
 
 
+def test_rows_of_the_cascade(monkeypatch):
+    monkeypatch.setenv("SEGDET_DEVICE", "cpu")
+    shape = (16, 24, 16)
+    monkeypatch.setattr(bench_cascade, "SHAPES", (shape,))
+    monkeypatch.setattr(bench_cascade, "PAPER", (16, 96, 64))
+    monkeypatch.setattr(bench_cascade, "bench_memory", lambda *_: ())
+    small = RPN(), UNet3D(1, 2, 2), UNet3D(2, 2, 2)
+    monkeypatch.setattr(bench_cascade, "networks", lambda: small)
+    rows = list(bench_cascade.bench_cascade())
+    assert [row.peer for row in rows] == ["box by box", "3D U-Net", "cascade", "3D U-Net", "cascade"]
+    assert "GFLOP whole" in rows[-1].note
+    ways, _ = bench_cascade.scan_of(shape, 16)
+    found = {name: way() for name, way in ways.items()}
+    assert found["cropped"].shape == shape
+    assert (found["cropped"] == 0).any()
+    assert not (found["cascade"] == 0).any()
+
+
 def test_rows_of_the_metrics():
     rows = list(bench_metrics((16, 18, 12)))
     assert [row.what.split(",")[0] for row in rows] == ["IoU", "Dice", "HD95", "surface distance"]
@@ -127,5 +146,7 @@ def test_a_missing_peer_is_named_and_the_rest_goes_on(monkeypatch):
 
 
 def test_an_unknown_name_is_refused():
-    with pytest.raises(SegdetError, match="'speed'; choose from phantom, reading, detector, segmenter, metrics"):
+    with pytest.raises(
+        SegdetError, match="'speed'; choose from phantom, reading, detector, segmenter, cascade, metrics"
+    ):
         bench.run(["speed"])

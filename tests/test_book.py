@@ -77,7 +77,10 @@ def test_every_figure_is_described(notebook):
 
 def test_the_reference_lists_every_module():
     text = (ROOT / "book/api.md").read_text(encoding="utf-8")
-    modules = {f"segdet.{path.stem}" for path in (ROOT / "segdet").glob("*.py")} - {"segdet.__init__", "segdet.__main__"}
+    modules = {f"segdet.{path.stem}" for path in (ROOT / "segdet").glob("*.py")} - {
+        "segdet.__init__",
+        "segdet.__main__",
+    }
     listed = [line.split()[-1] for line in text.splitlines() if "automodule::" in line]
     assert sorted(listed) == sorted(modules)
 

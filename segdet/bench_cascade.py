@@ -1,0 +1,91 @@
+"""One scan through the cascade, whole or cropped to the attended region, beside the plain 3D U-Net (chapter 09).
+
+Timed is what the networks do: detector, attention, segmenter. The resampling of the scan before and after is the same
+for all. Weights are random, so the boxes that count are those of the annotation; the detector works all the same. The
+first width is 32 on a GPU, else 16.
+"""
+
+from functools import cache
+
+import numpy as np
+
+from .attention import attended_region, boxes_to_mask
+from .bench import Row, bench_memory, paired, seconds
+from .bench_detector import KEEP
+from .bench_segmenter import PAPER, SHAPES, flops
+from .cascade import Grids, detect, segment
+from .experiment import ARMS
+from .phantom import make_phantom
+from .rpn import RPN
+from .training import default_device
+from .unet3d import UNet3D
+from .volume import slice_boxes
+
+MARGIN = ARMS["cascade-crop"].margin
+
+
+def bench_cascade():
+    """Rows for the attention of a scan, and for a scan by each way at three grids."""
+    yield attention_row()
+    yield from bench_memory(f"a scan, memory, {by(PAPER)}", step_of, ("3D U-Net", "cascade"))
+    for shape, slices in [(shape, 32) for shape in SHAPES] + [(PAPER, PAPER[0])]:
+        ways, notes = scan_of(shape, slices)
+        for name, limit in (("3D U-Net", 0.25), ("cascade", None)):
+            times = paired(ways["cropped"], ways[name], repeats=3)
+            yield Row(f"a scan, cropped, {by(shape)}", name, *times, limit=limit, note=f"{slices} slices; {notes}")
+
+
+def by(shape):
+    """A shape as text."""
+    return " x ".join(map(str, shape))
+
+
+def attention_row():
+    """`boxes_to_mask` beside painting one box after the other: 20 boxes on each slice of the paper's grid."""
+    rng = np.random.default_rng(0)
+    corner = rng.integers(0, 90, (PAPER[0], 20, 2))
+    boxes = [*np.concatenate([corner, corner + rng.integers(1, 60, (PAPER[0], 20, 2))], -1).astype(np.float32)]
+
+    def painted():
+        mask = np.zeros(PAPER, bool)
+        for plane, some in zip(mask, boxes, strict=True):
+            for x0, y0, x1, y1 in some.astype(int):
+                plane[y0:y1, x0:x1] = True
+        return mask
+
+    assert np.array_equal(boxes_to_mask(boxes, PAPER).numpy(), painted())
+    times = paired(lambda: boxes_to_mask(boxes, PAPER), painted)
+    return Row("boxes to mask, 20 boxes a slice", "box by box", *times, limit=1)
+
+
+def step_of(who):
+    """One scan at the paper's grid, for its memory."""
+    return scan_of(PAPER, PAPER[0])[0]["cropped" if who == "ours" else who]
+
+
+@cache
+def networks():
+    """Detector, the plain 3D U-Net and the cascade's, untrained."""
+    device = default_device()
+    base = 32 if device.type == "cuda" else 16
+    return [net.to(device).eval() for net in (RPN(), UNet3D(1, 2, base), UNet3D(2, 2, base))]
+
+
+def scan_of(shape, slices):
+    """Functions that segment a simulated hip on a grid (D, H, W), by name, and a note on their work."""
+    detector, plain, segmenter = networks()
+    volume = make_phantom(1)
+    grids = Grids(tuple(np.multiply(volume.shape, volume.spacing)), (slices, *PAPER[1:]), shape)
+    fine, coarse, planes, image = grids.inputs(volume)
+    boxes = slice_boxes(fine.mask)
+
+    def cascade(margin=None):
+        detect(detector, planes, KEEP)
+        attention = grids.attention_to_segmenter(boxes_to_mask(boxes, planes.shape).numpy())
+        return segment(segmenter, image, attention, attended_region(attention, coarse.spacing, margin))
+
+    region = np.zeros(shape)[attended_region(coarse.mask, coarse.spacing, MARGIN)].shape
+    work, less = flops(segmenter, shape), flops(segmenter, region)
+    detection = seconds(lambda: detect(detector, planes, KEEP))
+    notes = f"segmenter {work / 1e9:.0f} GFLOP whole, {less / 1e9:.0f} on {by(region)}; detector {detection:.2f} s"
+    return {"3D U-Net": lambda: segment(plain, image), "cascade": cascade, "cropped": lambda: cascade(MARGIN)}, notes
