@@ -14,7 +14,7 @@ BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW = (
 )  # fmt: skip
 ARM_COLOURS = {
     "unet": BLUE, "box3d": ORANGE, "cascade": RED, "cascade-gt": PURPLE, "slicebox": GREEN, "cascade-oof": SKY,
-    "box3d-detector": YELLOW, "ones": "0.5", "shifted": "0.2",
+    "box3d-detector": YELLOW, "cascade-crop": "0", "ones": "0.5", "shifted": "0.2",
 }  # fmt: skip
 
 
@@ -140,7 +140,7 @@ def volume_browser(volume, title, every=4, mask=True, height=430):
     width_mm, height_mm = grey.shape[2] * dx, grey.shape[1] * dy
 
     def picture(index):
-        return {"source": _png(grey[index]), "xref": "x", "yref": "y", "x": 0, "y": 0, "sizex": width_mm,
+        return {"source": data_uri(grey[index], "png"), "xref": "x", "yref": "y", "x": 0, "y": 0, "sizex": width_mm,
                 "sizey": height_mm, "sizing": "stretch", "layer": "below"}  # fmt: skip
 
     def outline(index):
@@ -187,12 +187,13 @@ def intervals(ax, labels, comparisons, paper=None):
     ax.set(yticks=rows, yticklabels=labels, ylim=(-0.6, len(labels) - 0.4))
 
 
-def _png(plane):
-    buffer = io.BytesIO()
+def data_uri(plane, kind, **options):
+    """A uint8 picture (H, W) as text that a page can hold; `kind` is "png" or "jpeg", `options` are Pillow's."""
     from PIL import Image
 
-    Image.fromarray(plane).save(buffer, "png", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    buffer = io.BytesIO()
+    Image.fromarray(plane).save(buffer, kind, optimize=True, **options)
+    return f"data:image/{kind};base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def _contours(mask):

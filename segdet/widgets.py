@@ -1,8 +1,6 @@
 """Explorers: with ipywidgets in a running kernel, with a script of the book on its pages (all chapters)."""
 
-import base64
 import html
-import io
 import json
 import os
 
@@ -10,11 +8,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from IPython.display import HTML
-from PIL import Image
 
 from .anchors import AnchorGrid
 from .boxes import box_iou
-from .plots import show_plane
+from .plots import data_uri, show_plane
 
 
 def live():
@@ -41,14 +38,12 @@ def page_explorer(kind, planes, spacing, alt, **facts):
     IPython.display.HTML
     """
     planes = np.asarray(planes).reshape(-1, *np.shape(planes)[-2:])
-    picture = io.BytesIO()
-    stack = Image.fromarray((planes.reshape(-1, planes.shape[2]) * 255).astype(np.uint8))
-    stack.save(picture, "jpeg", quality=60, optimize=True)
+    stack = (planes.reshape(-1, planes.shape[2]) * 255).astype(np.uint8)
     facts = {k: np.round(np.asarray(v, np.float64), 2).tolist() for k, v in facts.items()}
     facts |= {"kind": kind, "planes": len(planes), "rows": planes.shape[1], "columns": planes.shape[2]}
     facts |= {
         "spacing": list(spacing),
-        "picture": "data:image/jpeg;base64," + base64.b64encode(picture.getvalue()).decode(),
+        "picture": data_uri(stack, "jpeg", quality=60),
     }
     text = json.dumps(facts, separators=(",", ":"), allow_nan=False).replace(
         "<", "\\u003c"
