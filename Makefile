@@ -30,8 +30,8 @@ site: setup ## build _build/html from the stored outputs, executing nothing
 test: setup ## everything CI checks: style, book, chapters at the smoke profile, tests
 	@$(BIN)/python book/_tools/check.py
 
-bench: setup ## measure every claim about time and memory beside its peer (segdet bench)
-	@$(BIN)/segdet bench
+bench: setup ## measure every claim about time and memory beside its peer, into results/bench.json
+	@$(BIN)/segdet bench --out results/bench.json
 
 lint: setup ## style and format
 	@$(BIN)/ruff check .

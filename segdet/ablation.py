@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from . import distributed
-from .atomic import write_text
+from .atomic import remove_leftovers, write_text
 from .attention import coverage_and_leakage
+from .cascade import Cascade
 from .detection import score_boxes
 from .errors import SegdetError
 from .experiment import ARMS, Plan
@@ -148,6 +149,8 @@ def fit_cascade(
     this = {"profile": profile.name, "seed": seed, "data": str(data), "label": label, "arm": arm}
     if (out / "cascade.json").exists():
         raise SegdetError(f"{out}: holds a finished model; name another --out")
+    if checkpointing and compiled:
+        raise SegdetError("--checkpointing and --compile do not go together; leave out one of them")
     if begun.exists():
         held = begun.read_text()
         if not resume:
@@ -168,6 +171,7 @@ def fit_cascade(
     first = distributed.processes()[0] == 0
     report = report if first else lambda line: None
     if first:
+        remove_leftovers(out)
         write_text(begun, json.dumps(this) + "\n")
     used, spare = len(run.train) + len(run.validation), len(run.test)
     report(f"{used + spare} scans: {len(run.train)} to train, {len(run.validation)} to select, {spare} left aside")
@@ -175,9 +179,9 @@ def fit_cascade(
     found = np.mean([score_boxes(run.detect(c), c.boxes)["box_iou"] for c in run.validation])
     report(f"detector: box IoU on the validation scans {found:.3f}")
     report(f"segmenter: {profile.segmenter_steps} steps")
-    _, history = run.segmenter(arm)
+    segmenter, history = run.segmenter(arm)
     if first:
-        run.cascade(arm).save(out)
+        Cascade(run.detector, segmenter, run.grids, run.proposals, ARMS[arm].margin).save(out)
         for name in ("detector", arm):
             (out / f"{seed}-{name}.safetensors").unlink(missing_ok=True)
         begun.unlink()

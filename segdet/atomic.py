@@ -37,10 +37,9 @@ def writing(path, error=FormatError):
             temporary.unlink()
 
 
-def remove_leftovers(path):
-    """Delete what `writing` left of this path where its process was killed; nobody else may be writing it."""
-    path = Path(path)
-    for temporary in path.parent.glob(f".????????.{path.name.lower()}"):
+def remove_leftovers(folder):
+    """Delete what `writing` left in a folder where its process was killed; nobody else may be writing there."""
+    for temporary in Path(folder).glob(".????????.*"):
         temporary.unlink(missing_ok=True)
 
 

@@ -80,12 +80,11 @@ def read_boxes(path, shape):
     columns, boxes = ("slice", "x0", "y0", "x1", "y1"), [[] for _ in range(depth)]
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            missing = [name for name in columns if name not in (reader.fieldnames or ())]
-            if missing:
-                raise FormatError(
-                    f"{path}: its first line lacks {missing[0]!r}; expected the columns {','.join(columns)}"
-                )
+            reader = csv.DictReader(file, skipinitialspace=True)
+            names = reader.fieldnames or ()
+            if not set(columns) <= set(names):
+                found = ",".join(names) or "empty"
+                raise FormatError(f"{path}: its first line is {found}; expected the columns {','.join(columns)}")
             for row in reader:
                 where = f"{path}, line {reader.line_num}"
                 try:
@@ -113,7 +112,7 @@ def shifted(mask, seed):
     return np.roll(mask, [rng.integers(n // 4, 3 * n // 4 + 1) for n in mask.shape], (0, 1, 2))
 
 
-def attended_region(attention, spacing, margin, multiple=8):
+def attended_region(attention, spacing, margin):
     """The part of the grid around the attention that a cropped cascade looks at (chapter 09; not in the paper).
 
     Parameters
@@ -121,9 +120,8 @@ def attended_region(attention, spacing, margin, multiple=8):
     attention : ndarray of bool, (D, H, W)
     spacing : (dz, dy, dx) in mm
     margin : float or None
-        In mm, on every side. None means the whole grid, and so does an attention without a box.
-    multiple : int
-        Sides grow to a multiple of this, at least two, where the grid has room: for the poolings of `UNet3D`.
+        In mm, on every side. None means the whole grid, and so does an attention without a box. Where the grid has
+        room, sides grow to a multiple of 8, at least 16: three poolings then leave two voxels or more.
 
     Returns
     -------
@@ -136,7 +134,7 @@ def attended_region(attention, spacing, margin, multiple=8):
     for side, size, step in zip(box, attention.shape, spacing, strict=True):
         reach = math.ceil(margin / step)
         length = side.stop - side.start + 2 * reach
-        length = min(max(length + -length % multiple, 2 * multiple), size)
+        length = min(max(length + -length % 8, 16), size)
         start = min(max((side.start + side.stop - length) // 2, 0), size - length)
         region.append(slice(start, start + length))
     return tuple(region)

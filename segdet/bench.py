@@ -236,6 +236,6 @@ def run(names=(), out=None, report=print):
                 rows.append(row)
         except MissingPeer as error:
             report(f"{name}: skipped, {error}")
-    if out:
-        write_text(out, json.dumps({"environment": here, "rows": [asdict(row) for row in rows]}, indent=1) + "\n")
+        if out:
+            write_text(out, json.dumps({"environment": here, "rows": [asdict(row) for row in rows]}, indent=1) + "\n")
     return rows

@@ -1,8 +1,8 @@
 """One scan through the cascade, whole or cropped to the attended region, beside the plain 3D U-Net (chapter 09).
 
 Timed is what the networks do: detector, attention, segmenter. The resampling of the scan before and after is the same
-for all. Weights are random, so the boxes that count are those of the annotation; the detector works all the same. The
-first width is 32 on a GPU, else 16.
+for all. Weights are random, so the boxes that count are those of the annotation, the best case: a stray box makes the
+region larger. The detector works all the same. The first width is 32 on a GPU, else 16.
 """
 
 from functools import cache
@@ -55,7 +55,7 @@ def attention_row():
 
     assert np.array_equal(boxes_to_mask(boxes, PAPER).numpy(), painted())
     times = paired(lambda: boxes_to_mask(boxes, PAPER), painted)
-    return Row("boxes to mask, 20 boxes a slice", "box by box", *times, limit=1)
+    return Row("boxes to mask, 20 boxes a slice", "box by box", *times, limit=1, note=f"{1000 * times[0]:.1f} ms")
 
 
 def step_of(who):
@@ -86,6 +86,7 @@ def scan_of(shape, slices):
 
     region = np.zeros(shape)[attended_region(coarse.mask, coarse.spacing, MARGIN)].shape
     work, less = flops(segmenter, shape), flops(segmenter, region)
+    detect(detector, planes, KEEP)  # warms up
     detection = seconds(lambda: detect(detector, planes, KEEP))
     notes = f"segmenter {work / 1e9:.0f} GFLOP whole, {less / 1e9:.0f} on {by(region)}; detector {detection:.2f} s"
     return {"3D U-Net": lambda: segment(plain, image), "cascade": cascade, "cropped": lambda: cascade(MARGIN)}, notes

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from .bench import MissingPeer, Row, bench_memory, paired, require, training_step
+from .bench import MissingPeer, Row, bench_memory, paired, require, seconds, training_step
 from .training import default_device, precision
 from .unet3d import UNet3D
 
@@ -33,9 +33,11 @@ def bench_segmenter():
     names = [name for name in models if name != "ours"]
     peers = [name + star for name in names for star in ("", " *")]
     yield from bench_memory("segmenter, memory of a training step", step_of, peers)
+    yield from bench_memory("segmenter with checkpointing, memory", checkpointed_step_of, ["without"])
     for shape in SHAPES:
         for name in names:
             yield from rows(models["ours"], models[name], name, shape, device)
+    yield compiled_row(models["ours"], SHAPES[0], device)
     if missing:
         raise MissingPeer("; ".join(missing))
 
@@ -77,7 +79,7 @@ def flops(model, shape):
 def at_work(model, shape, device, tuned=True):
     """(training step, inference): functions that run `model` on one volume (D, H, W), at our settings if `tuned`."""
     layout = torch.channels_last_3d if tuned else torch.contiguous_format
-    context = partial(precision, device, min(shape) // 8) if tuned else nullcontext
+    context = partial(precision, device, -(-min(shape) // 8)) if tuned else nullcontext
     model = model.to(device, memory_format=layout)
     volume = torch.rand(1, 2, *shape, device=device).contiguous(memory_format=layout)
     mask = (volume[:, 0] > 0.5).long()
@@ -104,6 +106,28 @@ def step_of(who):
     cuda = device.type == "cuda"
     model = networks(32 if cuda else 16)[0][who.removesuffix(" *")]
     return at_work(model, PAPER if cuda else SHAPES[1], device, tuned=who == "ours" or who.endswith("*"))[0]
+
+
+def checkpointed_step_of(who):
+    """As `step_of` for ours, with activation checkpointing or "without"."""
+    device = default_device()
+    cuda = device.type == "cuda"
+    model = UNet3D(2, 2, 32 if cuda else 16, checkpointing=who == "ours")
+    return at_work(model, PAPER if cuda else SHAPES[1], device)[0]
+
+
+def compiled_row(model, shape, device):
+    """A training step through `torch.compile` beside the same without; to compile is not part of it."""
+    compiled = copy.deepcopy(model)
+    compiled.compile()
+    steps = [at_work(m, shape, device)[0] for m in (compiled, model)]
+    try:
+        begun = seconds(steps[0])
+    except RuntimeError as error:
+        raise MissingPeer(f"torch.compile does not work here ({str(error).splitlines()[0]})") from error
+    note = f"the first step, which compiles, took {begun:.0f} s"
+    label = f"segmenter, compiled, {' x '.join(map(str, shape))}"
+    return Row(label, "not compiled", *paired(*steps, repeats=9), note=note)
 
 
 def networks(base):

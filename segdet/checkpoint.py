@@ -34,11 +34,12 @@ class History:
         return torch.tensor([sum(e.values()) if term is None else e[term] for e in self.loss])
 
 
-def digest(*tensors):
-    """A short fingerprint of the contents of tensors, for the identity of a training."""
+def digest(*arrays):
+    """A short fingerprint of the contents of tensors and arrays (None is skipped), for the identity of a training."""
     found = hashlib.sha256()
-    for tensor in tensors:
-        found.update(tensor.cpu().numpy().tobytes())
+    for array in arrays:
+        if array is not None:
+            found.update(torch.as_tensor(array).cpu().numpy().tobytes())
     return found.hexdigest()[:16]
 
 
@@ -93,7 +94,8 @@ def restore_state(path, model, optimizer, identity):
     for key, value in identity.items():
         if facts["identity"].get(key) != value:
             found = facts["identity"].get(key)
-            raise CheckpointError(f"{path}: made with {key} {found}, not {value}; delete it or name another folder")
+            way_out = "go on with the same, delete it or name another folder"
+            raise CheckpointError(f"{path}: made with {key} {found}, not {value}; {way_out}")
     states = {}
     for key, value in part("optimizer.").items():
         index, name = key.split(".", 1)

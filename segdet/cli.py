@@ -11,7 +11,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from .errors import SegdetError
+from .errors import NO_ROOM, SegdetError, is_out_of_memory
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -173,11 +173,12 @@ def fit(
     from . import distributed
     from .ablation import fit_cascade
     from .experiment import get_profile
+    from .training import default_device
 
     check_folder(out)
     check_label(data, label)
     start = time.monotonic()
-    with distributed.process_group():
+    with distributed.process_group(default_device()):
         score = fit_cascade(
             get_profile(profile.value), seed, out, data=data, label=label, crop=crop, checkpointing=checkpointing,
             compiled=compiled, resume=resume,
@@ -232,7 +233,7 @@ def predict(
     if not prediction.mask.any():
         print("the mask is empty: nothing in this scan looked like what the model was trained on")
     elif not detected:
-        print("the detector found nothing: the mask rests on no box")
+        print("there is no box: the mask rests on nothing")
     print(f"wrote {out}")
     if png:
         from .plots import save_planes
@@ -247,7 +248,9 @@ def ablate(
     profile: Annotated[ProfileName, typer.Option(envvar="SEGDET_PROFILE", help=PROFILE_HELP)] = ProfileName.laptop,
     arms: Annotated[
         str,
-        typer.Option(help="Comma-separated; more: cascade-gt, cascade-oof, box3d-detector, slicebox, ones, shifted."),
+        typer.Option(
+            help="Comma-separated; also cascade-crop, cascade-gt, cascade-oof, box3d-detector, slicebox, ones, shifted."
+        ),
     ] = "unet,box3d,cascade",
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds; each has its own split and weights.")] = 5,
     data: Annotated[str, typer.Option(help=DATA_HELP)] = "phantom",
@@ -298,7 +301,7 @@ def detectors(
 def bench(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="Which: phantom, reading, detector, segmenter, metrics. Default: all."),
+        typer.Argument(help="Which: phantom, reading, detector, segmenter, cascade, metrics. Default: all."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Also write what was measured, as JSON.")] = None,
 ):
@@ -348,4 +351,9 @@ def main():
         sys.exit(2)
     except OSError as error:
         print(f"segdet: {error.filename or 'system'}: {error.strerror or error}", file=sys.stderr)
+        sys.exit(2)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        print(f"segdet: {NO_ROOM}", file=sys.stderr)
         sys.exit(2)

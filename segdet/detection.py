@@ -138,7 +138,8 @@ def train_detector(train, validation, profile, seed, *, recipe=RECIPE, **fitting
         seed=seed,
         identity={
             "scans": [c.name for c in train],
-            "data": digest(slices, boxes),
+            "validation": [c.name for c in validation],
+            "digest of the data": digest(slices, boxes, *(t for c in validation for t in (c.slices, c.boxes))),
             "grid": profile.detector_shape,
             "initial weights": detector.initial_weights,
             "recipe": asdict(recipe),

@@ -6,17 +6,35 @@ from contextlib import contextmanager
 import torch
 import torch.distributed as dist
 
+from .errors import SegdetError
+
 
 @contextmanager
-def process_group():
-    """Join the processes of torchrun, one a GPU or else over gloo; without torchrun this does nothing."""
+def process_group(device):
+    """Join the processes of torchrun, each on a GPU of its own, or on the CPU; without torchrun this does nothing.
+
+    Parameters
+    ----------
+    device : torch.device
+        "cuda" without a number, or another.
+
+    Raises
+    ------
+    SegdetError
+        There are fewer GPUs than processes.
+    """
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         yield
         return
-    on_gpu = torch.cuda.is_available()
-    if on_gpu:
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if on_gpu else "gloo")
+    if device.type == "cuda":
+        process, count = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if process >= count or device.index is not None:
+            raise SegdetError(
+                f"process {process} of torchrun has no GPU of its own ({count} here, device {device}); start at most "
+                f"{count} processes with SEGDET_DEVICE unset, or set SEGDET_DEVICE=cpu"
+            )
+        torch.cuda.set_device(process)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield
     finally:

@@ -19,3 +19,13 @@ class CheckpointError(SegdetError):
 
 class TrainingError(SegdetError):
     """Training data or a loss that training cannot go on with."""
+
+
+NO_ROOM = "memory does not suffice; take a smaller profile, or for the segmenter `segdet fit --checkpointing`"
+
+
+def is_out_of_memory(error):
+    """Whether an error of Python or PyTorch, on any device, says that memory is used up."""
+    return isinstance(error, MemoryError) or any(
+        text in str(error) for text in ("out of memory", "can't allocate memory")
+    )

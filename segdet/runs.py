@@ -88,7 +88,8 @@ def train_segmenter(train, validation, profile, seed, *, margin=None, network=No
         seed=seed,
         identity={
             "scans": [c.name for c, _ in train],
-            "data": digest(*inputs, *targets),
+            "validation": [c.name for c, _ in validation],
+            "digest of the data": digest(*inputs, *targets, *(t for c, a in validation for t in (c.image, c.mask, a))),
             "grid": profile.segmenter_shape,
             "margin": margin,
         },
@@ -186,13 +187,15 @@ class Run:
 
     def detect(self, case):
         """The boxes of a case, (D, 1, 4), best first."""
-        if case.name not in self._boxes:
-            self._boxes[case.name] = detect(self.detector, case.slices, self.proposals)[0]
-        return self._boxes[case.name]
+        if case not in self._boxes:
+            self._boxes[case] = detect(self.detector, case.slices, self.proposals)[0]
+        return self._boxes[case]
 
     @cached_property
     def sources(self):
         """Where attention can come from: functions of a `Case` that give a mask on the segmenter's grid, by name.
+
+        A case knows both grids and its annotation. For a scan that has only itself see `Cascade.predict`.
 
         ``detector``: its boxes in every slice. ``out-of-fold``: for a training scan, those of a detector that has
         not seen it (`facts` B11). ``box3d``: the 3D box of the annotation, ``box3d-detector``: of the detected boxes
@@ -213,9 +216,9 @@ class Run:
         """The attention volume of a case on the segmenter's grid, bool (d, h, w), or None for source "none"."""
         if source == "none":
             return None
-        if (case.name, source) not in self._attention:
-            self._attention[case.name, source] = self.sources[source](case)
-        return self._attention[case.name, source]
+        if (case, source) not in self._attention:
+            self._attention[case, source] = self.sources[source](case)
+        return self._attention[case, source]
 
     def _painted(self, boxes):
         return self.grids.attention_to_segmenter(boxes_to_mask(boxes, self.plan.profile.detector_shape).numpy())
@@ -250,9 +253,9 @@ class Run:
         region = attended_region(attention, case.spacing, ARMS[arm].margin)
         return segment(segmenter, case.image, attention, region) >= 0.5
 
-    def cascade(self, arm="cascade"):
-        """The trained `Cascade`, for scans of any grid; `arm` is "cascade" or "cascade-crop"."""
-        return Cascade(self.detector, self.segmenter(arm)[0], self.grids, self.proposals, ARMS[arm].margin)
+    def cascade(self):
+        """The trained `Cascade`, for scans of any grid."""
+        return Cascade(self.detector, self.segmenter("cascade")[0], self.grids, self.proposals)
 
 
 def chapter_run(profile=None):

@@ -12,9 +12,8 @@ import torch
 from tqdm.auto import tqdm
 
 from . import distributed
-from .atomic import remove_leftovers
 from .checkpoint import History, restore_state, save_state
-from .errors import SegdetError, TrainingError
+from .errors import NO_ROOM, SegdetError, TrainingError, is_out_of_memory
 
 
 def default_device():
@@ -95,8 +94,9 @@ def fit(
     """Train `model` in place and leave it with its best weights.
 
     The batch of a step, and what a dropout layer drops, depend on (seed, step) alone, so a resumed run sees what the
-    uninterrupted one would have. Under torchrun the processes share a step's batches; weights are those of one
-    process with as many batches, to a rounding.
+    uninterrupted one would have: on a CPU it ends in the same bytes, on a GPU to the rounding of sums whose order
+    varies there. Under torchrun the processes share a step's batches; the weights are those of one process with as
+    many batches, to a rounding.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def fit(
     deadline : float, optional
         A value of `time.monotonic` after which training stops with `OutOfTime`, its state saved.
     log : path, optional
-        A folder for TensorBoard's curves, where that package is installed.
+        A folder for TensorBoard's curves, where that package is installed; they go to its folder `label`.
 
     Returns
     -------
@@ -147,10 +147,8 @@ def fit(
     identity = json.loads(json.dumps(identity))  # as it is read back
     if checkpoint and Path(checkpoint).exists():
         history, first, best = restore_state(checkpoint, model, optimizer, identity)
-    if checkpoint and rank == 0:
-        remove_leftovers(checkpoint)
     rates = [group["lr"] for group in optimizer.param_groups]  # as the caller set them; the schedule scales them
-    writer = _writer(log, first) if rank == 0 else None
+    writer = _writer(Path(log) / label, first) if log and rank == 0 else None
     bar = progress_bar(range(first, steps), label, total=steps)
     bar.update(first)
     shown = {}
@@ -191,14 +189,13 @@ def fit(
         if writer:
             scalars = history.loss[-1] | ({"validation": value} if milestone and validate else {})
             for name, number in scalars.items():
-                writer.add_scalar(f"{label}/{name}", number, done)
+                writer.add_scalar(name, number, done)
+            writer.flush()
         late = deadline is not None and time.monotonic() > deadline and done < steps
         if checkpoint and (milestone or late) and rank == 0:
             save_state(checkpoint, model, optimizer, history, done, best, identity)
         if late:
             raise OutOfTime
-    if writer:
-        writer.close()
     if best:
         model.load_state_dict(best)
     else:
@@ -222,12 +219,10 @@ def _backward(model, batch_loss, streams, batches, where):
         try:
             found = batch_loss(torch.Generator().manual_seed(stream))
             (sum(found.values()) / batches).backward()
-        except RuntimeError as error:
-            if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
                 raise
-            reason = str(error).split(" GPU ")[0]
-            way_out = "take a smaller profile, or trade time for memory with `segdet fit --checkpointing`"
-            raise TrainingError(f"{where}: memory does not suffice ({reason}); {way_out}") from error
+            raise TrainingError(f"{where}: {NO_ROOM}") from error
         for name, term in found.items():
             terms[name] = terms.get(name, 0) + term.detach() / batches
         for total, buffer in zip(after, running, strict=True):
@@ -239,9 +234,9 @@ def _backward(model, batch_loss, streams, batches, where):
 
 
 def _writer(log, first):
-    """TensorBoard's writer, going on from step `first`; None without a folder or without that package."""
+    """TensorBoard's writer, going on after step `first`; None without that package."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return None
-    return SummaryWriter(log, purge_step=first) if log else None
+    return SummaryWriter(log, purge_step=first + 1)

@@ -11,12 +11,9 @@ from segdet.checkpoint import save_tensors
 from segdet.training import fit
 from segdet.unet3d import UNet3D
 
-STEPS = 60
 
-
-def train(out, checkpoint=None, steps=STEPS, batches=None):
+def train(out, checkpoint=None, steps=6, batches=None):
     """Train a 3D U-Net with dropout in front on noise and write its weights to `out`."""
-    torch.set_num_threads(1)
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Dropout(0.1), UNet3D(1, 2, 2, depth=2))
     x = torch.randn(6, 1, 8, 8, 8, generator=torch.Generator().manual_seed(1))
@@ -37,10 +34,16 @@ def train(out, checkpoint=None, steps=STEPS, batches=None):
         model, batch_loss, optimizer, steps, seed=0, every=2, validate=validate,
         batches=batches, checkpoint=checkpoint,
     )  # fmt: skip
-    if distributed.processes()[0] == 0:
+    if out and distributed.processes()[0] == 0:
         save_tensors(out, model.state_dict(), {})
 
 
+def alone(*arguments):
+    """Train on one thread, in a process that may be killed."""
+    torch.set_num_threads(1)
+    train(*arguments)
+
+
 if __name__ == "__main__":
-    with distributed.process_group():
-        train(sys.argv[1], steps=6)
+    with distributed.process_group(torch.device("cpu")):
+        train(sys.argv[1])

@@ -127,7 +127,7 @@ def test_coverage_and_leakage():
 
 def test_boxes_from_a_file(tmp_path):
     path = tmp_path / "boxes.csv"
-    path.write_text("x0,y0,x1,y1,slice,reader\n1,2,4,5.5,2,A\n0,0,6,6,0,B\n2,2,3,3,2,A\n")
+    path.write_text("x0, y0, x1, y1, slice, reader\n1,2,4,5.5,2,A\n0,0,6,6,0,B\n2,2,3,3,2,A\n")
     boxes = read_boxes(path, (3, 6, 6))
     assert [b.tolist() for b in boxes] == [[[0, 0, 6, 6]], [], [[1, 2, 4, 5.5], [2, 2, 3, 3]]]
     assert boxes_to_mask(boxes, (3, 6, 6)).sum((1, 2)).tolist() == [36, 0, 9]
@@ -136,8 +136,8 @@ def test_boxes_from_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("slice,x0,y0,x1\n", "its first line lacks 'y1'"),
-        ("", "its first line lacks 'slice'"),
+        ("slice,x0,y0,x1\n", "its first line is slice,x0,y0,x1; expected the columns slice,x0,y0,x1,y1"),
+        ("", "its first line is empty"),
         ("slice,x0,y0,x1,y1\n0,1,1,2,2\n3,1,1,2,2\n", "line 3: slice 3, but the scan has slices 0 to 2"),
         ("slice,x0,y0,x1,y1\n-1,1,1,2,2\n", "line 2: slice -1"),
         ("slice,x0,y0,x1,y1\n0,1,1,2\n", "line 2: expected five numbers"),

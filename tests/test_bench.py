@@ -79,11 +79,12 @@ def test_the_peers_of_the_segmenter_do_equal_work():
 
 @pytest.fixture
 def tiny_segmenters(monkeypatch):
-    """Small networks and volumes; the second is the one that a CPU does not train on. No memory is measured."""
+    """Small networks and volumes; the second is the one that a CPU does not train on. No memory, no compiler."""
     monkeypatch.setenv("SEGDET_DEVICE", "cpu")
     monkeypatch.setattr(bench_segmenter, "SHAPES", ((16, 14, 8), (16, 16, 16)))
     monkeypatch.setattr(bench_segmenter, "PAPER", (16, 16, 16))
     monkeypatch.setattr(bench_segmenter, "bench_memory", lambda *_: ())
+    monkeypatch.setattr(bench_segmenter, "compiled_row", lambda *_: bench.Row("compiled", "not compiled", 1.0, 1.0))
     build = bench_segmenter.networks
     monkeypatch.setattr(bench_segmenter, "networks", lambda base: build(base // 8))
 
@@ -95,8 +96,9 @@ def test_rows_of_the_segmenter():
     for name in bench_segmenter.PEERS:
         for peer in (name, f"{name} *"):
             assert [row.what for row in rows if row.peer == peer] == [f"segmenter, {what}" for what in expected]
-    assert len(rows) == 2 * 3 * len(bench_segmenter.PEERS)
-    assert all("GFLOP" in row.note for row in rows)
+    assert len(rows) == 2 * 3 * len(bench_segmenter.PEERS) + 1
+    assert all("GFLOP" in row.note for row in rows[:-1])
+    assert rows[-1].peer == "not compiled"
 
 
 @pytest.mark.usefixtures("tiny_segmenters")

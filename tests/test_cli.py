@@ -36,6 +36,15 @@ def test_every_command_has_help(command):
     assert "--" in shown.stdout
 
 
+def test_help_names_every_arm_and_benchmark():
+    from segdet.bench import BENCHES
+    from segdet.experiment import ARMS
+
+    for command, names in (("ablate", ARMS), ("bench", BENCHES)):
+        shown = " ".join(segdet(command, "--help", COLUMNS="300").stdout.replace("│", " ").split())
+        assert all(name in shown for name in names), command
+
+
 def test_phantom_info_predict(tmp_path):
     hip = tmp_path / "hip.dcm"
     made = segdet("phantom", "--seed", 3, "--out", hip, "--mask", tmp_path / "truth.nii.gz")
