@@ -8,6 +8,7 @@ region larger. The detector works all the same. The first width is 32 on a GPU, 
 from functools import cache
 
 import numpy as np
+import torch
 
 from .attention import attended_region, boxes_to_mask
 from .bench import Row, bench_memory, paired, seconds
@@ -68,7 +69,8 @@ def networks():
     """Detector, the plain 3D U-Net and the cascade's, untrained."""
     device = default_device()
     base = 32 if device.type == "cuda" else 16
-    return [net.to(device).eval() for net in (RPN(), UNet3D(1, 2, base), UNet3D(2, 2, base))]
+    segmenters = [UNet3D(channels, 2, base).to(device, memory_format=torch.channels_last_3d) for channels in (1, 2)]
+    return RPN().to(device, memory_format=torch.channels_last), *segmenters
 
 
 def scan_of(shape, slices):
@@ -79,14 +81,18 @@ def scan_of(shape, slices):
     fine, coarse, planes, image = grids.inputs(volume)
     boxes = slice_boxes(fine.mask)
 
+    def attend():
+        return grids.attention_to_segmenter(boxes_to_mask(boxes, planes.shape).numpy())
+
     def cascade(margin=None):
         detect(detector, planes, KEEP)
-        attention = grids.attention_to_segmenter(boxes_to_mask(boxes, planes.shape).numpy())
+        attention = attend()
         return segment(segmenter, image, attention, attended_region(attention, coarse.spacing, margin))
 
     region = np.zeros(shape)[attended_region(coarse.mask, coarse.spacing, MARGIN)].shape
     work, less = flops(segmenter, shape), flops(segmenter, region)
-    detect(detector, planes, KEEP)  # warms up
-    detection = seconds(lambda: detect(detector, planes, KEEP))
-    notes = f"segmenter {work / 1e9:.0f} GFLOP whole, {less / 1e9:.0f} on {by(region)}; detector {detection:.2f} s"
+    cascade()  # warms up
+    first = seconds(lambda: detect(detector, planes, KEEP)), seconds(attend)
+    notes = f"segmenter {work / 1e9:.0f} GFLOP whole, {less / 1e9:.0f} on {by(region)}; "
+    notes += f"detector {first[0]:.2f} s, attention {first[1]:.3f} s"
     return {"3D U-Net": lambda: segment(plain, image), "cascade": cascade, "cropped": lambda: cascade(MARGIN)}, notes
