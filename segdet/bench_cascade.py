@@ -2,7 +2,7 @@
 
 Timed is what the networks do: detector, attention, segmenter. The resampling of the scan before and after is the same
 for all. Weights are random, so the boxes that count are those of the annotation, the best case: a stray box makes the
-region larger. The detector works all the same. The first width is 32 on a GPU, else 16.
+region larger. The detector works all the same. The widths are Cicek's.
 """
 
 from functools import cache
@@ -68,8 +68,7 @@ def step_of(who):
 def networks():
     """Detector, the plain 3D U-Net and the cascade's, untrained."""
     device = default_device()
-    base = 32 if device.type == "cuda" else 16
-    segmenters = [UNet3D(channels, 2, base).to(device, memory_format=torch.channels_last_3d) for channels in (1, 2)]
+    segmenters = [UNet3D(channels, 2).to(device, memory_format=torch.channels_last_3d) for channels in (1, 2)]
     return RPN().to(device, memory_format=torch.channels_last), *segmenters
 
 
