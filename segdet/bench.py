@@ -56,6 +56,23 @@ class Row:
         return f"at most {self.limit:g}: {'holds' if self.ratio <= self.limit else 'does not hold'}"
 
 
+def grid(shape):
+    """The shape of a grid as text: 128 x 184 x 96."""
+    return " x ".join(map(str, shape))
+
+
+def table(path, start):
+    """The rows of a file that `run` wrote whose name begins with `start`, as Markdown under a line on the machine."""
+    stored = json.loads(Path(path).read_text())
+    here = stored["environment"]
+    lines = [f"Measured on {here['device']} with PyTorch {here['torch']}.", ""]
+    lines += ["| | beside | ours | peer | ratio | claim | |", "|---|---|---|---|---|---|---|"]
+    for row in (Row(**facts) for facts in stored["rows"] if facts["what"].startswith(start)):
+        numbers = f"{row.ours:.3g} {row.unit} | {row.theirs:.3g} {row.unit} | {row.ratio:.2f}"
+        lines.append(f"| {row.what.removeprefix(start)} | {row.peer} | {numbers} | {row.claim} | {row.note} |")
+    return "\n".join(lines)
+
+
 def paired(ours, peer, repeats=9):
     """Median seconds of two functions, called in turn after one call each to warm up."""
     ours(), peer()

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from .attention import attended_region, boxes_to_mask
-from .bench import Row, bench_memory, paired, seconds
+from .bench import Row, bench_memory, grid, paired, seconds
 from .bench_detector import KEEP
 from .bench_segmenter import PAPER, SHAPES, flops
 from .cascade import Grids, detect, segment
@@ -28,17 +28,12 @@ MARGIN = ARMS["cascade-crop"].margin
 def bench_cascade():
     """Rows for the attention of a scan, and for a scan by each way at three grids."""
     yield attention_row()
-    yield from bench_memory(f"a scan, memory, {by(PAPER)}", step_of, ("3D U-Net", "cascade"))
+    yield from bench_memory(f"a scan, memory, {grid(PAPER)}", step_of, ("3D U-Net", "cascade"))
     for shape, slices in [(shape, 32) for shape in SHAPES] + [(PAPER, PAPER[0])]:
         ways, notes = scan_of(shape, slices)
         for name, limit in (("3D U-Net", 0.25), ("cascade", None)):
             times = paired(ways["cropped"], ways[name], repeats=3)
-            yield Row(f"a scan, cropped, {by(shape)}", name, *times, limit=limit, note=f"{slices} slices; {notes}")
-
-
-def by(shape):
-    """A shape as text."""
-    return " x ".join(map(str, shape))
+            yield Row(f"a scan, cropped, {grid(shape)}", name, *times, limit=limit, note=f"{slices} slices; {notes}")
 
 
 def attention_row():
@@ -88,10 +83,10 @@ def scan_of(shape, slices):
         attention = attend()
         return segment(segmenter, image, attention, attended_region(attention, coarse.spacing, margin))
 
-    region = np.zeros(shape)[attended_region(coarse.mask, coarse.spacing, MARGIN)].shape
+    region = coarse.mask[attended_region(coarse.mask, coarse.spacing, MARGIN)].shape
     work, less = flops(segmenter, shape), flops(segmenter, region)
     cascade()  # warms up
-    first = seconds(lambda: detect(detector, planes, KEEP)), seconds(attend)
-    notes = f"segmenter {work / 1e9:.0f} GFLOP whole, {less / 1e9:.0f} on {by(region)}; "
-    notes += f"detector {first[0]:.2f} s, attention {first[1]:.3f} s"
+    detecting, attending = seconds(lambda: detect(detector, planes, KEEP)), seconds(attend)
+    notes = f"segmenter {work / 1e9:.0f} GFLOP whole, {less / 1e9:.0f} on {grid(region)}; "
+    notes += f"detector {detecting:.2f} s, attention {attending:.3f} s"
     return {"3D U-Net": lambda: segment(plain, image), "cascade": cascade, "cropped": lambda: cascade(MARGIN)}, notes

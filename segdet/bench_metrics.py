@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from . import metrics
-from .bench import Row, paired, require
+from .bench import Row, grid, paired, require
 
 SPACING = (0.26, 0.22, 0.40)  # mm
 
@@ -34,7 +34,7 @@ def bench_metrics(shape=(128, 184, 96)):
     ):
         value = ours()
         np.testing.assert_allclose(peer().item(), value, rtol=1e-5)
-        yield Row(f"{what}, {' x '.join(map(str, shape))}", "MONAI", *paired(ours, peer), limit=1, note=f"{value:.4f}")
+        yield Row(f"{what}, {grid(shape)}", "MONAI", *paired(ours, peer), limit=1, note=f"{value:.4f}")
 
 
 def ellipsoid(shape, centre, radii):

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from .bench import MissingPeer, Row, bench_memory, paired, require, seconds, training_step
+from .bench import MissingPeer, Row, bench_memory, grid, paired, require, seconds, training_step
 from .training import default_device, precision
 from .unet3d import UNet3D
 
@@ -29,7 +29,7 @@ PEAK = {"NVIDIA H100 80GB HBM3": 989e12, "NVIDIA H200": 989e12}  # dense bfloat1
 def bench_segmenter():
     """Rows for the memory and time of a training step and the time of an inference, beside every installed peer."""
     device = default_device()
-    models, missing = networks(32 if device.type == "cuda" else 16)
+    models, missing = networks(first_width())
     names = [name for name in models if name != "ours"]
     peers = [name + star for name in names for star in ("", " *")]
     yield from bench_memory("segmenter, memory of a training step", step_of, peers)
@@ -37,7 +37,11 @@ def bench_segmenter():
     for shape in SHAPES:
         for name in names:
             yield from rows(models["ours"], models[name], name, shape, device)
-    yield compiled_row(models["ours"], SHAPES[0], device)
+    try:
+        compiled = [compiled_row(models["ours"], SHAPES[0], device)]
+    except MissingPeer as error:
+        compiled, missing = [], [*missing, str(error)]
+    yield from compiled
     if missing:
         raise MissingPeer("; ".join(missing))
 
@@ -57,7 +61,7 @@ def rows(ours, peer, name, shape, device):
             note = f"{work / 1e9:.0f} GFLOP, the peer {share:.3f} of that; {PEERS[name][1]}"
             if device.type == "cuda" and what == "training":
                 note += on_gpu(torch.cuda.get_device_name(device), work, times[0], shape)
-            label = f"segmenter, {what}, {' x '.join(map(str, shape))}"
+            label = f"segmenter, {what}, {grid(shape)}"
             yield Row(label, name + star, *times, limit=limit if abs(share - 1) <= 0.1 else None, note=note)
 
 
@@ -102,18 +106,24 @@ def step_of(who):
 
     All networks are built, so that the process of each holds the same packages.
     """
-    device = default_device()
-    cuda = device.type == "cuda"
-    model = networks(32 if cuda else 16)[0][who.removesuffix(" *")]
-    return at_work(model, PAPER if cuda else SHAPES[1], device, tuned=who == "ours" or who.endswith("*"))[0]
+    model = networks(first_width())[0][who.removesuffix(" *")]
+    return memory_step(model, tuned=who == "ours" or who.endswith("*"))
 
 
 def checkpointed_step_of(who):
     """As `step_of` for ours, with activation checkpointing or "without"."""
+    return memory_step(UNet3D(2, 2, first_width(), checkpointing=who == "ours"))
+
+
+def memory_step(model, tuned=True):
+    """A training step of a network on the largest grid that this device trains in the benchmark."""
     device = default_device()
-    cuda = device.type == "cuda"
-    model = UNet3D(2, 2, 32 if cuda else 16, checkpointing=who == "ours")
-    return at_work(model, PAPER if cuda else SHAPES[1], device)[0]
+    return at_work(model, PAPER if device.type == "cuda" else SHAPES[1], device, tuned)[0]
+
+
+def first_width():
+    """Channels of the first convolution, see above."""
+    return 32 if default_device().type == "cuda" else 16
 
 
 def compiled_row(model, shape, device):
@@ -126,7 +136,7 @@ def compiled_row(model, shape, device):
     except RuntimeError as error:
         raise MissingPeer(f"torch.compile does not work here ({str(error).splitlines()[0]})") from error
     note = f"the first step, which compiles, took {begun:.0f} s"
-    label = f"segmenter, compiled, {' x '.join(map(str, shape))}"
+    label = f"segmenter, compiled, {grid(shape)}"
     return Row(label, "not compiled", *paired(*steps, repeats=9), note=note)
 
 

@@ -51,6 +51,18 @@ def test_rows_are_printed_and_written(tmp_path):
     assert written["environment"]["torch"]
 
 
+def test_a_table_of_what_was_written(tmp_path):
+    path = tmp_path / "bench.json"
+    rows = [
+        {"what": "a scan, whole", "peer": "b", "ours": 1.0, "theirs": 4.0, "limit": 0.2, "note": "n", "unit": "GiB"},
+        {"what": "another", "peer": "b", "ours": 1.0, "theirs": 1.0, "limit": None, "note": "", "unit": "s"},
+    ]
+    path.write_text(json.dumps({"environment": {"device": "a CPU", "torch": "9"}, "rows": rows}))
+    head, *_, last = bench.table(path, "a scan, ").splitlines()
+    assert head == "Measured on a CPU with PyTorch 9."
+    assert last == "| whole | b | 1 GiB | 4 GiB | 0.25 | at most 0.2: does not hold | n |"
+
+
 def test_the_peer_of_the_detector_finds_the_same_boxes():
     """Same weights, anchors and selection, so the best box of every slice is the same."""
     torch.manual_seed(0)
