@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from segdet.unet3d import UNet3D
+from segdet.unet3d import UNet3D, UpConv
 
 
 def conv(c_in, c_out, k=3):
@@ -80,6 +80,20 @@ def test_levels_and_skips():
         "up1": (32, 8, 12, 4),
         "up2": (16, 16, 24, 8),
     }
+
+
+@pytest.mark.parametrize("size", [(2, 3, 4), (1, 1, 1)])
+def test_up_convolution_is_pytorch_s(size):
+    torch.manual_seed(0)
+    ours, peer = UpConv(5), torch.nn.ConvTranspose3d(5, 5, 2, stride=2)
+    peer.load_state_dict(ours.state_dict())
+    x = torch.randn(2, 5, *size, requires_grad=True)
+    weights = torch.randn(peer(x).shape)
+    found, expected = (
+        (up(x), *torch.autograd.grad((up(x) * weights).sum(), [x, *up.parameters()])) for up in (ours, peer)
+    )
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
 
 
 def test_unknown_normalisation():
