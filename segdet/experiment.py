@@ -66,7 +66,7 @@ ARMS = {
         Arm("slicebox", "Annotation boxes in every slice (ceiling)", "slicebox", "slicebox"),
         Arm("cascade-oof", "Cascade, trained on out-of-fold boxes", "out-of-fold", "detector"),
         Arm("box3d-detector", "3D box around the detected boxes", "box3d-detector", "box3d-detector"),
-        Arm("cascade-crop", "Cascade, cropped to the attended region", "detector", "detector", 2.0),
+        Arm("cascade-crop", "Cascade, cropped to the attended region", "detector", "detector", 1.0),
         Arm("ones", "All ones (control)", "ones", "ones"),
         Arm("shifted", "Annotation boxes in the wrong place (control)", "shifted", "shifted"),
     )
