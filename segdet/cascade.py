@@ -113,10 +113,10 @@ def detect(detector, slices, proposals=None, batch=16):
     return torch.cat(boxes).cpu(), torch.cat(scores).cpu()
 
 
-def stacked(image, attention, device):
-    """A segmenter's input, float32 (1, C, D, H, W): the image and, unless it is None, its attention volume."""
+def stacked(image, attention, region, device):
+    """A segmenter's input, float32 (1, C, d, h, w): that region of the image and, unless None, of its attention."""
     channels = [image] if attention is None else [image, attention]
-    x = torch.stack([torch.as_tensor(c, dtype=torch.float32) for c in channels])[None].to(device)
+    x = torch.stack([torch.as_tensor(c[region], dtype=torch.float32) for c in channels])[None].to(device)
     return x.contiguous(memory_format=torch.channels_last_3d)
 
 
@@ -136,7 +136,7 @@ def segment(segmenter, image, attention=None, region=()):
     segmenter.eval()
     device = next(segmenter.parameters()).device
     with precision(device):
-        logits = segmenter(stacked(image[region], None if attention is None else attention[region], device))
+        logits = segmenter(stacked(image, attention, region, device))
     probability = np.zeros(image.shape, np.float32)
     probability[region] = logits.float().softmax(1)[0, 1].cpu().numpy()
     return probability

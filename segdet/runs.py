@@ -60,7 +60,7 @@ def train_segmenter(train, validation, profile, seed, *, margin=None, network=No
     inputs, targets = [], []  # stay on the device: nothing is left to prefetch
     for case, attention in train:
         region = attended_region(attention, case.spacing, margin)
-        inputs.append(stacked(case.image[region], None if attention is None else attention[region], device))
+        inputs.append(stacked(case.image, attention, region, device))
         targets.append(torch.as_tensor(case.mask[region], dtype=torch.long, device=device)[None])
     optimizer = torch.optim.Adam(segmenter.parameters(), 0.001, betas=(0.9, 0.999))
 
