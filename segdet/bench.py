@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from pathlib import Path
 
@@ -61,15 +61,35 @@ def grid(shape):
     return " x ".join(map(str, shape))
 
 
+def _stored(path, start):
+    """The rows of a file that `run` wrote whose name begins with `start`, without that, and a line on the machine."""
+    stored = json.loads(Path(path).read_text())
+    rows = [Row(**facts) for facts in stored["rows"] if facts["what"].startswith(start)]
+    here = stored["environment"]
+    line = f"Measured on {here['device']} with PyTorch {here['torch']}."
+    return [replace(row, what=row.what.removeprefix(start)) for row in rows], line
+
+
 def table(path, start):
     """The rows of a file that `run` wrote whose name begins with `start`, as Markdown under a line on the machine."""
-    stored = json.loads(Path(path).read_text())
-    here = stored["environment"]
-    lines = [f"Measured on {here['device']} with PyTorch {here['torch']}.", ""]
-    lines += ["| | beside | ours | peer | ratio | claim | |", "|---|---|---|---|---|---|---|"]
-    for row in (Row(**facts) for facts in stored["rows"] if facts["what"].startswith(start)):
+    rows, line = _stored(path, start)
+    lines = [line, "", "| | beside | ours | peer | ratio | claim | |", "|---|---|---|---|---|---|---|"]
+    for row in rows:
         numbers = f"{row.ours:.3g} {row.unit} | {row.theirs:.3g} {row.unit} | {row.ratio:.2f}"
-        lines.append(f"| {row.what.removeprefix(start)} | {row.peer} | {numbers} | {row.claim} | {row.note} |")
+        lines.append(f"| {row.what} | {row.peer} | {numbers} | {row.claim} | {row.note} |")
+    return "\n".join(lines)
+
+
+def ratios(path, start):
+    """The ratios of `table`, a column per peer; bold where the claim does not hold, in brackets where there is none."""
+    rows, line = _stored(path, start)
+    peers = list(dict.fromkeys(row.peer for row in rows))
+    cells = {}
+    for row in rows:
+        form = "({:.2f})" if row.limit is None else "{:.2f}" if row.ratio <= row.limit else "**{:.2f}**"
+        cells.setdefault(row.what, {})[row.peer] = form.format(row.ratio)
+    lines = [line, "", f"| | {' | '.join(peers)} |", "|---" * (len(peers) + 1) + "|"]
+    lines += [f"| {what} | {' | '.join(of.get(peer, '') for peer in peers)} |" for what, of in cells.items()]
     return "\n".join(lines)
 
 

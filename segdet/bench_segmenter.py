@@ -136,7 +136,7 @@ def compiled_row(model, shape, device):
     except RuntimeError as error:
         raise MissingPeer(f"torch.compile does not work here ({str(error).splitlines()[0]})") from error
     note = f"the first step, which compiles, took {begun:.0f} s"
-    label = f"segmenter, compiled, {grid(shape)}"
+    label = f"segmenter compiled, training, {grid(shape)}"
     return Row(label, "not compiled", *paired(*steps, repeats=9), note=note)
 
 
