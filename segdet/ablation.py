@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from . import distributed
 from .atomic import remove_leftovers, write_text
@@ -14,9 +15,11 @@ from .cascade import Cascade
 from .detection import score_boxes
 from .errors import SegdetError
 from .experiment import ARMS, Plan
+from .metrics import iou
 from .phantom import VERSION
 from .results import Study
 from .runs import Run, score_mask
+from .training import default_device
 from .unet3d import UNet3D
 
 
@@ -54,9 +57,13 @@ def _score_detector(run, part, case):
     attention = run.attention(case, "detector")
     coverage, leakage = coverage_and_leakage(attention, case.mask)
     names = {"seed": run.seed, "part": part, "case": case.name}
-    mask_iou = score_mask(attention, case)["iou"]
-    more = {"mask_iou": mask_iou, "coverage": coverage, "leakage": leakage, "threshold": run.proposals.threshold}
-    more["initial_weights"] = run.detector.initial_weights
+    more = {
+        "mask_iou": iou(attention, case.mask),
+        "coverage": coverage,
+        "leakage": leakage,
+        "threshold": run.proposals.threshold,
+        "initial_weights": run.detector.initial_weights,
+    }
     return names | score_boxes(run.detect(case), case.boxes) | more
 
 
@@ -151,13 +158,19 @@ def fit_cascade(
         raise SegdetError(f"{out}: holds a finished model; name another --out")
     if checkpointing and compiled:
         raise SegdetError("--checkpointing and --compile do not go together; leave out one of them")
+    if compiled:  # before the detector is trained
+        try:
+            torch.compile(torch.relu)(torch.ones(1, device=default_device()))
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0]
+            raise SegdetError(f"--compile does not work here ({reason}); leave it out") from error
     if begun.exists():
         held = begun.read_text()
         if not resume:
             raise SegdetError(
                 f"{out}: holds a training that was interrupted or is running; add --resume to go on with it"
             )
-        if json.loads(held) != this:
+        if held.strip() != json.dumps(this):
             raise SegdetError(f"{out}: holds a training with {held.strip()}; use the same, or another --out")
 
     def network(channels):
@@ -176,10 +189,11 @@ def fit_cascade(
     used, spare = len(run.train) + len(run.validation), len(run.test)
     report(f"{used + spare} scans: {len(run.train)} to train, {len(run.validation)} to select, {spare} left aside")
     report(f"detector: {len(run.train)} scans, {profile.detector_steps} steps")
-    found = np.mean([score_boxes(run.detect(c), c.boxes)["box_iou"] for c in run.validation])
+    found = np.nanmean([score_boxes(run.detect(c), c.boxes)["box_iou"] for c in run.validation])
     report(f"detector: box IoU on the validation scans {found:.3f}")
     report(f"segmenter: {profile.segmenter_steps} steps")
     segmenter, history = run.segmenter(arm)
+    distributed.wait()  # until every process has read the checkpoints that go now
     if first:
         Cascade(run.detector, segmenter, run.grids, run.proposals, ARMS[arm].margin).save(out)
         for name in ("detector", arm):

@@ -88,6 +88,8 @@ def read_boxes(path, shape):
             for row in reader:
                 where = f"{path}, line {reader.line_num}"
                 try:
+                    if None in row:
+                        raise ValueError("more values than columns")
                     number, box = int(row["slice"]), [float(row[name]) for name in columns[1:]]
                 except (TypeError, ValueError) as error:
                     raise FormatError(f"{where}: expected five numbers, found {list(row.values())}") from error
@@ -150,6 +152,7 @@ def coverage_and_leakage(attention, annotation):
     leakage : float
         Voxels of the attention outside the annotation over all of the attention's; 0 for an empty attention.
     """
+    attention, annotation = np.asarray(attention, bool), np.asarray(annotation, bool)
     shared = float((attention & annotation).sum())
     coverage = shared / annotation.sum() if annotation.any() else 1.0
     leakage = 1 - shared / attention.sum() if attention.any() else 0.0

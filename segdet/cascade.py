@@ -173,9 +173,19 @@ class Cascade:
         Returns
         -------
         Prediction
+
+        Raises
+        ------
+        GeometryError
+            The attention is not on the scan's grid, or the scan lies between the working voxels.
+        ValueError
+            The attention is not bool.
         """
         if attention is not None:
-            volume = replace(volume, mask=attention(volume))
+            mask = np.asarray(attention(volume))
+            if mask.dtype != bool:
+                raise ValueError(f"the attention is a mask of True and False, found {mask.dtype}")
+            volume = replace(volume, mask=mask)
         fine, working, slices, image = self.grids.inputs(volume)
         if attention is None:
             boxes, _ = detect(self.detector, slices, self.proposals)

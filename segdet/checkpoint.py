@@ -92,20 +92,20 @@ def restore_state(path, model, optimizer, identity):
         return {k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)}
 
     for key, value in identity.items():
-        if facts["identity"].get(key) != value:
-            found = facts["identity"].get(key)
+        if (found := facts.get("identity", {}).get(key)) != value:
             way_out = "go on with the same, delete it or name another folder"
             raise CheckpointError(f"{path}: made with {key} {found}, not {value}; {way_out}")
     states = {}
-    for key, value in part("optimizer.").items():
-        index, name = key.split(".", 1)
-        states.setdefault(int(index), {})[name] = value
     try:
         model.load_state_dict(part("model."))
         trained = [p for group in optimizer.param_groups for p in group["params"]]
-        for index, state in states.items():
-            if any(v.ndim and v.shape != trained[index].shape for v in state.values()):
-                raise ValueError("optimiser state of other parameters")
+        for key, value in part("optimizer.").items():
+            index, name = key.split(".", 1)
+            if value.ndim:  # a moment, in the memory layout of its parameter
+                if value.shape != trained[int(index)].shape:
+                    raise ValueError("optimiser state of other parameters")
+                value = torch.empty_like(trained[int(index)]).copy_(value)
+            states.setdefault(int(index), {})[name] = value
     except (RuntimeError, ValueError, IndexError) as error:
         raise CheckpointError(f"{path}: belongs to another model; delete it or name another folder") from error
     optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})

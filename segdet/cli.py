@@ -157,7 +157,7 @@ def fit(
     ] = 0,
     label: Annotated[int | None, typer.Option(min=1, help=LABEL_HELP)] = None,
     crop: Annotated[
-        bool, typer.Option("--crop", help="The segmenter sees only the attended region and 2 mm around it.")
+        bool, typer.Option("--crop", help="The segmenter sees only the attended region and 1 mm around it.")
     ] = False,
     checkpointing: Annotated[
         bool, typer.Option("--checkpointing", help="Compute activations again: less memory, more time.")
@@ -199,7 +199,7 @@ def predict(
     ] = None,
     boxes: Annotated[
         Path | None,
-        typer.Option(help="Your own boxes in place of the detector's: a CSV file, slice,x0,y0,x1,y1 in pixels."),
+        typer.Option(help="Your own boxes, on every slice of the object: a CSV file, slice,x0,y0,x1,y1 in pixels."),
     ] = None,
 ):
     """Segment one scan and write the mask on the scan's own grid."""
@@ -215,6 +215,9 @@ def predict(
     drawn = boxes and read_boxes(boxes, volume.shape)
     extent = np.multiply(volume.shape, volume.spacing)
     notes = list(volume.notes)
+    marked = [number for number, found in enumerate(drawn or ()) if len(found)]
+    if marked and (gaps := marked[-1] - marked[0] + 1 - len(marked)):
+        notes.append(f"{gaps} slices between the first and the last of {boxes} hold no box and count as outside")
     lowest, highest = volume.voxels.min(), volume.voxels.max()
     if lowest < highest and ((volume.voxels == lowest) | (volume.voxels == highest)).all():
         notes.append("the scan has two values only: is it a mask?")
@@ -308,6 +311,7 @@ def bench(
     """Measure every claim about time and memory beside its peer, in one run."""
     from .bench import run
 
+    check_outputs(None, out)
     run(names or (), out)
 
 

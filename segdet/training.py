@@ -1,5 +1,6 @@
 """One training loop for both networks: checkpoint, resume, best-on-validation, mixed precision (chapters 05, 08)."""
 
+import hashlib
 import json
 import math
 import os
@@ -136,14 +137,18 @@ def fit(
     TrainingError
         The loss is not finite, or memory does not suffice.
     CheckpointError
-        The checkpoint is corrupt, or of another model, seed or identity.
+        The checkpoint is corrupt, or of another model, optimiser, seed or identity.
+    OutOfTime
+        The deadline has passed; the state is saved.
     """
     history, first, best = History(), 0, None
     rank, world = distributed.processes()
     batches = batches or world
     if batches % world:
         raise ValueError(f"{batches} batches a step cannot be shared by {world} processes")
-    identity = {"seed": seed, "steps": steps, "batches": batches} | (identity or {})
+    network = hashlib.sha256(repr(model).encode()).hexdigest()[:16]  # two normalisations can have one set of names
+    identity = {"seed": seed, "steps": steps, "batches": batches, "network": network} | (identity or {})
+    identity |= {"optimizer": type(optimizer).__name__}
     identity = json.loads(json.dumps(identity))  # as it is read back
     if checkpoint and Path(checkpoint).exists():
         history, first, best = restore_state(checkpoint, model, optimizer, identity)

@@ -115,7 +115,9 @@ class UNet3D(nn.Module):
     def forward(self, x):
         """Logits (N, out_channels, D, H, W) of volumes (N, in_channels, D, H, W) of any size.
 
-        Sides that the poolings do not divide are padded with zeros at the end and cut again (`facts` B10).
+        Sides that the poolings do not divide are padded with zeros at the end and cut again (`facts` B10). Instance
+        normalisation, and batch normalisation that trains on one volume, need two voxels on the coarsest grid; less
+        is PyTorch's ValueError.
         """
         size = x.shape[2:]
         multiple = 2 ** (len(self.down) - 1)

@@ -186,5 +186,5 @@ def slice_boxes(mask):
 
 def tight_box(mask):
     """The smallest 3D box around a mask as three slices, or None when the mask is empty."""
-    found = ndimage.find_objects(np.asarray(mask, np.uint8))
+    found = ndimage.find_objects(np.asarray(mask, bool).astype(np.uint8))
     return found[0] if found else None

@@ -141,6 +141,7 @@ def test_boxes_from_a_file(tmp_path):
         ("slice,x0,y0,x1,y1\n0,1,1,2,2\n3,1,1,2,2\n", "line 3: slice 3, but the scan has slices 0 to 2"),
         ("slice,x0,y0,x1,y1\n-1,1,1,2,2\n", "line 2: slice -1"),
         ("slice,x0,y0,x1,y1\n0,1,1,2\n", "line 2: expected five numbers"),
+        ("slice,x0,y0,x1,y1\n0,1,1,2,2,9\n", "line 2: expected five numbers"),
         ("slice,x0,y0,x1,y1\n0.5,1,1,2,2\n", "line 2: expected five numbers"),
         ("slice,x0,y0,x1,y1\n0,2,1,1,2\n", r"line 2: \[2.0, 1.0, 1.0, 2.0\] is no box .* of 6 x 5 pixels"),
         ("slice,x0,y0,x1,y1\n0,1,1,nan,2\n", "line 2: .* is no box"),

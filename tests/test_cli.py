@@ -108,6 +108,9 @@ def test_fit_predict_ablate(tmp_path):
     made = segdet(*own)
     assert made.returncode == 0, made.stderr
     assert "boxes on 4 of 8 slices" in made.stdout  # of the detector's grid
+    assert "hold no box" not in made.stdout
+    drawn.write_text("slice,x0,y0,x1,y1\n40,20,60,70,130\n44,20,60,70,130\n")
+    assert "note: 3 slices between the first and the last of" in segdet(*own).stdout
     drawn.write_text("slice,x0,y0,x1,y1\n128,20,60,70,130\n")
     refused = segdet(*own)
     assert refused.returncode == 2

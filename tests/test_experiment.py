@@ -1,6 +1,7 @@
 """Profiles, splits, scores, and one whole tiny ablation that is interrupted and goes on."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from segdet.detection import score_boxes
 from segdet.errors import CheckpointError, SegdetError
 from segdet.experiment import ARMS, Plan, Profile, folder_split, get_profile, grids_for, phantom_split, prepare
 from segdet.metrics import iou
+from segdet.phantom import make_phantom
 from segdet.results import Study
 from segdet.rpn import RPN
 from segdet.training import OutOfTime
@@ -282,13 +284,32 @@ def test_a_study_on_dask_workers(small_phantoms, tmp_path, monkeypatch):
     assert sorted(row["seed"] for row in Study(tmp_path / "s").table("cases")) == [0, 1]
 
 
-def test_fitting_a_cropped_cascade(small_phantoms, tmp_path):
+def test_fitting_a_cropped_cascade(small_phantoms, tmp_path, monkeypatch):
     model = tmp_path / "model"
     with pytest.raises(SegdetError, match="leave out one of them"):
         fit_cascade(TINY, 0, model, checkpointing=True, compiled=True)
     assert not model.exists()
     fit_cascade(TINY, 0, model, crop=True, checkpointing=True, report=str)
-    assert Cascade.load(model).margin == ARMS["cascade-crop"].margin
+    cascade = Cascade.load(model)
+    assert cascade.margin == ARMS["cascade-crop"].margin
+    scan = make_phantom(1)
+    drawn = np.zeros(scan.shape, bool)
+    drawn[40:80, 60:120, 30:60] = True
+    margins = []
+    monkeypatch.setattr("segdet.cascade.attended_region", lambda *a: margins.append(a[2]) or attended_region(*a))
+    cascade.predict(scan, lambda _: drawn)
+    assert margins == [cascade.margin]
+    with pytest.raises(ValueError, match="True and False, found float64"):
+        cascade.predict(scan, lambda _: drawn * 0.01)
+
+
+def test_compiling_is_tried_before_the_detector_is_trained(tmp_path, monkeypatch):
+    def broken(function):
+        raise RuntimeError("no C++ compiler\nand more")
+
+    monkeypatch.setattr(torch, "compile", broken)
+    with pytest.raises(SegdetError, match=r"--compile does not work here \(no C\+\+ compiler\); leave it out"):
+        fit_cascade(TINY, 0, tmp_path / "model", compiled=True)
 
 
 def test_a_compiled_segmenter_is_the_same(small_phantoms, tmp_path, monkeypatch):
@@ -300,6 +321,7 @@ def test_a_compiled_segmenter_is_the_same(small_phantoms, tmp_path, monkeypatch)
         original(module, backend="eager")
 
     monkeypatch.setattr(nn.Module, "compile", without_a_compiler)
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
     for name in ("plain", "compiled"):
         fit_cascade(TINY, 0, tmp_path / name, compiled=name == "compiled", report=str)
     assert calls == [UNet3D]

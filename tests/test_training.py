@@ -283,6 +283,43 @@ def test_a_gradient_or_score_that_is_not_finite_stops():
         problem(4, validate=lambda _model: float("nan"))
 
 
+def test_clipping_and_schedule():
+    """One weight, a gradient of 10 and plain gradient descent with rate 1: the steps are known."""
+
+    def trained(steps, **options):
+        model = nn.Linear(1, 1, bias=False)
+        nn.init.zeros_(model.weight)
+        fit(
+            model,
+            lambda _: {"a": 10 * model.weight.sum()},
+            torch.optim.SGD(model.parameters(), 1.0),
+            steps,
+            seed=0,
+            **options,
+        )
+        return model.weight.item()
+
+    assert trained(2) == -20
+    assert trained(2, schedule=lambda step: (1, 0.5)[step]) == -15
+    assert trained(1, clip_norm=0.5) == pytest.approx(-0.5)
+
+
+def test_a_checkpoint_of_another_normalisation_or_optimiser(tmp_path):
+    """Their parameters have the same names and shapes."""
+
+    def train(norm, optimizer):
+        model = nn.Sequential(nn.Linear(2, 2), norm, nn.Flatten(0))
+        x = torch.ones(3, 2, 4, 4)
+        loss = lambda _: {"a": model[1](x).sum()}  # noqa: E731
+        fit(model, loss, optimizer(model.parameters(), lr=0.1), 2, seed=0, checkpoint=tmp_path / "state")
+
+    train(nn.GroupNorm(1, 2), torch.optim.Adam)
+    with pytest.raises(CheckpointError, match="made with network"):
+        train(nn.InstanceNorm2d(2, affine=True), torch.optim.Adam)
+    with pytest.raises(CheckpointError, match="made with optimizer Adam, not SGD"):
+        train(nn.GroupNorm(1, 2), torch.optim.SGD)
+
+
 def test_a_device_that_is_not_there(monkeypatch):
     monkeypatch.setenv("SEGDET_DEVICE", "warp")
     with pytest.raises(SegdetError, match="SEGDET_DEVICE=warp cannot be used here"):
@@ -297,12 +334,14 @@ def test_foreign_and_corrupt_checkpoints(tmp_path):
     with pytest.raises(CheckpointError, match="made with steps 4, not 8"):
         problem(8, checkpoint=path)
     other = nn.Linear(2, 2)
-    with pytest.raises(CheckpointError, match="belongs to another model"):
+    with pytest.raises(CheckpointError, match="made with network"):
         fit(other, None, torch.optim.SGD(other.parameters(), 0.1), 4, seed=3, checkpoint=path)
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(CheckpointError, match="not a checkpoint of segdet"):
         problem(8, checkpoint=path)
     save_tensors(path, {"a": torch.zeros(1)}, {})
+    with pytest.raises(CheckpointError, match="made with seed None"):
+        problem(4, checkpoint=path)
     path.with_name("x").write_text("{}")
     with pytest.raises(CheckpointError, match="no such file"):
         load_tensors(tmp_path / "missing")

@@ -81,6 +81,7 @@ def test_slice_boxes():
     assert two.tolist() == [[2, 1, 3, 3], [4, 4, 6, 5]]
     assert one.tolist() == [[3, 3, 4, 4]]
     assert tight_box(mask) == (slice(1, 3), slice(1, 5), slice(2, 6))
+    assert tight_box(2 * mask) == tight_box(mask)  # any label counts
     assert tight_box(mask & False) is None
 
 
