@@ -67,7 +67,7 @@ def _stored(path, start):
     rows = [Row(**facts) for facts in stored["rows"] if facts["what"].startswith(start)]
     here = stored["environment"]
     line = f"Measured on {here['device']} with PyTorch {here['torch']}."
-    return [replace(row, what=row.what.removeprefix(start)) for row in rows], line
+    return [replace(row, what=row.what.removeprefix(start).lstrip(", ")) for row in rows], line
 
 
 def table(path, start):
