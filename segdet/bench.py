@@ -81,15 +81,15 @@ def table(path, start):
 
 
 def ratios(path, start):
-    """The ratios of `table`, a column per peer; bold where the claim does not hold, in brackets where there is none."""
+    """The ratios of `table`, a line per peer; bold where the claim does not hold, in brackets where there is none."""
     rows, line = _stored(path, start)
-    peers = list(dict.fromkeys(row.peer for row in rows))
+    measured = list(dict.fromkeys(row.what for row in rows))
     cells = {}
     for row in rows:
         form = "({:.2f})" if row.limit is None else "{:.2f}" if row.ratio <= row.limit else "**{:.2f}**"
-        cells.setdefault(row.what, {})[row.peer] = form.format(row.ratio)
-    lines = [line, "", f"| | {' | '.join(peers)} |", "|---" * (len(peers) + 1) + "|"]
-    lines += [f"| {what} | {' | '.join(of.get(peer, '') for peer in peers)} |" for what, of in cells.items()]
+        cells.setdefault(row.peer, {})[row.what] = form.format(row.ratio)
+    lines = [line, "", f"| | {' | '.join(measured)} |", "|---" * (len(measured) + 1) + "|"]
+    lines += [f"| {peer} | {' | '.join(of.get(what, '') for what in measured)} |" for peer, of in cells.items()]
     return "\n".join(lines)
 
 
