@@ -157,7 +157,7 @@ def fit(
     ] = 0,
     label: Annotated[int | None, typer.Option(min=1, help=LABEL_HELP)] = None,
     crop: Annotated[
-        bool, typer.Option("--crop", help="The segmenter sees only the attended region and 1 mm around it.")
+        bool, typer.Option("--crop", help="The segmenter sees only the attended region and a margin around it.")
     ] = False,
     checkpointing: Annotated[
         bool, typer.Option("--checkpointing", help="Compute activations again: less memory, more time.")
