@@ -7,8 +7,8 @@ import torch
 class AnchorGrid:
     """The same few anchors at every cell of a feature map.
 
-    Anchors are centred on the receptive cell, at (cell + 1/2) * stride pixels, and are not rounded. (torchvision
-    centres them on the cell's top-left corner and rounds their sides.)
+    Anchors are centred on the receptive cell, at (cell + 1/2) * stride pixels unless the backbone looks elsewhere, and
+    are not rounded. (torchvision centres them on the cell's top-left corner and rounds their sides.)
 
     Parameters
     ----------
@@ -17,7 +17,7 @@ class AnchorGrid:
     ratios : sequence of float
         Height over width.
     stride : int
-        Pixels of the slice per cell of the feature map; 16 for VGG-16 up to conv5_3.
+        Pixels of the slice per cell of the feature map; 16 for VGG-16 up to conv5_3 and ResNet-18's third stage.
     """
 
     def __init__(self, sizes=(32.0, 48.0, 64.0), ratios=(1.0, 1.8, 2.6), stride=16):
@@ -32,11 +32,15 @@ class AnchorGrid:
         """Widths and heights of the A anchors in pixels, (A, 2): all sizes of the first ratio, then of the next."""
         return torch.tensor([(s / r**0.5, s * r**0.5) for r in self.ratios for s in self.sizes])
 
-    def __call__(self, grid, device=None):
-        """Anchors of a feature map of `grid` = (rows, columns) cells: (rows * columns * A, 4), row by row."""
+    def __call__(self, grid, device=None, offset=None):
+        """Anchors of a feature map of `grid` = (rows, columns) cells: (rows * columns * A, 4), row by row.
+
+        `offset` is the centre of the first cell in pixels along either axis, by default stride / 2.
+        """
         rows, cols = grid
-        y = (torch.arange(rows, device=device) + 0.5) * self.stride
-        x = (torch.arange(cols, device=device) + 0.5) * self.stride
+        offset = self.stride / 2 if offset is None else offset
+        y = torch.arange(rows, device=device) * self.stride + offset
+        x = torch.arange(cols, device=device) * self.stride + offset
         centres = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)  # (rows, cols, 2)
         half = self.shapes.to(device) / 2
         centres = centres[:, :, None]  # (rows, cols, 1, 2) against (A, 2)

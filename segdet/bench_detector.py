@@ -24,7 +24,7 @@ def bench_detector():
     device = default_device()
     yield from bench_memory("detector, memory of a training step", step_of, ("torchvision", "torchvision *"))
     ours = RPN().to(device, memory_format=torch.channels_last)
-    ours.backbone[:10].requires_grad_(False)  # as in training
+    ours.backbone.freeze()  # as in training
     peer = TorchvisionRPN(ours).to(device, memory_format=torch.channels_last)
     slices, boxes = example(device)
     volume = torch.rand(128, 184, 96)
@@ -61,7 +61,7 @@ def step_of(who):
     """A training step of ours or of the peer; `who` as in the report."""
     device = default_device()
     model, context = RPN(), None
-    model.backbone[:10].requires_grad_(False)
+    model.backbone.freeze()
     if who != "ours":
         model, context = TorchvisionRPN(model), nullcontext if who == "torchvision" else None
     layout = torch.contiguous_format if who == "torchvision" else torch.channels_last
@@ -93,7 +93,9 @@ def training(model, slices, boxes, context=None):
 def detect_as(peer, volume, context):
     """The best box of every slice, from the peer, in batches as large as ours."""
     with context():
-        return torch.cat([box for part in volume.split(16) for box in peer(part.to(peer.mean.device))[0]]).cpu()
+        return torch.cat(
+            [box for part in volume.split(16) for box in peer(part.to(peer.backbone.mean.device))[0]]
+        ).cpu()
 
 
 def behind(outputs, sampling, boxes):
@@ -147,7 +149,6 @@ class TorchvisionRPN(torch.nn.Module):
     def __init__(self, ours):
         super().__init__()
         self.backbone = copy.deepcopy(ours.backbone)
-        self.register_buffer("mean", ours.mean.clone())
         head = RPNHead(512, len(ours.anchors))
         head.conv[0][0].load_state_dict(ours.window.state_dict())
         head.bbox_pred.load_state_dict(ours.offsets.state_dict())
@@ -162,7 +163,7 @@ class TorchvisionRPN(torch.nn.Module):
 
     def forward(self, slices, boxes=None):
         """(boxes, losses) of torchvision's RPN for slices (N, H, W)."""
-        return self.behind(self.backbone((slices[:, None] - self.mean) * 255), boxes, slices.shape[1:])
+        return self.behind(self.backbone(slices[:, None]), boxes, slices.shape[1:])
 
     def behind(self, features, boxes, shape):
         """The same from features (N, 512, h, w) on."""

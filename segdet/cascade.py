@@ -10,6 +10,7 @@ import torch
 from .anchors import AnchorGrid
 from .atomic import write_text
 from .attention import attended_region, boxes_to_mask
+from .backbones import BACKBONES
 from .checkpoint import load_tensors, save_tensors
 from .errors import CheckpointError, GeometryError
 from .rpn import RPN, Proposals, Sampling, with_neighbours
@@ -205,12 +206,17 @@ class Cascade:
         Raises
         ------
         CheckpointError
-            The segmenter is no `UNet3D`: `load` would not know how to build it.
+            The segmenter is no `UNet3D`, or the detector's backbone none of `BACKBONES`: `load` would not know how to
+            build it.
         """
         folder = Path(folder)
         if not isinstance(self.segmenter, UNet3D):
             kind = type(self.segmenter).__name__
             raise CheckpointError(f"{folder}: only a UNet3D can be loaded again, not a {kind}; keep its state_dict")
+        backbone = next((name for name, kind in BACKBONES.items() if type(self.detector.backbone) is kind), None)
+        if backbone is None:
+            kind, known = type(self.detector.backbone).__name__, " or ".join(BACKBONES)
+            raise CheckpointError(f"{folder}: only {known} can be loaded again, not a {kind}; keep its state_dict")
         save_tensors(folder / "detector.safetensors", self.detector.state_dict(), {})
         save_tensors(folder / "segmenter.safetensors", self.segmenter.state_dict(), {})
         anchors = self.detector.anchors
@@ -220,7 +226,7 @@ class Cascade:
             "margin": self.margin,
             "anchors": {"sizes": anchors.sizes, "ratios": anchors.ratios, "stride": anchors.stride},
             "sampling": asdict(self.detector.sampling),
-            "rpn": {"neighbours": self.detector.neighbours, "padded": self.detector.padded},
+            "rpn": {"neighbours": self.detector.neighbours, "padded": self.detector.padded, "backbone": backbone},
             "unet3d": self.segmenter.config,
         }
         write_text(folder / "cascade.json", json.dumps(settings, indent=2) + "\n")

@@ -40,6 +40,8 @@ class Recipe:
         The largest learning rate.
     cosine : bool
         The rate rises in 20 steps and falls to 0 along a cosine; else it stays, as the paper's.
+    backbone : str
+        A name in `segdet.backbones.BACKBONES` (`facts` A21).
     """
 
     sampling: Sampling = field(default_factory=Sampling)
@@ -52,6 +54,7 @@ class Recipe:
     zoom: float = 0.0
     rate: float = 0.002
     cosine: bool = True
+    backbone: str = "vgg16"
 
 
 # The book's (chapter 05).
@@ -96,7 +99,7 @@ def train_detector(train, validation, profile, seed, *, recipe=RECIPE, **fitting
     slices, boxes = slices.to(device), boxes.to(device)  # a few hundred MB at most: nothing is left to prefetch
     torch.manual_seed(seed)
     anchors = fit_anchors(found) if recipe.fitted_anchors else default_anchors(slices.shape[-2:])
-    detector = RPN(anchors, recipe.sampling, recipe.neighbours, recipe.padded)
+    detector = RPN(anchors, recipe.sampling, recipe.neighbours, recipe.padded, recipe.backbone)
     if recipe.imagenet:
         detector.load_imagenet()
     detector.to(device, memory_format=torch.channels_last)

@@ -1,25 +1,15 @@
-"""The detector: a region proposal network on VGG-16, its loss and its proposals (chapters 04 and 05)."""
+"""The detector: a region proposal network, its loss and its proposals (chapters 04 and 05)."""
 
-import os
-import socket
-import warnings
 from dataclasses import dataclass
-from http.client import HTTPException
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import nn
-from torchvision.models import VGG16_Weights, vgg16
 
 from .anchors import AnchorGrid
+from .backbones import make_backbone
 from .boxes import area, box_iou, clip, decode, encode
-from .errors import CheckpointError
 from .matching import NEGATIVE, match, sample
-
-# Mean of ImageNet as the Caffe model knows it, RGB in [0, 1] (123.68, 116.779, 103.939 over 255).
-CAFFE_MEAN = torch.tensor([123.68, 116.779, 103.939]) / 255
 
 
 @dataclass(frozen=True)
@@ -67,8 +57,8 @@ class Sampling:
 class RPN(nn.Module):
     """Region proposal network (paper section 3, detection module).
 
-    VGG-16 up to conv5_3 (stride 16), a 3 x 3 window of 512 channels, and two 1 x 1 layers: two scores and four
-    offsets for every anchor. The backbone starts at random; `load_imagenet` fills it.
+    A backbone, by default VGG-16 up to conv5_3 (stride 16), a 3 x 3 window of 512 channels, and two 1 x 1 layers: two
+    scores and four offsets for every anchor. The backbone starts at random; `load_imagenet` fills it.
 
     Parameters
     ----------
@@ -80,24 +70,29 @@ class RPN(nn.Module):
     padded : bool
         Whether the last row and column are repeated until the stride divides the slice, so that every pixel has a
         cell (`facts` B10).
+    backbone : str or nn.Module
+        "vgg16", "resnet18", or a module with the attributes of `segdet.backbones.Backbone` (`facts` A21).
     """
 
-    def __init__(self, anchors=None, sampling=None, neighbours=False, padded=False):
+    def __init__(self, anchors=None, sampling=None, neighbours=False, padded=False, backbone="vgg16"):
         super().__init__()
-        self.anchors = anchors or AnchorGrid()
-        if self.anchors.stride != 16:
-            raise ValueError(f"VGG-16 up to conv5_3 has stride 16, the anchors {self.anchors.stride}")
+        self.backbone = make_backbone(backbone) if isinstance(backbone, str) else backbone
+        kind = type(self.backbone).__name__
+        for name in ("channels", "stride", "offset"):
+            if not hasattr(self.backbone, name):
+                raise ValueError(f"{kind} is no backbone: it does not say its {name}")
+        self.anchors = anchors or AnchorGrid(stride=self.backbone.stride)
+        if self.anchors.stride != self.backbone.stride:
+            raise ValueError(f"{kind} has stride {self.backbone.stride}, the anchors {self.anchors.stride}")
         self.sampling = sampling or Sampling()
         self.neighbours, self.padded = neighbours, padded
-        self.backbone = vgg16(weights=None).features[:30]  # to relu5_3; the fifth pooling would make stride 32
-        self.window = nn.Conv2d(512, 512, 3, padding=1)
+        self.window = nn.Conv2d(self.backbone.channels, 512, 3, padding=1)
         self.scores = nn.Conv2d(512, 2 * len(self.anchors), 1)
         self.offsets = nn.Conv2d(512, 4 * len(self.anchors), 1)
         for layer in (self.window, self.scores, self.offsets):  # new layers: N(0, 0.01), biases 0 (section 3.1)
             nn.init.normal_(layer.weight, std=0.01)
             nn.init.zeros_(layer.bias)
         self.initial_weights = "random"
-        self.register_buffer("mean", CAFFE_MEAN.view(1, 3, 1, 1), persistent=False)
 
     def forward(self, slices):
         """Score and move every anchor of every slice.
@@ -105,7 +100,7 @@ class RPN(nn.Module):
         Parameters
         ----------
         slices : Tensor, (N, H, W) or (N, 3, H, W)
-            Intensities in [0, 1]; a single grey value fills VGG-16's three channels (`facts` B7).
+            Intensities in [0, 1]; a single grey value fills the backbone's three channels (`facts` B7).
 
         Returns
         -------
@@ -114,18 +109,18 @@ class RPN(nn.Module):
         offsets : Tensor, (N, K, 4)
         anchors : Tensor, (K, 4)
             K = floor(H / 16) * floor(W / 16) * A: 594 for a 184 x 96 slice; the last 8 rows have no cell. With
-            `padded` the sides are rounded up: 648.
+            `padded`, and always with ResNet-18, the sides are rounded up: 648.
         """
         return self.head(self.features(slices))
 
     def features(self, slices):
-        """What VGG-16 makes of slices: (N, H, W) or (N, 3, H, W) -> (N, 512, rows, columns of cells)."""
+        """What the backbone makes of slices: (N, H, W) or (N, 3, H, W) -> (N, channels, rows, columns of cells)."""
         if self.neighbours and slices.ndim == 3:
             raise ValueError("this detector looks at neighbouring slices; give it with_neighbours(slices)")
         x = slices[:, None] if slices.ndim == 3 else slices
         if self.padded:
-            x = F.pad(x, (0, -x.shape[-1] % 16, 0, -x.shape[-2] % 16), mode="replicate")
-        x = (x - self.mean) * 255
+            stride = self.backbone.stride
+            x = F.pad(x, (0, -x.shape[-1] % stride, 0, -x.shape[-2] % stride), mode="replicate")
         return self.backbone(x.contiguous(memory_format=torch.channels_last))
 
     def head(self, features):
@@ -137,7 +132,11 @@ class RPN(nn.Module):
         def per_anchor(t, c):  # (N, A * c, h, w) -> (N, h * w * A, c)
             return t.permute(0, 2, 3, 1).reshape(n, -1, c).float()
 
-        return per_anchor(scores, 2), per_anchor(offsets, 4), self.anchors((h, w), features.device)
+        return (
+            per_anchor(scores, 2),
+            per_anchor(offsets, 4),
+            self.anchors((h, w), features.device, self.backbone.offset),
+        )
 
     def loss(self, slices, boxes, generator=None):
         """L = Lreg + Lcls (paper eq. 1) on a sampled mini-batch of anchors.
@@ -176,32 +175,17 @@ class RPN(nn.Module):
         return select(boxes, objectness.softmax(-1)[..., 1], proposals or Proposals())
 
     def load_imagenet(self):
-        """Fill the backbone with the ImageNet weights that the paper's Caffe model started from (section 3.1).
+        """Fill the backbone with ImageNet weights, as the paper does (section 3.1).
 
-        They come from the safetensors file that the variable SEGDET_VGG16 names, else through torchvision's
-        download. Where neither is reachable the backbone stays random and a warning says so. As in Faster
-        R-CNN's VGG-16 the first two blocks (conv1_x, conv2_x) are then kept fixed.
+        Where they are out of reach the backbone stays random and a warning says so.
 
         Returns
         -------
         str
             Where the weights came from: "file", "torchvision" or "random".
         """
-        weights, source = imagenet_weights()
-        if weights is not None:
-            expected = {f"features.{k}": v.shape for k, v in self.backbone.state_dict().items()}
-            found = {k: v.shape for k, v in weights.items() if k.startswith("features.")}
-            if found != expected:
-                odd = sorted(set(found.items()) ^ set(expected.items()))[0]
-                file = Path(os.environ.get("SEGDET_VGG16", source)).name
-                raise CheckpointError(
-                    f"{file}: not VGG-16's 13 convolutions; first difference: {odd[0]} {tuple(odd[1])}"
-                )
-            self.backbone.load_state_dict({k.removeprefix("features."): v for k, v in weights.items() if k in expected})
-            for layer in self.backbone[:10]:
-                layer.requires_grad_(False)
-        self.initial_weights = source
-        return source
+        self.initial_weights = self.backbone.load_imagenet()
+        return self.initial_weights
 
 
 def with_neighbours(slices):
@@ -282,32 +266,3 @@ def select(boxes, scores, proposals):
         chosen[there, turn], values[there, turn] = box[there, 0], scores.gather(1, best)[there, 0]
         left = left & ~near
     return chosen, values
-
-
-def imagenet_weights():
-    """VGG-16's convolutions for RGB minus `CAFFE_MEAN` times 255, as a state dict, and where they came from.
-
-    Returns (None, "random") with a warning when there is no file and no network.
-    """
-    named = os.environ.get("SEGDET_VGG16")
-    if named:
-        try:
-            weights = {k: v.float() for k, v in load_file(named).items()}
-        except Exception as error:
-            raise CheckpointError(f"{Path(named).name}: SEGDET_VGG16 must name a safetensors file ({error})") from error
-        if "features.0.weight" in weights:
-            weights["features.0.weight"] = weights["features.0.weight"].flip(1)  # the file expects BGR
-        return weights, "file"
-    timeout = socket.getdefaulttimeout()
-    try:
-        socket.setdefaulttimeout(10)
-        return VGG16_Weights.IMAGENET1K_FEATURES.get_state_dict(progress=False, check_hash=True), "torchvision"
-    except (OSError, RuntimeError, HTTPException):  # no network, a portal instead of the file, a cut download
-        warnings.warn(
-            "ImageNet weights are out of reach: the detector starts from random weights and will be worse. "
-            "Set SEGDET_VGG16 to a safetensors file of VGG-16's convolutions to use them.",
-            stacklevel=3,
-        )
-        return None, "random"
-    finally:
-        socket.setdefaulttimeout(timeout)

@@ -24,8 +24,8 @@ from .unet3d import UNet3D
 
 # The modules whose code decides what a trained network is, beside what makes the phantoms.
 TRAINED_BY = (
-    *("volume", "boxes", "anchors", "matching", "rpn", "attention", "unet3d", "metrics", "checkpoint", "training"),
-    *("cascade", "experiment", "detection", "runs"),
+    *("volume", "boxes", "anchors", "matching", "backbones", "rpn", "attention", "unet3d", "metrics", "checkpoint"),
+    *("training", "cascade", "experiment", "detection", "runs"),
 )
 
 FOLDS = 5  # detectors for the out-of-fold boxes

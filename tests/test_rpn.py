@@ -1,18 +1,14 @@
 """The detector against torchvision's RegionProposalNetwork on the same scores, offsets and samples."""
 
-import http.client
-
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 from torchvision.models.detection.rpn import RegionProposalNetwork, concat_box_prediction_layers
 from torchvision.ops import nms
 
 from segdet.anchors import AnchorGrid
 from segdet.boxes import box_iou, decode, encode
-from segdet.errors import CheckpointError
 from segdet.matching import match
 from segdet.rpn import RPN, Proposals, Sampling, rpn_loss, select
 
@@ -38,7 +34,7 @@ def test_head_layout_equals_torchvision(detector):
     """Channel order of the head: torchvision flattens (A * C, h, w) to (h * w * A, C) the same way."""
     slices = torch.rand(1, 64, 48, generator=torch.Generator().manual_seed(0))
     objectness, offsets, _ = detector(slices)
-    features = detector.backbone((slices[:, None] - detector.mean) * 255)
+    features = detector.backbone(slices[:, None])
     window = F.relu(detector.window(features))
     theirs_scores, theirs_offsets = concat_box_prediction_layers(
         [detector.scores(window)[:, 1::2]], [detector.offsets(window)]
@@ -212,53 +208,6 @@ def test_descending_the_loss_moves_anchors_onto_the_box():
     torch.testing.assert_close(offsets[0][positive], encode(matched[0], anchors)[positive], atol=0.02, rtol=0)
 
 
-def test_imagenet_weights_fold_the_caffe_layout(vgg16_weights, monkeypatch):
-    """The file's BGR convolution on BGR - mean equals ours on RGB in [0, 1], the zero-padded rim included."""
-    from safetensors.torch import load_file
-
-    monkeypatch.setenv("SEGDET_VGG16", str(vgg16_weights))
-    detector = RPN()
-    assert detector.load_imagenet() == "file"
-    raw = load_file(vgg16_weights)
-    image = torch.rand(1, 3, 20, 20, generator=torch.Generator().manual_seed(5))
-    bgr = (image * 255).flip(1) - torch.tensor([103.939, 116.779, 123.68]).view(1, 3, 1, 1)
-    expected = F.conv2d(bgr, raw["features.0.weight"].float(), raw["features.0.bias"].float(), padding=1)
-    ours = detector.backbone[0]((image - detector.mean) * 255)
-    torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-2)
-    assert [p.requires_grad for p in detector.backbone[0].parameters()] == [False, False]
-    assert all(p.requires_grad for p in detector.backbone[10].parameters())
-
-
-def test_foreign_weights_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setenv("SEGDET_VGG16", str(tmp_path / "w.safetensors"))
-    (tmp_path / "w.safetensors").write_bytes(b"not safetensors")
-    with pytest.raises(CheckpointError, match=r"w\.safetensors: SEGDET_VGG16 must name a safetensors file"):
-        RPN().load_imagenet()
-    save_file({"features.0.weight": torch.zeros(64, 3, 5, 5)}, tmp_path / "w.safetensors")
-    with pytest.raises(CheckpointError, match=r"w\.safetensors: not VGG-16's 13 convolutions"):
-        RPN().load_imagenet()
-
-
 def test_anchors_of_another_stride_are_refused():
     with pytest.raises(ValueError, match="stride 16, the anchors 8"):
         RPN(AnchorGrid([40], [1.0], stride=8))
-
-
-@pytest.mark.parametrize(
-    "failure",
-    [OSError("no route to host"), RuntimeError("invalid hash value"), http.client.IncompleteRead(b"")],
-)
-def test_no_network_warns_and_stays_random(monkeypatch, failure):
-    from torchvision.models import VGG16_Weights
-
-    def unreachable(*_, **__):
-        raise failure
-
-    monkeypatch.delenv("SEGDET_VGG16", raising=False)
-    monkeypatch.setattr(VGG16_Weights, "get_state_dict", unreachable)
-    detector = RPN()
-    before = detector.backbone[0].weight.clone()
-    with pytest.warns(UserWarning, match="starts from random weights"):
-        assert detector.load_imagenet() == "random"
-    assert torch.equal(detector.backbone[0].weight, before)
-    assert all(p.requires_grad for p in detector.parameters())
