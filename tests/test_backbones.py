@@ -41,7 +41,7 @@ def test_shapes(name, channels, cells):
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_anchors_are_centred_where_their_cell_looks(name):
-    """The receptive field of a cell, measured: with means for maxima and positive weights every pixel it sees counts."""
+    """The receptive field of a cell, measured: with means for maxima every pixel that it sees counts."""
     backbone = make_backbone(name).eval()
     for parameter in backbone.parameters():
         parameter.data.fill_(1 / parameter[0].numel())
@@ -49,14 +49,14 @@ def test_anchors_are_centred_where_their_cell_looks(name):
         if isinstance(layer, torch.nn.MaxPool2d):
             backbone[index] = torch.nn.AvgPool2d(layer.kernel_size, layer.stride, layer.padding)
     backbone.mean.zero_()  # no input is below 0, so no ReLU cuts anything off
-    picture = torch.ones(1, 3, 512, 512).requires_grad_()
-    row, col = 15, 17  # far from the border
+    picture = torch.ones(1, 3, 304, 304).requires_grad_()
+    row, col = 9, 10  # far from the border
     backbone(picture)[0, 0, row, col].backward()
     seen = picture.grad[0, 0] > 0
     ends = [seen.any(axis).nonzero()[[0, -1], 0].tolist() for axis in (0, 1)]  # first and last column, and row
     x, y = ((first + last + 1) / 2 for first, last in ends)
     assert (x, y) == (col * backbone.stride + backbone.offset, row * backbone.stride + backbone.offset)
-    anchor = AnchorGrid([32], [1.0])((row + 1, 32), offset=backbone.offset)[row * 32 + col]
+    anchor = AnchorGrid([32], [1.0])((row + 1, 19), offset=backbone.offset)[row * 19 + col]
     assert anchor.tolist() == [x - 16, y - 16, x + 16, y + 16]
 
 
@@ -123,8 +123,8 @@ def test_torchvision_s_resnet_is_the_same(monkeypatch):
     monkeypatch.setattr(ResNet18_Weights, "get_state_dict", lambda *_, **__: network.state_dict())
     detector = RPN(backbone="resnet18").eval()
     assert detector.load_imagenet() == detector.initial_weights == "torchvision"
-    pictures = torch.rand(2, 3, 64, 48)
-    normalised = ResNet18_Weights.IMAGENET1K_V1.transforms(crop_size=[64, 48], resize_size=48)(pictures)
+    pictures = torch.rand(2, 3, 64, 64)
+    normalised = ResNet18_Weights.IMAGENET1K_V1.transforms(crop_size=64, resize_size=64)(pictures)
     x = network.maxpool(network.relu(network.bn1(network.conv1(normalised))))
     expected = network.layer3(network.layer2(network.layer1(x)))
     torch.testing.assert_close(detector.features(pictures), expected)
