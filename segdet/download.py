@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .atomic import writing_folder
 from .errors import SegdetError
-from .training import progress_bar
+from .progress import progress
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def _resume(url, output_file, _pooch):
             if answer.status_code != 206:  # the server cannot go on in the middle
                 have = 0
             whole = have + int(answer.headers.get("Content-Length", 0))
-            bar = progress_bar(None, partial.stem, whole or None, unit="B", unit_scale=True, initial=have)
+            bar = progress(None, partial.stem, whole or None, unit="B", unit_scale=True, initial=have)
             with bar, open(partial, "ab" if have else "wb") as file:
                 for chunk in answer.iter_content(1 << 14):
                     file.write(chunk)

@@ -13,7 +13,7 @@ import numpy as np
 from . import canvas, hip, phantom
 from .atomic import writing, writing_folder
 from .hip_parameters import HipParameters
-from .training import progress_bar
+from .progress import progress
 from .volume import Volume
 
 MOST_WORKERS = 8  # each needs about 0.5 GiB
@@ -84,4 +84,4 @@ def write_phantoms(seeds, folder, **options):
 
 def _several_at_a_time(function, items, label):
     with ThreadPoolExecutor(min(MOST_WORKERS, os.cpu_count())) as pool:
-        return list(progress_bar(pool.map(function, items), label, total=len(items)))
+        return list(progress(pool.map(function, items), label, total=len(items)))

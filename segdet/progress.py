@@ -1,0 +1,67 @@
+"""How far long work is: a bar where a person looks, a line now and then everywhere else."""
+
+import os
+import sys
+
+from tqdm.auto import tqdm
+from tqdm.std import tqdm as plain_tqdm
+
+from . import distributed
+
+EVERY = 15  # seconds between two lines
+LINE = "{desc}: {n_fmt} of {total_fmt}{unit}, {elapsed} so far, {remaining} left{postfix}"
+
+
+class _Lines:
+    """A text file for tqdm that gets whole lines where a terminal would get the same line again and again."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def write(self, text):
+        """Write `text` as a line, without what moves a cursor."""
+        if text := text.strip("\r\n "):
+            print(text, file=self.file, flush=True)
+
+    def flush(self):
+        """Lines are flushed as they are written."""
+
+
+def progress(items, label, total=None, unit="", **more):
+    """Go through `items` and show how far it is.
+
+    On a terminal and in a live notebook this is a bar. In a log it is a line every `EVERY` seconds, so none for what is
+    done sooner. While notebooks are executed to be stored (SEGDET_STATIC is set) their output gets nothing. The lines
+    then go to the file that SEGDET_PROGRESS names, if it is set, so that whoever executes the notebooks can show them.
+
+    Parameters
+    ----------
+    items : iterable
+    label : str
+        What is being done.
+    total : int, optional
+        How many items, where `items` does not say.
+    unit : str
+        What an item is.
+    **more
+        tqdm's.
+
+    Returns
+    -------
+    tqdm
+    """
+    named, static = os.environ.get("SEGDET_PROGRESS"), os.environ.get("SEGDET_STATIC")
+    more |= {"desc": label, "total": total, "leave": False}
+    if distributed.processes()[0] > 0 or (static and not named):
+        return tqdm(items, disable=True, **more)
+    if not named and (sys.stderr.isatty() or "ipykernel" in sys.modules):
+        return tqdm(items, dynamic_ncols=True, mininterval=0.5, unit=unit or "it", **more)
+    file = open(named, "a", encoding="utf-8") if named else sys.stderr  # noqa: SIM115 - open as long as the process is
+    more |= {
+        "mininterval": EVERY,
+        "delay": EVERY,
+        "miniters": 1,
+        "bar_format": LINE,
+        "unit": f" {unit}" if unit else "",
+    }
+    return plain_tqdm(items, file=_Lines(file), **more)

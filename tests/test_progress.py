@@ -1,0 +1,57 @@
+"""Long work says how far it is."""
+
+import sys
+
+import pytest
+
+from segdet import progress as module
+from segdet.progress import progress
+
+
+@pytest.fixture
+def every_step(monkeypatch):
+    for name in ("SEGDET_STATIC", "SEGDET_PROGRESS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(module, "EVERY", 0)
+
+
+def lines_of(text):
+    assert "\r" not in text
+    return text.splitlines()
+
+
+def run(steps=3, first=0):
+    bar = progress(range(first, steps), "detector", total=steps, unit="steps", initial=first)
+    for step in bar:
+        bar.set_postfix(loss=f"{1 / (step + 1):.2f}", refresh=False)
+
+
+def test_a_log_gets_lines(every_step, monkeypatch, capsys):
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+    run()
+    lines = lines_of(capsys.readouterr().err)
+    assert lines[0].startswith("detector: 0 of 3 steps")
+    assert lines[2].startswith("detector: 2 of 3 steps, 00:00 so far, 00:00 left")
+    assert lines[2].endswith("loss=0.50")
+
+
+def test_what_is_stored_stays_free_of_it_and_the_named_file_gets_it(every_step, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("SEGDET_STATIC", "1")
+    run()
+    monkeypatch.setenv("SEGDET_PROGRESS", str(tmp_path / "lines"))
+    run(steps=5, first=2)
+    run()
+    assert capsys.readouterr() == ("", "")
+    lines = lines_of((tmp_path / "lines").read_text())
+    assert [line.split(",")[0] for line in lines if "0 of" not in line][:2] == [
+        "detector: 2 of 5 steps",
+        "detector: 3 of 5 steps",
+    ]
+    assert lines[-1].startswith("detector: 3 of 3 steps")
+
+
+def test_lines_are_not_more_frequent_than_they_should_be(every_step, monkeypatch, tmp_path):
+    monkeypatch.setenv("SEGDET_PROGRESS", str(tmp_path / "lines"))
+    monkeypatch.setattr(module, "EVERY", 1000)
+    run(steps=50)
+    assert (tmp_path / "lines").read_text() == ""
