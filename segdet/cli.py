@@ -26,6 +26,7 @@ class ProfileName(StrEnum):
     """How large the experiment is."""
 
     smoke = "smoke"
+    quick = "quick"
     laptop = "laptop"
     paper = "paper"
 

@@ -11,7 +11,7 @@ from .boxes import pad_boxes
 from .cascade import Grids
 from .errors import SegdetError
 from .phantom_cache import cached_phantoms
-from .training import progress_bar
+from .progress import progress
 from .volume import slice_boxes, tight_box
 
 
@@ -29,12 +29,14 @@ class Profile:
     train: int  # scans, half left and half right (A5)
     validation: int
     test: int
+    backbone: str = "vgg16"  # of the detector, see `segdet.backbones`
 
 
 PROFILES = {
     p.name: p
     for p in (
-        Profile("smoke", (8, 184, 96), (16, 24, 16), 8, 8, 20, 10, 2, 2, 2),
+        Profile("smoke", (8, 184, 96), (16, 24, 16), 8, 8, 20, 10, 2, 2, 2, "resnet18"),
+        Profile("quick", (16, 184, 96), (32, 46, 24), 8, 200, 300, 50, 10, 4, 9, "resnet18"),
         Profile("laptop", (32, 184, 96), (32, 46, 24), 16, 400, 600, 50, 10, 4, 49),
         Profile("paper", (128, 184, 96), (128, 184, 96), 32, 8000, 30000, 1000, 10, 4, 49),
     )
@@ -155,7 +157,7 @@ def folder_cases(folder, label=None):
         raise SegdetError(
             f"{folder}: expected scans in its folder images/ and their masks, of the same names, in its folder labels/"
         )
-    return [load_case(path, folder / "labels" / path.name, label) for path in progress_bar(images, "reading")]
+    return [load_case(path, folder / "labels" / path.name, label) for path in progress(images, "reading")]
 
 
 def folder_split(cases, profile, seed):
