@@ -1,9 +1,7 @@
 """The networks of one seed: how each arm's segmenter is trained and scored (chapters 08 and 10)."""
 
-import hashlib
-import os
 import zlib
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -14,19 +12,13 @@ import torch.nn.functional as F
 from . import metrics
 from .attention import attended_region, box3d_mask, boxes_to_mask, shifted, slice_box_mask
 from .cascade import Cascade, detect, segment, stacked
-from .checkpoint import digest
-from .detection import choose_threshold, train_detector
+from .checkpoint import digest, load_tensors, save_tensors
+from .detection import RECIPE, choose_threshold, train_detector
 from .errors import TrainingError
-from .experiment import ARMS, Plan, get_profile, prepared_split
-from .phantom_cache import MADE_BY, cache_folder
+from .experiment import ARMS, prepared_split
+from .rpn import Proposals
 from .training import default_device, fit, precision
 from .unet3d import UNet3D
-
-# The modules whose code decides what a trained network is, beside what makes the phantoms.
-TRAINED_BY = (
-    *("volume", "boxes", "anchors", "matching", "backbones", "rpn", "attention", "unet3d", "metrics", "checkpoint"),
-    *("training", "cascade", "experiment", "detection", "runs"),
-)
 
 FOLDS = 5  # detectors for the out-of-fold boxes
 
@@ -124,13 +116,15 @@ class Run:
         Decides the split, the initial weights and the order of the batches.
     checkpoints : path, optional
         A folder for the state of every training. An interrupted training goes on from there, a finished one is
-        read back.
+        read back, one of other data or settings is refused.
     deadline : float, optional
         As in `segdet.training.fit`.
     log : path, optional
         As in `segdet.training.fit`.
     network : callable, optional
         As in `train_segmenter`.
+    shared : bool
+        The folder is for trainings of any data and settings, each in a file of its own, and keeps detected boxes too.
 
     Attributes
     ----------
@@ -143,8 +137,9 @@ class Run:
         No training scan holds anything to learn.
     """
 
-    def __init__(self, plan, seed, checkpoints=None, deadline=None, log=None, network=None):
-        self.plan, self.seed, self.checkpoints, self.network = plan, seed, checkpoints, network
+    def __init__(self, plan, seed, checkpoints=None, deadline=None, log=None, network=None, shared=False):
+        self.plan, self.seed, self.network = plan, seed, network
+        self.checkpoints, self.shared = checkpoints and Path(checkpoints), shared
         self._fitting = {"deadline": deadline, "log": log}
         self.grids, self.train, self.validation, self.test = prepared_split(plan, seed)
         self._attention, self._boxes = {}, {}
@@ -152,8 +147,11 @@ class Run:
             what = "a mask that is not empty" if plan.label is None else f"label {plan.label}"
             raise TrainingError(f"{plan.data}: none of the {len(self.train)} training scans holds {what}; see --label")
 
-    def _checkpoint(self, name):
-        return Path(self.checkpoints) / f"{self.seed}-{name}.safetensors" if self.checkpoints else None
+    def checkpoint(self, name):
+        """Where the state of the training of this name is kept, as `segdet.training.fit` takes it."""
+        if self.shared:
+            return lambda identity: self.checkpoints / f"{self.seed}-{name}-{identity}.safetensors"
+        return self.checkpoints and self.checkpoints / f"{self.seed}-{name}.safetensors"
 
     def _trained_detector(self, train, name):
         detector, history = train_detector(
@@ -161,10 +159,11 @@ class Run:
             self.validation,
             self.plan.profile,
             self.seed,
-            checkpoint=self._checkpoint(name),
+            recipe=replace(RECIPE, backbone=self.plan.profile.backbone),
+            checkpoint=self.checkpoint(name),
             **self._fitting,
         )
-        return detector, history, choose_threshold(detector, self.validation)
+        return detector, history
 
     @cached_property
     def _detection(self):
@@ -180,16 +179,31 @@ class Run:
         """How its training went."""
         return self._detection[1]
 
-    @property
+    @cached_property
     def proposals(self):
         """Which of its boxes count, as chosen on the validation scans."""
-        return self._detection[2]
+        scans = [case.slices for case in self.validation]
+        _, facts = self._kept(scans, lambda: ({}, asdict(choose_threshold(self.detector, self.validation))))
+        return Proposals(**facts)
 
     def detect(self, case):
         """The boxes of a case, (D, 1, 4), best first."""
         if case not in self._boxes:
-            self._boxes[case] = detect(self.detector, case.slices, self.proposals)[0]
+            found = self._kept([case.slices], lambda: ({"boxes": self._detect(case)}, {}))
+            self._boxes[case] = found[0]["boxes"]
         return self._boxes[case]
+
+    def _detect(self, case):
+        return detect(self.detector, case.slices, self.proposals)[0]
+
+    def _kept(self, scans, find):
+        """What ``find()`` says of scans, (tensors, facts); read back where the same detector has said it before."""
+        if not self.shared:
+            return find()
+        path = self.checkpoints / f"found-{digest(*scans, *self.detector.state_dict().values())}.safetensors"
+        if not path.exists():
+            save_tensors(path, *find())
+        return load_tensors(path)
 
     @cached_property
     def sources(self):
@@ -229,7 +243,8 @@ class Run:
         boxes, folds = {}, min(FOLDS, len(self.train))
         for fold in range(folds):
             rest = [case for number, case in enumerate(self.train) if number % folds != fold]
-            detector, _, proposals = self._trained_detector(rest, f"detector-fold{fold}")
+            detector, _ = self._trained_detector(rest, f"detector-fold{fold}")
+            proposals = choose_threshold(detector, self.validation)
             boxes |= {case.name: detect(detector, case.slices, proposals)[0] for case in self.train[fold::folds]}
         return boxes
 
@@ -243,7 +258,7 @@ class Run:
             self.seed,
             margin=arm.margin,
             network=self.network,
-            checkpoint=self._checkpoint(arm.name),
+            checkpoint=self.checkpoint(arm.name),
             **self._fitting,
         )
 
@@ -256,16 +271,3 @@ class Run:
     def cascade(self):
         """The trained `Cascade`, for scans of any grid."""
         return Cascade(self.detector, self.segmenter("cascade")[0], self.grids, self.proposals)
-
-
-def chapter_run(profile=None):
-    """The run that the chapters share: seed 0 with the paper's nine test scans, its networks kept in the cache.
-
-    The first chapter that needs a network trains it; the others read it back. A change of the code that it depends
-    on, of the profile or of the file that SEGDET_VGG16 names starts anew.
-    """
-    profile = get_profile(profile)
-    code = hashlib.sha256(b"".join(Path(__file__).with_name(f"{m}.py").read_bytes() for m in TRAINED_BY))
-    code.update((MADE_BY + os.path.basename(os.environ.get("SEGDET_VGG16", ""))).encode())
-    folder = cache_folder() / f"networks-{code.hexdigest()[:12]}" / profile.name
-    return Run(Plan(replace(profile, test=min(profile.test, 9)), tuple(ARMS)), 0, folder)

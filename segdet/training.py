@@ -4,17 +4,16 @@ import hashlib
 import json
 import math
 import os
-import sys
 import time
 from contextlib import nullcontext
 from pathlib import Path
 
 import torch
-from tqdm.auto import tqdm
 
 from . import distributed
 from .checkpoint import History, restore_state, save_state
 from .errors import NO_ROOM, SegdetError, TrainingError, is_out_of_memory
+from .progress import progress
 
 
 def default_device():
@@ -50,23 +49,6 @@ def precision(device, smallest_side=None):
         narrow = smallest_side is not None and smallest_side < 3
         native = device.type == "cpu" and not narrow and (on_cpu.get("avx512_bf16") or on_cpu.get("amx_bf16"))
     return torch.autocast(device.type, torch.bfloat16) if native else nullcontext()
-
-
-def progress_bar(items, label, total=None, **more):
-    """A progress bar over `items` (`more` is tqdm's), in a log a line every half minute.
-
-    Silent where the variable SEGDET_STATIC is set, as it is while notebooks are executed to be stored.
-    """
-    return tqdm(
-        items,
-        desc=label,
-        total=total,
-        disable=bool(os.environ.get("SEGDET_STATIC")) or distributed.processes()[0] > 0,
-        mininterval=0.5 if sys.stderr.isatty() else 30,
-        dynamic_ncols=True,
-        leave=False,
-        **more,
-    )
 
 
 class OutOfTime(Exception):
@@ -119,8 +101,9 @@ def fit(
     batches : int, optional
         Batches a step, whose gradients are averaged; by default one a process. Each starts from the running
         statistics of the step before, and the mean of what they leave is kept.
-    checkpoint : path, optional
-        Where the state is kept every `every` steps. A file that is there already is continued.
+    checkpoint : path or callable, optional
+        Where the state is kept every `every` steps. A file that is there already is continued. A callable gets the
+        digest of the training's identity, a str, and returns the path: trainings that differ do not meet.
     batch_names : callable, optional
         ``batch_names(generator)`` says what the batch of a step holds, a list of str; for the error of a bad loss.
     deadline : float, optional
@@ -146,16 +129,16 @@ def fit(
     batches = batches or world
     if batches % world:
         raise ValueError(f"{batches} batches a step cannot be shared by {world} processes")
-    network = hashlib.sha256(repr(model).encode()).hexdigest()[:16]  # two normalisations can have one set of names
-    identity = {"seed": seed, "steps": steps, "batches": batches, "network": network} | (identity or {})
-    identity |= {"optimizer": type(optimizer).__name__}
+    identity = {"seed": seed, "steps": steps, "batches": batches, "network": _layers(model)} | (identity or {})
+    identity |= {"optimizer": type(optimizer).__name__, "its settings": _settings(optimizer)}
     identity = json.loads(json.dumps(identity))  # as it is read back
+    if callable(checkpoint):
+        checkpoint = checkpoint(_fingerprint(identity))
     if checkpoint and Path(checkpoint).exists():
         history, first, best = restore_state(checkpoint, model, optimizer, identity)
     rates = [group["lr"] for group in optimizer.param_groups]  # as the caller set them; the schedule scales them
     writer = _writer(Path(log) / label, first) if log and rank == 0 else None
-    bar = progress_bar(range(first, steps), label, total=steps)
-    bar.update(first)
+    bar = progress(range(first, steps), label, total=steps, unit="steps", initial=first)
     shown = {}
     for step in bar:
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
@@ -236,6 +219,25 @@ def _backward(model, batch_loss, streams, batches, where):
     for buffer, value in zip(running, after, strict=True):
         buffer.copy_(value)
     return terms
+
+
+def _fingerprint(facts):
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _layers(model):
+    """A digest of a network's layers: their classes in `torch.nn` and their settings, whatever ours are called."""
+    leaves = [module for module in model.modules() if not any(module.children())]
+    kinds = [next(k.__name__ for k in type(m).__mro__ if k.__module__.startswith("torch.nn")) for m in leaves]
+    return _fingerprint([[kind, module.extra_repr()] for kind, module in zip(kinds, leaves, strict=True)])
+
+
+def _settings(optimizer):
+    """An optimiser's numbers, group by group; how it computes (fused, foreach) decides nothing."""
+    return [
+        {k: v for k, v in group.items() if isinstance(v, int | float | tuple) and k not in ("fused", "foreach")}
+        for group in optimizer.param_groups
+    ]
 
 
 def _writer(log, first):

@@ -38,7 +38,7 @@ def test_profiles(monkeypatch):
     monkeypatch.setenv("SEGDET_PROFILE", "smoke")
     assert get_profile().name == "smoke"
     assert get_profile("paper").detector_shape == (128, 184, 96)
-    with pytest.raises(SegdetError, match="choose one of smoke, laptop, paper"):
+    with pytest.raises(SegdetError, match="choose one of smoke, quick, laptop, paper"):
         get_profile("huge")
 
 

@@ -1,0 +1,135 @@
+"""The networks that the chapters share, and when they must be trained again.
+
+They are filed under what the code computes. A hash of its source would call a new name a new method. Instead a few
+steps of both trainings are taken on fixed data, and what they give is compared with what it was when the networks were
+trained. Data, settings, optimiser and layers are in the identity of each training (`segdet.training.fit`).
+"""
+
+import json
+import os
+import secrets
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from .atomic import write_text
+from .boxes import pad_boxes
+from .detection import RECIPE, choose_threshold, train_detector
+from .experiment import ARMS, Case, Plan, Profile, get_profile
+from .phantom_cache import cache_folder
+from .rpn import Proposals, select
+from .runs import Run, train_segmenter
+from .volume import slice_boxes
+
+TOLERANCE = 2e-3  # relative; after these few steps the kernels of other processors differ by some 1e-5
+FIXED = {"SEGDET_PRECISION": "float32", "SEGDET_DEVICE": "cpu", "SEGDET_STATIC": "1", "SEGDET_PROGRESS": ""}
+
+
+def chapter_run(profile=None):
+    """The run that the chapters share: seed 0 with the paper's nine test scans, its networks kept in the cache.
+
+    The first chapter that needs a network trains it; the others read it back. A change of what the code computes, of
+    the data, of the settings or of the initial weights starts anew.
+
+    Parameters
+    ----------
+    profile : str, optional
+        Its name, see `segdet.experiment.get_profile`.
+    """
+    profile = get_profile(profile)
+    plan = Plan(replace(profile, test=min(profile.test, 9)), tuple(ARMS))
+    return Run(plan, 0, folder_of(cache_folder(), profile.backbone) / profile.name, shared=True)
+
+
+def behaviour(backbone="vgg16"):
+    """Train both networks for a few steps on fixed data, in float32 on the CPU and from random weights.
+
+    Parameters
+    ----------
+    backbone : str
+        Of the detector, see `segdet.backbones`.
+
+    Returns
+    -------
+    dict of list of float
+        The losses of every step, and what the trained networks make of one case.
+    """
+    profile = Profile("behaviour", (4, 48, 32), (8, 16, 12), 4, 2, 3, 2, 2, 1, 0, backbone)
+    cases = [_case(profile, seed) for seed in range(profile.train + profile.validation)]
+    found = {}
+    with _environment(**FIXED), torch.random.fork_rng(devices=[]):
+        # a rate at which two steps matter, for it only begins to rise in them
+        recipe = replace(RECIPE, backbone=backbone, imagenet=False, rate=20 * RECIPE.rate)
+        detector, history = train_detector(cases[:2], cases[2:], profile, 0, recipe=recipe)
+        found["detector, loss"] = [value for step in history.loss for value in step.values()]
+        with torch.no_grad():
+            objectness, offsets, _ = detector(cases[2].slices)
+        found["detector, scores and offsets"] = _moments(objectness) + _moments(offsets)
+        found["threshold"] = [choose_threshold(detector, cases[2:]).threshold]
+        corners = torch.from_numpy(np.random.default_rng(0).uniform(0, 20, (4, 50, 2))).float()
+        boxes, scores = select(torch.cat([corners, corners + 9], -1), corners[..., 0] / 20, Proposals(2, 0.3))
+        found["boxes"] = _moments(boxes) + _moments(scores)
+        for name, margin in (("segmenter", None), ("segmenter, cropped", 1.0)):
+            pairs = [(case, case.mask) for case in cases]
+            segmenter, history = train_segmenter(pairs[:2], pairs[2:], profile, 0, margin=margin)
+            found[f"{name}, loss"] = [value for step in history.loss for value in step.values()]
+            with torch.no_grad():
+                found[f"{name}, logits"] = _moments(segmenter(torch.stack([cases[2].image] * 2)[None]))
+    return found
+
+
+def same(found, kept):
+    """Whether two answers of `behaviour` are the same to `TOLERANCE`."""
+    if found.keys() != kept.keys() or any(len(found[name]) != len(kept[name]) for name in found):
+        return False
+    return all(np.allclose(found[name], kept[name], rtol=TOLERANCE, atol=1e-6) for name in found)
+
+
+def folder_of(parent, backbone):
+    """The folder in `parent` for networks that the present code trains; a new one if it computes something new."""
+    found = behaviour(backbone)
+    for path in sorted(parent.glob("networks-*/behaviour.json")):
+        try:
+            if same(found, json.loads(path.read_text())):
+                return path.parent
+        except (OSError, ValueError, AttributeError, TypeError):  # damaged, or of another version
+            continue
+    folder = parent / f"networks-{secrets.token_hex(4)}"
+    write_text(folder / "behaviour.json", json.dumps(found, indent=1) + "\n")
+    return folder
+
+
+def _case(profile, seed):
+    """A bright ball in noise on both grids, from NumPy alone."""
+    rng = np.random.default_rng(seed)
+
+    def ball(shape):
+        z, y, x = ((np.arange(n) + 0.5) / n - 0.5 for n in shape)
+        return z[:, None, None] ** 2 + (y[:, None] - 0.05 * seed) ** 2 + x**2 < 0.06
+
+    fine, coarse = ball(profile.detector_shape), ball(profile.segmenter_shape)
+    slices = np.clip(0.3 + 0.3 * fine + 0.2 * rng.standard_normal(fine.shape), 0, 1)
+    image = coarse + rng.standard_normal(coarse.shape)
+    slices, image = (torch.from_numpy(array.astype(np.float32)) for array in (slices, image))
+    return Case(f"ball {seed}", slices, fine, pad_boxes(slice_boxes(fine)), image, coarse, (1.0, 1.0, 1.0))
+
+
+def _moments(tensor):
+    """Mean size and mean square; a mean with its sign can be a small difference of large numbers."""
+    values = tensor.double()
+    return [values.abs().mean().item(), values.square().mean().item()]
+
+
+@contextmanager
+def _environment(**values):
+    """These variables for a while."""
+    before = dict(os.environ)
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name in values:
+            del os.environ[name]
+        os.environ.update(before)

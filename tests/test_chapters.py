@@ -1,0 +1,119 @@
+"""The networks of the chapters are filed under what the code computes, not under how it is spelled."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+
+from segdet import boxes, chapters, detection, rpn, runs, training, unet3d
+
+BACKBONE = "resnet18"
+
+
+@pytest.fixture(scope="module")
+def usual():
+    return chapters.behaviour(BACKBONE)
+
+
+def test_one_thread_or_other_kernels_compute_the_same(usual):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3 - min(threads, 2))
+    try:
+        with torch.backends.mkldnn.flags(enabled=False):
+            other = chapters.behaviour(BACKBONE)
+    finally:
+        torch.set_num_threads(threads)
+    assert chapters.same(other, usual)
+
+
+def renamed(monkeypatch):
+    """A class and a function under other names."""
+
+    class TwoConvolutions(unet3d.TwoConv):
+        pass
+
+    monkeypatch.setattr(unet3d, "TwoConv", TwoConvolutions)
+    monkeypatch.setattr(detection, "mirror", lambda corners, width: boxes.mirror(corners, width))
+
+
+def test_a_new_name_keeps_the_networks(usual, monkeypatch):
+    renamed(monkeypatch)
+    assert chapters.same(chapters.behaviour(BACKBONE), usual)
+
+
+def bent(original):
+    """Smooth L1 that bends elsewhere."""
+    return lambda *arguments, **more: original(*arguments, **more, beta=0.9)
+
+
+CHANGES = {
+    "smooth L1": lambda m: m.setattr(rpn.F, "smooth_l1_loss", bent(rpn.F.smooth_l1_loss)),
+    "offsets": lambda m: m.setattr(rpn, "encode", lambda a, b: 1.05 * boxes.encode(a, b)),
+    "augmentation": lambda m: m.setattr(chapters, "RECIPE", dataclasses.replace(detection.RECIPE, zoom=0.1)),
+    "cross entropy": lambda m: m.setattr(
+        runs.F, "cross_entropy", lambda z, y, f=runs.F.cross_entropy: f(z, y, label_smoothing=0.01)
+    ),
+    "gradient length": lambda m: m.setattr(
+        training.torch.nn.utils, "clip_grad_norm_", lambda p, n, f=torch.nn.utils.clip_grad_norm_: f(p, 0.5)
+    ),
+    "voting": lambda m: m.setattr(rpn, "box_iou", lambda a, b, f=boxes.box_iou: f(a, b) * 0.9),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_changed_formula_does_not(usual, monkeypatch, name):
+    CHANGES[name](monkeypatch)
+    assert not chapters.same(chapters.behaviour(BACKBONE), usual)
+
+
+def test_the_folder_of_networks(usual, tmp_path, monkeypatch):
+    monkeypatch.setattr(chapters, "behaviour", lambda backbone: usual)
+    (tmp_path / "networks-damaged").mkdir()
+    (tmp_path / "networks-damaged/behaviour.json").write_text("[")
+    first = chapters.folder_of(tmp_path, BACKBONE)
+    assert json.loads((first / "behaviour.json").read_text()) == usual
+    near = {name: [v * (1 + 1e-5) for v in values] for name, values in usual.items()}
+    monkeypatch.setattr(chapters, "behaviour", lambda backbone: near)
+    assert chapters.folder_of(tmp_path, BACKBONE) == first
+    far = usual | {"segmenter, loss": [v * 1.01 for v in usual["segmenter, loss"]]}
+    monkeypatch.setattr(chapters, "behaviour", lambda backbone: far)
+    assert chapters.folder_of(tmp_path, BACKBONE) != first
+
+
+def test_the_callers_random_state_and_environment_stay(monkeypatch):
+    monkeypatch.setenv("SEGDET_DEVICE", "cpu")
+    monkeypatch.delenv("SEGDET_PRECISION", raising=False)
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    chapters.behaviour(BACKBONE)
+    assert torch.equal(torch.rand(2), expected)
+    assert chapters.os.environ["SEGDET_DEVICE"] == "cpu"
+    assert "SEGDET_PRECISION" not in chapters.os.environ
+
+
+def test_chapters_share_a_folder_and_what_was_found(small_phantoms, monkeypatch):
+    from segdet.experiment import PROFILES, Profile
+
+    tiny = Profile("tiny", (8, 96, 64), (8, 12, 8), 4, 2, 4, 2, 2, 1, 2, BACKBONE)
+    monkeypatch.setitem(PROFILES, "tiny", tiny)
+    first = chapters.chapter_run("tiny")
+    boxes_of = [first.detect(case) for case in first.test]
+    first.segmenter("cascade")
+    kept = sorted(path.name.rsplit("-", 1)[0] for path in first.checkpoints.glob("*.safetensors"))
+    assert kept == ["0-cascade", "0-detector"] + ["found"] * 6  # the threshold, and 2 + 1 + 2 scans
+
+    def trained_again(*_, **__):
+        raise AssertionError("what is kept was computed again")
+
+    monkeypatch.setattr(training, "_backward", trained_again)
+    monkeypatch.setattr(runs, "detect", trained_again)
+    monkeypatch.setattr(runs, "choose_threshold", trained_again)
+    again = chapters.chapter_run("tiny")
+    assert again.checkpoints == first.checkpoints
+    assert all(torch.equal(a, again.detect(c)) for a, c in zip(boxes_of, again.test, strict=True))
+    again.segmenter("cascade")
+    monkeypatch.setitem(PROFILES, "tiny", dataclasses.replace(tiny, segmenter_steps=6))
+    with pytest.raises(AssertionError, match="computed again"):  # other settings have a file of their own
+        chapters.chapter_run("tiny").segmenter("cascade")
