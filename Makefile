@@ -16,15 +16,13 @@ setup: $(VENV)/.stamp ## make or update the environment in .venv from requiremen
 $(VENV)/.stamp: requirements.lock pyproject.toml book/_tools/bootstrap.py
 	@$(PYTHON) book/_tools/bootstrap.py $(VENV)
 
-book: setup ## execute every chapter (SEGDET_PROFILE=smoke|laptop|paper, default laptop) and build _build/html
-	@$(BIN)/python book/_tools/runner.py execute
-	@$(BIN)/python book/_tools/runner.py build
+book: setup ## execute every chapter into _build and build _build/html (SEGDET_PROFILE=smoke|quick|laptop|paper)
+	@$(BIN)/python book/_tools/runner.py book
 
-refresh: setup ## execute only the chapters whose stored outputs are stale, then build _build/html
-	@$(BIN)/python book/_tools/runner.py execute --stale
-	@$(BIN)/python book/_tools/runner.py build
+refresh: setup ## renew the committed outputs that are stale, then build _build/html
+	@$(BIN)/python book/_tools/runner.py refresh
 
-site: setup ## build _build/html from the stored outputs, executing nothing
+site: setup ## build _build/html from the committed outputs, executing nothing
 	@$(BIN)/python book/_tools/runner.py build
 
 test: setup ## everything CI checks: style, book, chapters at the smoke profile, tests

@@ -2,8 +2,10 @@
 
 import json
 import shutil
+import subprocess
 
 import nbformat
+import normal
 import papermill
 import pytest
 import runner
@@ -54,14 +56,14 @@ def test_every_cell_was_executed_without_error_or_warning(notebook):
 def test_what_is_stored_is_normal(notebook):
     """No live widget, no injected parameters, nothing that differs from run to run."""
     before = nbformat.writes(notebook)
-    runner.normalise(notebook)
+    normal.normalise(notebook)
     assert nbformat.writes(notebook) == before
     assert not [cell for cell in notebook.cells if "injected-parameters" in cell.metadata.get("tags", [])]
 
 
 def test_stored_outputs_are_those_of_the_code(path):
-    if not runner.is_fresh(path, ROOT):
-        pytest.fail(f"the outputs stored in {path.name} are stale; run: make book", pytrace=False)
+    if not runner.is_fresh(path, path, runner.STORED_PROFILE):
+        pytest.fail(f"the outputs stored in {path.name} are stale; run: make refresh", pytrace=False)
 
 
 def test_every_figure_is_described(notebook):
@@ -240,45 +242,92 @@ def test_a_failing_chapter_is_named_and_not_stored(write, cells, cell, words):
 
 
 def test_normalise_drops_what_differs_between_runs():
-    widget = new_output("display_data", {runner.WIDGET_VIEW: {"model_id": "1f"}, "text/plain": "interactive()"})
+    widget = new_output("display_data", {normal.WIDGET_VIEW: {"model_id": "1f"}, "text/plain": "interactive()"})
     streams = [new_output("stream", name="stdout", text=text) for text in ("a <X at 0x7f00aa11>\n", "b\n")]
     cell = new_code_cell("x", outputs=[widget, *streams], execution_count=3)
     cell.metadata.update(execution={"started": "now"}, papermill={"duration": 1}, tags=["kept"])
     notebook = new_notebook(cells=[cell], metadata={"widgets": {}, "papermill": {}, "title": "kept"})
-    runner.normalise(notebook)
+    normal.normalise(notebook)
     assert [output.text for output in cell.outputs] == ["a <X at 0x...>\nb\n"]
     assert cell.metadata == {"tags": ["kept"]}
     assert cell.execution_count == 3
     assert set(notebook.metadata) == {"title", "kernelspec", "language_info"}
 
 
-def test_only_the_laptop_profile_renews_the_committed_notebooks(write, repository, monkeypatch):
+@pytest.fixture
+def book(write, repository, monkeypatch):
+    """A repository with one committed chapter: its root, and the chapter."""
     path = write("print(1)")
     root = path.parent
     (root / "book").mkdir()
-    shutil.move(path, root / "book" / path.name)
-    committed = root / "book" / path.name
+    committed = shutil.move(path, root / "book" / path.name)
     (root / "book/intro.md").write_text("# Title\n")
     (root / "_toc.yml").write_text("format: jb-book\nroot: book/intro\nchapters:\n  - file: book/01-trial\n")
     (root / "_config.yml").write_text("title: T\n")
+    (root / ".gitignore").write_text("_build/\n")
     monkeypatch.setattr(runner, "ROOT", root)
+    monkeypatch.setattr(runner, "build", lambda source: None)
+    monkeypatch.setattr(runner, "choose_profile", lambda root, named, chapters: named)
+    monkeypatch.setattr(runner, "foretell", lambda *_: None)
+    monkeypatch.setattr(runner, "beside_networks", lambda *_: lambda name, seconds: {"rest": seconds})
     for name in (*runner.KERNEL_ENVIRONMENT, "SEGDET_PROFILE"):
-        monkeypatch.setenv(name, "")  # execute_all sets them; this restores what was there
+        monkeypatch.setenv(name, "")  # the execution sets them; this restores what was there
+    git = ["git", "-C", str(root), "-c", "user.name=n", "-c", "user.email=e"]
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "all"]):
+        subprocess.run([*git, *command], check=True)
+    return root, committed
+
+
+def changed(root):
+    """What git sees of changes in a checkout."""
+    done = subprocess.run(["git", "-C", str(root), "status", "--porcelain"], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+@pytest.mark.parametrize("profile", ["smoke", runner.STORED_PROFILE])
+def test_a_readers_book_leaves_the_checkout_clean_and_goes_on_where_it_stopped(book, profile, capsys):
+    root, committed = book
+    runner.read_book([], profile)
+    assert changed(root) == ""
+    staged = runner.stage(profile)
+    assert nbformat.read(staged / "book/01-trial.ipynb", 4).metadata.segdet.profile == profile
+    assert json.loads((staged / "results/book.json").read_text())["01-trial"]["profile"] == profile
+    assert "1 chapters executed" in capsys.readouterr().out
+    runner.read_book([], profile)
+    said = capsys.readouterr().out
+    assert "executed before and kept: 01-trial" in said
+    assert "0 chapters executed" in said
+    committed.write_text(committed.read_text().replace("print(1)", "print(2)"))
+    runner.read_book([], profile)
+    assert "1 chapters executed" in capsys.readouterr().out
+
+
+def test_refresh_renews_what_is_committed_where_it_is_stale(book):
+    root, committed = book
+    runner.refresh([])
+    assert runner.is_fresh(committed, committed, runner.STORED_PROFILE)
+    row = json.loads((root / "results/book.json").read_text())["01-trial"]
+    assert row["profile"] == runner.STORED_PROFILE
+    assert row["rest"] == row["seconds"] > 0
+    assert row["gib"] > 0
     before = committed.read_bytes()
-
-    runner.execute_all("smoke")
+    runner.refresh([])
     assert committed.read_bytes() == before
-    staged = runner.stage("smoke")
-    assert nbformat.read(staged / "book/01-trial.ipynb", 4).metadata.segdet.profile == "smoke"
-    assert json.loads((staged / "results/book.json").read_text())["01-trial"]["profile"] == "smoke"
-    assert json.loads((root / "results/book.json").read_text()) == {}
+    committed.write_text(committed.read_text().replace("print(1)", "print(2)"))
+    assert not runner.is_fresh(committed, committed, runner.STORED_PROFILE)
 
-    runner.execute_all("laptop")
-    assert runner.is_fresh(committed, root)
-    assert json.loads((root / "results/book.json").read_text())["01-trial"]["profile"] == "laptop"
-    edited = committed.read_text().replace("print(1)", "print(2)")
-    committed.write_text(edited)
-    assert not runner.is_fresh(committed, root)
+
+def test_a_long_cell_says_what_it_does_and_its_output_stays_free_of_it(write, monkeypatch):
+    monkeypatch.setenv("SEGDET_STATIC", "1")
+    monkeypatch.setattr("watch.QUIET", 1)
+    code = "from segdet import progress\nprogress.EVERY = 0.5\nimport time\n"
+    code += "for _ in progress.progress(range(8), 'detector', unit='steps'):\n    time.sleep(0.3)\n"
+    path = write(code, "import time\ntime.sleep(4)")
+    lines = []
+    runner.execute(path, path, "smoke", say=lines.append)
+    assert any("detector: " in line and "of 8 steps" in line for line in lines)
+    assert any("in cell 3 of 3, A section | import time" in line for line in lines)
+    assert all(not cell.outputs for cell in nbformat.read(path, as_version=4).cells[1:])
 
 
 def test_an_unknown_chapter_or_a_missing_file_is_named(repository):

@@ -1,7 +1,7 @@
 """The built book: its links, its figures, its formulas, and that it needs no network.
 
-Run `make book` or `make site` first. The tests that need a browser look for Chromium, or for the program that
-CHROMIUM names.
+`make test` builds it from the committed outputs. The tests that need a browser look for Chromium, or for the program
+that CHROMIUM names.
 """
 
 import json
@@ -13,7 +13,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
-SITE = ROOT / "_build/html"
+SITE = ROOT / "_build/stored/_build/html"
 LOADING = {"script": "src", "img": "src", "iframe": "src", "source": "src", "video": "src", "audio": "src"}
 
 

@@ -1,12 +1,10 @@
-"""Execute the chapters (`runner.py execute`) and build the book (`runner.py build`); `make book` does both.
+"""Execute the chapters and build the book: what `make book`, `make refresh` and `make site` do.
 
-The profile is SEGDET_PROFILE (default laptop). Only the laptop profile renews the committed notebooks, and
-only on success; any other executes into _build/notebooks/PROFILE, and the book is built from a staged copy.
+A reader's `book` executes into _build/notebooks/PROFILE, goes on where it was interrupted, and builds the pages from
+there: the checkout stays as it is. Only `refresh`, the maintainers', renews the notebooks that are committed.
 """
 
 import argparse
-import base64
-import io
 import json
 import os
 import platform
@@ -21,13 +19,15 @@ from pathlib import Path
 import nbformat
 import papermill
 import yaml
-from PIL import Image
+from forecast import beside_networks, choose_profile, foretell
+from normal import normalise
 from staleness import STATUS, fingerprint
+from watch import clock, watching
+
+from segdet.errors import SegdetError
 
 ROOT = Path(__file__).resolve().parents[2]
-PROFILES = ("smoke", "laptop", "paper")
-STORED_PROFILE = "laptop"
-WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+STORED_PROFILE = "quick"
 # What a kernel must see so that the same code stores the same bytes: no progress bars, plotly as JSON without
 # its script, no date inside an SVG.
 KERNEL_ENVIRONMENT = {
@@ -72,11 +72,13 @@ def execute(path, target, profile, say=print):
         The notebook and where the executed one goes (the same file renews it in place).
     profile : str
         Reaches the kernel as SEGDET_PROFILE, so no cell is injected.
+    say : callable
+        Takes a line: each cell when it is done, and while one works, at least every 20 s, what it does.
 
     Returns
     -------
-    float
-        Seconds.
+    dict
+        ``seconds``, and ``gib``, the most memory that the kernel used.
 
     Raises
     ------
@@ -90,12 +92,14 @@ def execute(path, target, profile, say=print):
 
     def on_start(cell_index, **_):
         cell.update(index=cell_index, started=time.perf_counter())
+        watch.begin(f"in cell {cell_index + 1} of {len(where)}, {where[cell_index]}")
 
     def on_executed(cell_index, **_):
         seconds = time.perf_counter() - cell["started"]
-        say(f"    cell {cell_index + 1:>2}  {seconds:7.2f} s  {where[cell_index]}")
+        watch.say(f"    cell {cell_index + 1:>2}  {seconds:7.2f} s  {where[cell_index]}")
 
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory() as temporary, watching(say) as watch:
+        watch.begin("the kernel starts")
         try:
             executed = papermill.execute_notebook(
                 path,
@@ -116,14 +120,14 @@ def execute(path, target, profile, say=print):
     for index, done in enumerate(executed.cells):
         if done.cell_type == "code" and done.source.strip() and done.execution_count is None:
             raise BookError(failure(path, index, where, "the cell did not run; does a cell above call exit()?"))
-    seconds = time.perf_counter() - started
+    facts = {"seconds": round(time.perf_counter() - started, 1), "gib": round(watch.gib, 2)}
     normalise(executed)
     executed.metadata["segdet"] = {"hash": fingerprint(source, ROOT), "profile": profile}
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_name(target.name + ".part")
     nbformat.write(executed, unfinished)
     os.replace(unfinished, target)
-    return seconds
+    return facts
 
 
 def cell_names(notebook):
@@ -148,64 +152,10 @@ def failure(path, index, where, error, traceback=()):
             f"FAILED {path.name}, {place}",
             *(f"    {line}" for line in lines),
             f"{error}",
-            "The stored notebook was not changed. Run this chapter alone with:",
+            "What was stored before is as it was. Run this chapter alone with:",
             f"    .venv/bin/python book/_tools/runner.py execute {path.stem}",
         ]
     )
-
-
-def normalise(notebook):
-    """Drop from an executed notebook, in place, what differs between two runs of the same code; pack its pictures."""
-    for key in ("papermill", "widgets"):
-        notebook.metadata.pop(key, None)
-    notebook.metadata["kernelspec"] = {
-        "display_name": "Python 3 (ipykernel)",
-        "language": "python",
-        "name": "python3",
-    }
-    notebook.metadata["language_info"] = {"name": "python"}
-    for cell in notebook.cells:
-        for key in ("papermill", "execution"):
-            cell.metadata.pop(key, None)
-        if cell.cell_type == "code":
-            cell.outputs = normalised_outputs(cell.outputs)
-
-
-def normalised_outputs(outputs):
-    """Outputs without live widgets and memory addresses, and with a stream in one piece."""
-    kept = []
-    for output in outputs:
-        if WIDGET_VIEW in output.get("data", {}):
-            continue
-        if output.output_type == "stream" and kept and kept[-1].get("name") == output.name:
-            kept[-1].text += output.text
-        else:
-            kept.append(output)
-    for output in kept:
-        if output.output_type == "stream":
-            output.text = without_addresses(output.text)
-            continue
-        data = output.get("data", {})
-        if "text/plain" in data:
-            data["text/plain"] = without_addresses(data["text/plain"])
-        if "image/png" in data:
-            data["image/png"] = with_palette(data["image/png"])
-    return kept
-
-
-def with_palette(png):
-    """A PNG (base64) with 256 colours at most, where that is smaller: speckle fills a picture with noise."""
-    buffer = io.BytesIO()
-    picture = Image.open(io.BytesIO(base64.b64decode(png)))
-    if picture.mode == "P":
-        return png
-    picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
-    return min(base64.b64encode(buffer.getvalue()).decode() + "\n", png, key=len)
-
-
-def without_addresses(text):
-    """Replace the memory address in a default `repr`."""
-    return re.sub(r"\bat 0x[0-9a-fA-F]{6,}", "at 0x...", text)
 
 
 def run_conditions():
@@ -239,47 +189,70 @@ def commit():
     return head.stdout.strip() + (" + changes" if changed.stdout.strip() else "")
 
 
-def execute_all(profile, only=(), stale_only=False):
-    """Execute the chapters in reading order at a profile and note each run for the status page."""
+def execute_chapters(wanted, folder, status_path, profile, more=lambda name, seconds: {}):
+    """Execute chapters in reading order into a folder and note each run, and `more` of it, for the status page."""
     os.environ.update(KERNEL_ENVIRONMENT, SEGDET_PROFILE=profile)
-    in_place = profile == STORED_PROFILE
-    folder = ROOT / "book" if in_place else ROOT / "_build/notebooks" / profile
-    status_path = ROOT / "results" / STATUS if in_place else folder / STATUS
-    wanted = [path for path in chapters(ROOT) if not only or path.stem in only]
-    unknown = set(only) - {path.stem for path in wanted}
-    if unknown:
-        raise BookError(f"no such chapter in _toc.yml: {', '.join(sorted(unknown))}")
-    if stale_only:
-        wanted = [path for path in wanted if not is_fresh(path, ROOT)]
     conditions = run_conditions()
     started = time.perf_counter()
     for number, path in enumerate(wanted, 1):
-        print(f"[{number}/{len(wanted)}] {path.stem} ({profile})", flush=True)
-        seconds = execute(path, folder / path.name, profile, say=lambda line: print(line, flush=True))
-        print(f"[{number}/{len(wanted)}] {path.stem} took {seconds:.0f} s", flush=True)
+        print(
+            f"[{number}/{len(wanted)}] {path.stem} ({profile}, at {clock(time.perf_counter() - started)})", flush=True
+        )
+        facts = execute(path, folder / path.name, profile, say=lambda line: print(line, flush=True))
+        print(f"[{number}/{len(wanted)}] {path.stem} took {facts['seconds']:.0f} s", flush=True)
         status = json.loads(status_path.read_text()) if status_path.exists() else {}
-        status[path.stem] = {"profile": profile, "seconds": round(seconds), **conditions}
-        status_path.parent.mkdir(exist_ok=True)
+        status[path.stem] = {"profile": profile, **facts, **conditions, **more(path.stem, facts["seconds"])}
+        status_path.parent.mkdir(parents=True, exist_ok=True)
         status_path.write_text(json.dumps(status, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    print(f"{len(wanted)} chapters executed in {time.perf_counter() - started:.0f} s", flush=True)
+    print(f"{len(wanted)} chapters executed in {clock(time.perf_counter() - started)}", flush=True)
 
 
-def is_fresh(path, root):
-    """Whether the stored outputs of a notebook are those of its code at the laptop profile."""
-    notebook = nbformat.read(path, as_version=4)
-    expected = {"hash": fingerprint(notebook, root), "profile": STORED_PROFILE}
-    return notebook.metadata.get("segdet") == expected
+def chosen(names):
+    """The chapters of these names, or all."""
+    unknown = set(names) - {path.stem for path in chapters(ROOT)}
+    if unknown:
+        raise BookError(f"no such chapter in _toc.yml: {', '.join(sorted(unknown))}")
+    return [path for path in chapters(ROOT) if not names or path.stem in names]
 
 
-def build(profile):
-    """Build the book into _build/html from the notebooks of a profile; a warning is an error."""
-    source = ROOT if profile == STORED_PROFILE else stage(profile)
-    shutil.rmtree(ROOT / "_build/html", ignore_errors=True)
+def is_fresh(executed, source, profile):
+    """Whether an executed notebook holds the outputs of the code of `source` at a profile."""
+    if not executed.exists():
+        return False
+    expected = {"hash": fingerprint(nbformat.read(source, as_version=4), ROOT), "profile": profile}
+    return nbformat.read(executed, as_version=4).metadata.get("segdet") == expected
+
+
+def read_book(names, profile):
+    """Execute what a reader's book lacks at a profile (None: what fits this machine), into _build, and build it."""
+    profile = choose_profile(ROOT, profile, chapters(ROOT))
+    folder = ROOT / "_build/notebooks" / profile
+    wanted = [path for path in chosen(names) if names or not is_fresh(folder / path.name, path, profile)]
+    kept = [path.stem for path in chosen(names) if path not in wanted]
+    if kept:
+        print(f"executed before and kept: {', '.join(kept)} (make clean forgets them)", flush=True)
+    execute_chapters(wanted, folder, folder / STATUS, profile)
+    if not names:
+        build(stage(profile))
+
+
+def refresh(names):
+    """Execute the chapters whose committed outputs are stale, or those named, in place, and build the book."""
+    wanted = [path for path in chosen(names) if names or not is_fresh(path, path, STORED_PROFILE)]
+    foretell(ROOT, STORED_PROFILE, wanted)
+    rest = beside_networks(STORED_PROFILE, wanted)
+    execute_chapters(wanted, ROOT / "book", ROOT / "results" / STATUS, STORED_PROFILE, rest)
+    build(ROOT)
+
+
+def build(source, target=ROOT):
+    """Build the book of a folder into _build/html of another; a warning is an error."""
+    shutil.rmtree(target / "_build/html", ignore_errors=True)
     command = [str(Path(sys.executable).with_name("jupyter-book")), "build", "--quiet", "--all"]
-    command += ["--warningiserror", "--nitpick", "--keep-going", "--path-output", str(ROOT), str(source)]
+    command += ["--warningiserror", "--nitpick", "--keep-going", "--path-output", str(target), str(source)]
     if subprocess.run(command).returncode != 0:
         raise BookError("the book was not built: every warning above is an error")
-    print("Open _build/html/index.html in a browser.", flush=True)
+    print(f"Open {(target / '_build/html/index.html').relative_to(ROOT)} in a browser.", flush=True)
 
 
 def stage(profile):
@@ -304,20 +277,21 @@ def main():
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    run = commands.add_parser("execute", help="execute chapters at SEGDET_PROFILE")
-    run.add_argument("chapters", nargs="*", help="names such as 03-anchors; all when none is given")
-    run.add_argument("--stale", action="store_true", help="only those whose stored outputs are stale")
-    commands.add_parser("build", help="build _build/html from the executed chapters")
+    run = commands.add_parser("book", help="execute what is missing into _build and build _build/html")
+    run.set_defaults(do=lambda options: read_book([], os.environ.get("SEGDET_PROFILE")))
+    run = commands.add_parser("execute", help="execute these chapters into _build")
+    run.add_argument("chapters", nargs="+", help="names such as 03-anchors")
+    run.set_defaults(do=lambda options: read_book(options.chapters, os.environ.get("SEGDET_PROFILE")))
+    run = commands.add_parser("refresh", help="renew the committed outputs where they are stale, or of these chapters")
+    run.add_argument("chapters", nargs="*", help="names such as 03-anchors")
+    run.set_defaults(do=lambda options: refresh(options.chapters))
+    run = commands.add_parser("build", help="build the book from the committed outputs")
+    run.add_argument("target", nargs="?", type=Path, default=ROOT, help="a folder that gets _build/html")
+    run.set_defaults(do=lambda options: build(ROOT, options.target))
     options = parser.parse_args()
-    profile = os.environ.get("SEGDET_PROFILE") or STORED_PROFILE
     try:
-        if profile not in PROFILES:
-            raise BookError(f"SEGDET_PROFILE is {profile!r}; it must be one of {', '.join(PROFILES)}")
-        if options.command == "execute":
-            execute_all(profile, options.chapters, options.stale)
-        else:
-            build(profile)
-    except BookError as error:
+        options.do(options)
+    except (BookError, SegdetError) as error:
         sys.exit(str(error))
 
 

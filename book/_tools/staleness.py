@@ -12,7 +12,8 @@ from pathlib import Path
 from IPython.core.inputtransformer2 import TransformerManager
 
 PACKAGE = "segdet"
-STATUS = "book.json"  # results/book.json is written by the runner, so no output can depend on it
+# Written when chapters and checks are run, so no output can depend on them.
+STATUS, CHECKS = "book.json", "checks.json"
 
 
 def fingerprint(notebook, root):
@@ -36,7 +37,7 @@ def fingerprint(notebook, root):
     for name in sorted(modules):
         digest.update(f"\n{name}: {dump(parse(root / PACKAGE / f'{name}.py'))}".encode())
     if "results" in modules:
-        for path in sorted(p for p in (root / "results").rglob("*") if p.is_file() and p.name != STATUS):
+        for path in sorted(p for p in (root / "results").rglob("*") if p.is_file() and p.name not in (STATUS, CHECKS)):
             digest.update(f"\n{path.relative_to(root).as_posix()}: ".encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 

@@ -1,0 +1,131 @@
+"""How long the chapters will take on this machine, said before they start.
+
+What the networks cost follows from their operations and from a few seconds of measurement (`segdet.cost`). What else a
+chapter does took so long when its outputs were stored (results/book.json), and is scaled by the time of a phantom.
+"""
+
+import json
+import os
+from dataclasses import replace
+
+import psutil
+from staleness import STATUS
+from watch import in_words
+
+PATIENCE = 30 * 60  # seconds that `make book` takes on its own account
+NETWORKS = ("detector", "unet", "box3d", "cascade", "unet-chosen-on-test", "cascade-crop")  # trained in this order
+
+
+def choose_profile(root, named, chapters):
+    """The profile that is named, or the largest of laptop and quick that ends in time; says what it will take."""
+    from segdet.experiment import get_profile
+
+    if named:
+        get_profile(named)
+        foretell(root, named, chapters)
+        return named
+    laptop = sum(predicted(root, "laptop", chapters).values())
+    profile = "laptop" if laptop <= PATIENCE else "quick"
+    foretell(root, profile, chapters)
+    other = f"the profile laptop would take about {in_words(laptop)}" if profile == "quick" else "quick takes less"
+    print(f"{other}; SEGDET_PROFILE=smoke, quick, laptop or paper before `make book` chooses", flush=True)
+    return profile
+
+
+def foretell(root, profile, chapters):
+    """Say how long these chapters will take at a profile, one by one, and what memory they need: seconds by name."""
+    from segdet.cost import matmul_rate
+
+    found = predicted(root, profile, chapters)
+    share = ", ".join(f"{name} {in_words(seconds)}" for name, seconds in found.items())
+    print(f"{os.cpu_count()} cores, matrix product {matmul_rate() / 1e9:.0f} GFLOP/s in the precision of the trainings")
+    print(f"profile {profile}: about {in_words(sum(found.values()))} here ({share or 'nothing is left to execute'})")
+    if ready := [name for name, share in trained(profile).items() if share == 1]:
+        print(f"trained before and read back: {', '.join(ready)}")
+    need = max((row.get("gib", 0) for row in status(root).values()), default=0)
+    free = psutil.virtual_memory().available / 2**30
+    print(f"memory: {need:.1f} GiB at the profile that is stored; {free:.1f} GiB are free", flush=True)
+    return found
+
+
+def predicted(root, profile, chapters):
+    """Seconds that chapters will take at a profile, by name."""
+    from segdet.cost import measure
+    from segdet.experiment import get_profile
+
+    networks, stored, phantom = of_networks(profile, chapters), status(root), measure(get_profile(profile)).phantom
+    found = {}
+    for name, seconds in networks.items():
+        row = stored.get(name, {})
+        found[name] = seconds + row.get("rest", row.get("seconds", 30)) * phantom / row.get("phantom", phantom)
+    return found
+
+
+def of_networks(profile, chapters):
+    """Seconds that the networks and the phantoms of chapters will take at a profile, by name."""
+    from segdet.cost import measure
+    from segdet.experiment import get_profile
+
+    profile = get_profile(profile)
+    speed, ready = measure(profile), trained(profile.name)
+    return {path.stem: sum(work.seconds(p, speed) for p, work in works(path.stem, profile, ready)) for path in chapters}
+
+
+def beside_networks(profile, chapters):
+    """A function of a chapter and its seconds: what was neither network nor phantom, and how long a phantom takes."""
+    from segdet.cost import measure
+    from segdet.experiment import get_profile
+
+    networks, phantom = of_networks(profile, chapters), measure(get_profile(profile)).phantom
+    return lambda name, seconds: {"rest": round(max(1, seconds - networks[name]), 1), "phantom": round(phantom, 2)}
+
+
+def works(chapter, p, ready):
+    """What a chapter does with networks and phantoms: pairs of the profile whose networks they are and the `Work`."""
+    from segdet.cost import Work, study
+    from segdet.experiment import PROFILES
+
+    test = min(p.test, 9)
+    slices, scans = p.detector_shape[0], p.train + p.validation + test
+    fresh = not any(ready.values())  # else the phantoms are there, too
+    left = {name: 1 - share for name, share in ready.items()}
+    segmenters = left["unet"] + left["box3d"] + left["cascade"] + left["unet-chosen-on-test"]
+    looks = left["unet-chosen-on-test"] * p.segmenter_steps / p.every
+    steps = 1 / p.segmenter_steps
+    return {
+        "03-anchors": [(p, Work(phantoms=scans * fresh))],
+        "04-rpn-loss": [(replace(p, backbone="vgg16"), Work(slices=min(320, slices * (p.train + p.validation))))],
+        "05-detector": [(p, Work(left["detector"], slices=slices * (scans + 2 * test), phantoms=2 * test * fresh))],
+        "06-attention": [(p, Work(slices=slices * scans))],
+        "07-unet3d": [(replace(p, base_channels=8), Work(segmenters=240 * steps))],
+        "08-segmenter": [(p, Work(segmenters=segmenters + 0.2, volumes=test * (3 + looks)))],
+        "09-cascade": [
+            (p, Work(segmenters=left["cascade-crop"] + 20 * steps, slices=slices * 4 * test, volumes=15 * test)),
+            (p, Work(phantoms=4 * test * fresh)),
+        ],
+        "10-ablation": [(PROFILES["smoke"], study(PROFILES["smoke"], 2, 1))],
+    }.get(chapter, [])
+
+
+def trained(profile):
+    """What share of each of the chapters' trainings is in the cache, by the names of `NETWORKS`."""
+    from segdet.chapters import folder_of
+    from segdet.checkpoint import load_tensors
+    from segdet.experiment import get_profile
+    from segdet.phantom_cache import cache_folder
+
+    profile, found = get_profile(profile), dict.fromkeys(NETWORKS, 0.0)
+    if not any(cache_folder().glob(f"networks-*/{profile.name}/0-*.safetensors")):
+        return found
+    folder = folder_of(cache_folder(), profile.backbone) / profile.name
+    for name in NETWORKS:
+        for path in folder.glob(f"0-{name}-{'[0-9a-f]' * 16}.safetensors"):
+            facts = load_tensors(path)[1]
+            found[name] = max(found[name], facts["step"] / facts["identity"]["steps"])
+    return found
+
+
+def status(root):
+    """What results/book.json says of each chapter."""
+    path = root / "results" / STATUS
+    return json.loads(path.read_text()) if path.exists() else {}
