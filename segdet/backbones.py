@@ -102,7 +102,10 @@ class VGG16(Backbone):
         return source
 
     def freeze(self):
-        """Keep the first two blocks (conv1_x, conv2_x) as they are, as in Faster R-CNN's VGG-16."""
+        """Keep the first two blocks (conv1_x, conv2_x) as they are, as in Faster R-CNN's VGG-16.
+
+        No gradient reaches them, so none of their activations is stored.
+        """
         for layer in list(self)[:10]:
             layer.requires_grad_(False)
 

@@ -1,7 +1,7 @@
 """How the detector is trained and scored, and the readings of the paper that can be compared (chapter 05)."""
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 import torch
@@ -59,6 +59,9 @@ class Recipe:
 
 # The book's (chapter 05).
 RECIPE = Recipe(sampling=Sampling(positive_iou=0.5, hard_negatives=True), gain=0.2, zoom=0.15, rate=0.004)
+
+# The same with the compact backbone (A21).
+COMPACT = replace(RECIPE, backbone="resnet18")
 
 
 def train_detector(train, validation, profile, seed, *, recipe=RECIPE, **fitting):

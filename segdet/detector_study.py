@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 from .attention import boxes_to_mask, coverage_and_leakage
 from .cascade import detect
-from .detection import RECIPE, Recipe, choose_threshold, score_boxes, train_detector
+from .detection import COMPACT, RECIPE, Recipe, choose_threshold, score_boxes, train_detector
 from .errors import SegdetError
 from .experiment import Plan, prepared_split
 from .metrics import iou
@@ -59,6 +59,7 @@ VARIANTS = {
     "faster": Variant("", "above 0.5, augmented, twice the rate", replace(RECIPE, sampling=HALF)),
     "no-vote": Variant("", "above 0.5, augmented, hard negatives, twice the rate", RECIPE),
     "book": Variant("", "the book's: all that and voting", RECIPE, vote=True),
+    "compact": Variant("A21", "the book's with ResNet-18 for VGG-16", COMPACT, vote=True),
 }
 
 

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from segdet.backbones import VGG16
 from segdet.boxes import area, pad_boxes
 from segdet.cascade import Cascade, Grids, detect
-from segdet.detection import RECIPE, Recipe, augment, train_detector
+from segdet.detection import COMPACT, RECIPE, Recipe, augment, train_detector
 from segdet.detector_study import VARIANTS, run_detectors
-from segdet.errors import SegdetError, TrainingError
+from segdet.errors import CheckpointError, SegdetError, TrainingError
 from segdet.experiment import Case, get_profile
 from segdet.results import Study
 from segdet.rpn import RPN, Proposals, with_neighbours
@@ -115,15 +116,27 @@ def test_padding_gives_every_row_a_cell():
 
 
 def test_a_cascade_remembers_how_its_detector_looks(tmp_path):
-    cascade = Cascade(RPN(neighbours=True, padded=True), UNet3D(2, 2, 4), Grids((8, 96, 64), (8, 96, 64), (8, 24, 16)))
-    cascade.save(tmp_path)
+    grids = Grids((8, 96, 64), (8, 96, 64), (8, 24, 16))
+    torch.manual_seed(0)
+    compact = RPN(backbone="resnet18").train()
+    compact.features(torch.rand(4, 96, 64))  # running statistics of its own
+    Cascade(compact, UNet3D(2, 2, 4), grids).save(tmp_path)
     detector = Cascade.load(tmp_path, torch.device("cpu")).detector
-    assert (detector.neighbours, detector.padded) == (True, True)
+    slices = torch.rand(2, 96, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(detector.eval()(slices), compact.eval()(slices))
+    Cascade(RPN(neighbours=True, padded=True), UNet3D(2, 2, 4), grids).save(tmp_path)
+    detector = Cascade.load(tmp_path, torch.device("cpu")).detector
+    assert (detector.neighbours, detector.padded, type(detector.backbone)) == (True, True, VGG16)
     settings = json.loads((tmp_path / "cascade.json").read_text())
     del settings["rpn"]  # a model from before there was a choice
     (tmp_path / "cascade.json").write_text(json.dumps(settings))
     detector = Cascade.load(tmp_path, torch.device("cpu")).detector
-    assert (detector.neighbours, detector.padded) == (False, False)
+    assert (detector.neighbours, detector.padded, type(detector.backbone)) == (False, False, VGG16)
+    compact.backbone = torch.nn.Sequential(compact.backbone)
+    with pytest.raises(CheckpointError, match="only vgg16 or resnet18 can be loaded again, not a Sequential"):
+        Cascade(compact, UNet3D(2, 2, 4), grids).save(tmp_path / "other")
+    assert not (tmp_path / "other").exists()
 
 
 def cases(count, boxes):
@@ -133,7 +146,7 @@ def cases(count, boxes):
     ]
 
 
-@pytest.mark.parametrize("name", ["plain", "literal", "one-slice", "scaled-anchors", "paper-rate", "book"])
+@pytest.mark.parametrize("name", ["plain", "literal", "one-slice", "scaled-anchors", "paper-rate", "book", "compact"])
 def test_every_kind_of_recipe_trains(name, small_phantoms):
     boxes = pad_boxes([torch.empty(0, 4), torch.tensor([[10.0, 10, 40, 70]]), torch.tensor([[12.0, 9, 40, 70]]), []])
     detector, history = train_detector(cases(2, boxes), cases(1, boxes), TINY, 0, recipe=VARIANTS[name].recipe)
@@ -141,6 +154,18 @@ def test_every_kind_of_recipe_trains(name, small_phantoms):
     assert all(np.isfinite(list(entry.values())).all() for entry in history.loss)
     assert detector.neighbours == VARIANTS[name].recipe.neighbours
     assert area(detector.anchors((6, 4))).min() > 0
+
+
+def test_a_training_goes_on_with_its_own_backbone_only(small_phantoms, tmp_path):
+    boxes = pad_boxes([[[10.0, 10, 40, 70]]] * 4)
+    data = cases(2, boxes), cases(1, boxes), TINY, 0
+    first, _ = train_detector(*data, recipe=COMPACT, checkpoint=tmp_path / "state")
+    again, history = train_detector(*data, recipe=COMPACT, checkpoint=tmp_path / "state")  # read back, not trained
+    assert len(history.loss) == TINY.detector_steps
+    for key, value in first.state_dict().items():
+        assert torch.equal(again.state_dict()[key], value), key
+    with pytest.raises(CheckpointError, match=r"made with .*, not "):
+        train_detector(*data, recipe=RECIPE, checkpoint=tmp_path / "state")
 
 
 def test_nothing_to_detect_is_said(small_phantoms):
@@ -195,4 +220,6 @@ def test_variants_change_what_they_say():
     kinds = {name: (v.recipe, v.proposals, v.vote) for name, v in VARIANTS.items()}
     assert kinds["plain"] == (Recipe(), None, False)
     assert kinds["book"] == (RECIPE, None, True)
+    assert kinds["compact"] == (COMPACT, None, True)
+    assert (Recipe().backbone, RECIPE.backbone, COMPACT.backbone) == ("vgg16", "vgg16", "resnet18")
     assert len(set(kinds.values())) == len(VARIANTS)
