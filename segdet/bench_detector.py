@@ -4,6 +4,7 @@ import copy
 from contextlib import nullcontext
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 
@@ -17,7 +18,7 @@ KEEP = Proposals(threshold=0.0, vote=False)
 
 
 def bench_detector():
-    """Rows for a training step, for the proposals of a scan, and for what lies behind the backbone.
+    """Rows for a training step, the proposals of a scan, what lies behind the backbone, and another backbone.
 
     The peer runs as its authors leave it, in float32; a second row (*) gives it our precision and memory layout.
     """
@@ -55,6 +56,29 @@ def bench_detector():
     times = paired(lambda: behind(outputs, ours.sampling, boxes), lambda: behind_peer(peer, features, boxes))
     note = "* with our precision and memory layout; this row has no layer in it"
     yield Row("detector, matching, loss, proposals", "torchvision", *times, limit=0.3, note=note)
+    yield from backbone_rows(device)
+
+
+def backbone_rows(device):
+    """The compact backbone beside the paper's, in training and in use, with their operations a slice."""
+    slices, boxes = example(device)
+    compact, large = (
+        RPN(backbone=name).to(device, memory_format=torch.channels_last) for name in ("resnet18", "vgg16")
+    )
+    large.backbone.freeze()  # as in training
+    note = f"forward {gflop(compact, slices[:1]):.2g} and {gflop(large, slices[:1]):.2g} GFLOP a slice"
+    times = paired(training(compact, slices, boxes), training(large, slices, boxes), repeats=5)
+    yield Row("detector, ResNet-18, training step, 16 slices", "VGG-16", *times, limit=0.25, note=note)
+    times = paired(*(lambda m=m: detect(m, slices.cpu(), KEEP) for m in (compact, large)), repeats=5)
+    yield Row("detector, ResNet-18, proposals, 16 slices", "VGG-16", *times, limit=0.25, note=note)
+
+
+@torch.no_grad()
+def gflop(model, slices):
+    """Billions of floating-point operations of a forward pass, a product and its sum counted as two."""
+    with FlopCounterMode(display=False) as counter:
+        model(slices)
+    return counter.get_total_flops() / 1e9
 
 
 def step_of(who):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from segdet import bench, bench_cascade, bench_segmenter
-from segdet.bench_detector import KEEP, TorchvisionRPN, step_of
+from segdet.bench_detector import KEEP, TorchvisionRPN, backbone_rows, gflop, step_of
 from segdet.bench_metrics import bench_metrics
 from segdet.errors import SegdetError
 from segdet.rpn import RPN
@@ -74,6 +74,17 @@ def test_the_peer_of_the_detector_finds_the_same_boxes():
         theirs, _ = peer(slices)
         found, _ = ours.propose(slices, KEEP)
     torch.testing.assert_close(torch.stack(theirs), found, atol=0.01, rtol=0)
+
+
+def test_rows_of_the_two_backbones(monkeypatch):
+    monkeypatch.setattr("segdet.bench_detector.example", lambda device: (torch.rand(2, 64, 48), torch.zeros(2, 1, 4)))
+    training, proposals = backbone_rows(torch.device("cpu"))
+    assert (training.peer, proposals.peer) == ("VGG-16", "VGG-16")
+    assert min(training.ours, training.theirs, proposals.ours, proposals.theirs) > 0
+    # conv3_1 of VGG-16 alone: 16 x 12 cells of 256 channels, each 9 * 128 products and sums
+    layer = torch.nn.Conv2d(128, 256, 3, padding=1)
+    assert gflop(layer, torch.rand(1, 128, 16, 12)) == pytest.approx(2 * 16 * 12 * 256 * 9 * 128 / 1e9)
+    assert "GFLOP a slice" in training.note
 
 
 def test_the_peers_of_the_segmenter_do_equal_work():
