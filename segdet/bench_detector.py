@@ -11,7 +11,8 @@ from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 from .bench import Row, bench_memory, paired, training_step
 from .boxes import area, clip, decode
 from .cascade import detect
-from .rpn import RPN, Proposals, sampled_loss, select
+from .proposals import Proposals, select
+from .rpn import RPN, sampled_loss
 from .training import default_device, precision
 
 KEEP = Proposals(threshold=0.0, vote=False)

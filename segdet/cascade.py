@@ -13,7 +13,8 @@ from .attention import attended_region, boxes_to_mask
 from .backbones import BACKBONES
 from .checkpoint import load_tensors, save_tensors
 from .errors import CheckpointError, GeometryError
-from .rpn import RPN, Proposals, Sampling, with_neighbours
+from .proposals import Proposals
+from .rpn import RPN, Sampling, with_neighbours
 from .training import default_device, precision
 from .unet3d import UNet3D
 from .volume import covered, resample_array

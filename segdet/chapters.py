@@ -19,7 +19,7 @@ from .boxes import pad_boxes
 from .detection import RECIPE, choose_threshold, train_detector
 from .experiment import ARMS, Case, Plan, Profile, get_profile
 from .phantom_cache import cache_folder
-from .rpn import Proposals, select
+from .proposals import Proposals, select
 from .runs import Run, train_segmenter
 from .volume import slice_boxes
 

@@ -12,7 +12,8 @@ from .boxes import area, box_iou, clip, mirror
 from .cascade import detect
 from .checkpoint import digest
 from .errors import TrainingError
-from .rpn import RPN, Proposals, Sampling, with_neighbours
+from .proposals import Proposals
+from .rpn import RPN, Sampling, with_neighbours
 from .training import default_device, fit, precision
 
 

@@ -9,8 +9,9 @@ from .errors import SegdetError
 from .experiment import Plan, prepared_split
 from .metrics import iou
 from .phantom import VERSION
+from .proposals import Proposals
 from .results import Study
-from .rpn import Proposals, Sampling
+from .rpn import Sampling
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The detector: a region proposal network, its loss and its proposals (chapters 04 and 05)."""
+"""The detector, a region proposal network, and its loss (chapters 04 and 05)."""
 
 from dataclasses import dataclass
 
@@ -8,24 +8,9 @@ from torch import nn
 
 from .anchors import AnchorGrid
 from .backbones import make_backbone
-from .boxes import area, box_iou, clip, decode, encode
+from .boxes import clip, decode, encode
 from .matching import NEGATIVE, match, sample
-
-
-@dataclass(frozen=True)
-class Proposals:
-    """Which boxes of a slice become attention (`facts` B6).
-
-    The paper only says that proposals come from the regression path. At most `top_k` boxes a slice are kept, best
-    score first, after non-maximum suppression at `nms_iou`, if their object probability reaches `threshold`. With
-    `vote` a kept box becomes the mean, weighted with the scores, of itself and all boxes that overlap it by more than
-    `nms_iou`, whatever their score; its own score stays (box voting, Gidaris and Komodakis 2015).
-    """
-
-    top_k: int = 1
-    threshold: float = 0.5
-    nms_iou: float = 0.5
-    vote: bool = True
+from .proposals import Proposals, select
 
 
 @dataclass(frozen=True)
@@ -234,35 +219,3 @@ def rpn_loss(objectness, offsets, anchors, matched, positive, negative, hard=Fal
     target = encode(matched[positive], anchors.expand_as(matched)[positive])
     smooth_l1 = F.smooth_l1_loss(offsets[positive], target, reduction="sum") / positive.sum().clamp(min=1)
     return {"log_loss": sum(kinds) / present.clamp(min=1), "smooth_l1": smooth_l1}
-
-
-def select(boxes, scores, proposals):
-    """Threshold, non-maximum suppression and top-k for a whole batch of slices at once.
-
-    Greedy suppression takes the best box that is left, drops what overlaps it, and goes on. Only `top_k` boxes are
-    wanted, so `top_k` turns are enough, each for all slices together.
-
-    Parameters
-    ----------
-    boxes : Tensor, (N, K, 4)
-    scores : Tensor, (N, K)
-
-    Returns
-    -------
-    boxes : Tensor, (N, top_k, 4)
-    scores : Tensor, (N, top_k)
-        Best first; both 0 where nothing is left.
-    """
-    left = (scores >= proposals.threshold) & (area(boxes) > 0)
-    chosen, values = boxes.new_zeros(len(boxes), proposals.top_k, 4), scores.new_zeros(len(boxes), proposals.top_k)
-    for turn in range(proposals.top_k):
-        best = torch.where(left, scores, -1).argmax(1, keepdim=True)  # (N, 1)
-        there = left.gather(1, best)[:, 0]
-        box = boxes.gather(1, best[..., None].expand(-1, -1, 4))  # (N, 1, 4)
-        near = (box_iou(box, boxes)[:, 0] > proposals.nms_iou).scatter(1, best, True)
-        if proposals.vote:
-            weight = torch.where(near, scores.clamp(min=1e-6), 0)[..., None]
-            box = torch.where(near[..., None], weight * boxes, 0).sum(1, keepdim=True) / weight.sum(1, keepdim=True)
-        chosen[there, turn], values[there, turn] = box[there, 0], scores.gather(1, best)[there, 0]
-        left = left & ~near
-    return chosen, values

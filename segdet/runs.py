@@ -16,7 +16,7 @@ from .checkpoint import digest, load_tensors, save_tensors
 from .detection import RECIPE, choose_threshold, train_detector
 from .errors import TrainingError
 from .experiment import ARMS, prepared_split
-from .rpn import Proposals
+from .proposals import Proposals
 from .training import default_device, fit, precision
 from .unet3d import UNet3D
 

@@ -14,8 +14,9 @@ from segdet.detection import COMPACT, RECIPE, Recipe, augment, train_detector
 from segdet.detector_study import VARIANTS, run_detectors
 from segdet.errors import CheckpointError, SegdetError, TrainingError
 from segdet.experiment import Case, get_profile
+from segdet.proposals import Proposals
 from segdet.results import Study
-from segdet.rpn import RPN, Proposals, with_neighbours
+from segdet.rpn import RPN, with_neighbours
 from segdet.unet3d import UNet3D
 
 TINY = dataclasses.replace(

@@ -13,7 +13,8 @@ from torchvision.ops import box_iou as torchvision_iou
 from segdet.anchors import AnchorGrid
 from segdet.boxes import MAX_LOG_SCALE, area, box_iou, clip, decode, encode, mirror, pad_boxes
 from segdet.matching import IGNORED, NEGATIVE, POSITIVE, match, sample
-from segdet.rpn import Proposals, rpn_loss, select
+from segdet.proposals import Proposals, select
+from segdet.rpn import rpn_loss
 
 ROWS, COLUMNS = 184, 96
 ANCHORS = AnchorGrid()((11, 6))

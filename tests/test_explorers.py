@@ -12,7 +12,7 @@ from segdet.anchors import AnchorGrid
 from segdet.boxes import area, box_iou
 from segdet.detection import score_boxes
 from segdet.matching import IGNORED, NEGATIVE, POSITIVE, match
-from segdet.rpn import Proposals, select
+from segdet.proposals import Proposals, select
 from segdet.widgets import page_explorer
 
 SHAPE, CELLS = (96, 64), (6, 4)

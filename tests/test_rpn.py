@@ -10,7 +10,8 @@ from torchvision.ops import nms
 from segdet.anchors import AnchorGrid
 from segdet.boxes import box_iou, decode, encode
 from segdet.matching import match
-from segdet.rpn import RPN, Proposals, Sampling, rpn_loss, select
+from segdet.proposals import Proposals, select
+from segdet.rpn import RPN, Sampling, rpn_loss
 
 
 @pytest.fixture(scope="module")
