@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from .folding import conv_norm, up_conv_norm
+
 
 def _normalisation(name, channels):
     """The normalisation after a convolution (`facts` B9)."""
@@ -34,6 +36,13 @@ class TwoConv(nn.Sequential):
             _normalisation(norm, c_out),
             nn.ReLU(inplace=True),
         )
+
+    def forward(self, x, upsample=None, skip=None):
+        """See the class; `upsample` brings `x` to the grid of `skip`, and the two together are the input then."""
+        conv, norm, relu, *second = self
+        y = conv_norm(conv, norm, x) if upsample is None else up_conv_norm(upsample, conv, norm, x, skip)
+        conv, norm, _ = second
+        return relu(conv_norm(conv, norm, relu(y)))
 
 
 @contextmanager
@@ -127,7 +136,7 @@ class UNet3D(nn.Module):
             skips.append(self._run(_contract, level, skips[-1]))
         x = skips.pop()
         for upsample, level in zip(self.upsample, self.up, strict=True):
-            x = self._run(_expand, upsample, level, x, skips.pop())
+            x = self._run(level, x, upsample, skips.pop())
         return self.head(x)[:, :, : size[0], : size[1], : size[2]]
 
     def _run(self, function, *arguments):
@@ -139,7 +148,3 @@ class UNet3D(nn.Module):
 
 def _contract(level, x):
     return level(F.max_pool3d(x, 2))
-
-
-def _expand(upsample, level, x, skip):
-    return level(torch.cat([skip, upsample(x)], 1))
