@@ -1,22 +1,26 @@
 """Every claim about time and memory beside a peer, both measured in one run: `segdet bench`."""
 
 import json
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from .atomic import write_text
 from .errors import SegdetError
 from .results import environment
-from .training import default_device
+from .training import default_device, precision
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,57 @@ def seconds(function):
     start = time.perf_counter()
     function()
     return time.perf_counter() - start
+
+
+@cache
+def matmul_rate(device, dtype):
+    """FLOP/s of a product of two square matrices here, the best of ten; measured once a run.
+
+    Parameters
+    ----------
+    device : torch.device
+    dtype : torch.dtype
+    """
+    side = 8192 if device.type == "cuda" else 2048
+    a, b = torch.rand(2, side, side, device=device).to(dtype)
+
+    def product():
+        return (a @ b)[0, 0].item()  # waits for a GPU
+
+    product()
+    return 2 * side**3 / min(seconds(product) for _ in range(10))
+
+
+def flops_of(function):
+    """FLOPs of the products and convolutions that a call does."""
+    with FlopCounterMode(display=False) as counter:
+        function()
+    return counter.get_total_flops()
+
+
+def rate_note(work, seconds):
+    """What `work` FLOP in so many seconds are of `matmul_rate`, in the precision that counts at present."""
+    device = default_device()
+    rate = matmul_rate(device, getattr(torch, precisions(device)[-1]))
+    return f"ours at {work / seconds / rate:.0%} of the {rate / 1e9:.0f} GFLOP/s of a matrix product"
+
+
+def precisions(device):
+    """The precisions to measure in: what SEGDET_PRECISION names, else float32 and, where it is native, bfloat16."""
+    named = os.environ.get("SEGDET_PRECISION")
+    native = not isinstance(precision(device), nullcontext)
+    return [named] if named else ["float32", "bfloat16"][: 1 + native]
+
+
+@contextmanager
+def in_precision(name):
+    """Set SEGDET_PRECISION, for this process and those that it starts."""
+    before = os.environ.get("SEGDET_PRECISION", "")
+    os.environ["SEGDET_PRECISION"] = name
+    try:
+        yield
+    finally:
+        os.environ["SEGDET_PRECISION"] = before
 
 
 def peak_gib(code):
@@ -261,13 +316,13 @@ def run(names=(), out=None, report=print):
         raise SegdetError(f"there is no benchmark {unknown[0]!r}; choose from {', '.join(BENCHES)}")
     here = environment(default_device())
     report(", ".join(f"{key} {value}" for key, value in here.items()))
-    report(f"{'what':<38} {'beside':<16} {'ours':>9} {'peer':>9}     {'ratio':>7}  claim")
+    report(f"{'what':<44} {'beside':<16} {'ours':>9} {'peer':>9}     {'ratio':>7}  claim")
     rows = []
     for name in names or BENCHES:
         try:
             for row in BENCHES[name]():
                 numbers = f"{row.ours:9.3f} {row.theirs:9.3f} {row.unit:<3} {row.ratio:7.3f}"
-                report(f"{row.what:<38} {row.peer:<16} {numbers}  {row.claim}")
+                report(f"{row.what:<44} {row.peer:<16} {numbers}  {row.claim}")
                 if row.note:
                     report(f"  {row.note}")
                 rows.append(row)

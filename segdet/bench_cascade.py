@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from .attention import attended_region, boxes_to_mask
-from .bench import Row, bench_memory, grid, paired, seconds
+from .bench import Row, bench_memory, flops_of, grid, paired, rate_note, seconds
 from .bench_detector import KEEP
 from .bench_segmenter import PAPER, SHAPES, flops
 from .cascade import Grids, detect, segment
@@ -31,9 +31,11 @@ def bench_cascade():
     yield from bench_memory(f"a scan, memory, {grid(PAPER)}", step_of, ("3D U-Net", "cascade"))
     for shape, slices in [(shape, 32) for shape in SHAPES] + [(PAPER, PAPER[0])]:
         ways, notes = scan_of(shape, slices)
+        work = flops_of(ways["cropped"])
         for name, limit in (("3D U-Net", 0.25), ("cascade", None)):
             times = paired(ways["cropped"], ways[name], repeats=3)
-            yield Row(f"a scan, cropped, {grid(shape)}", name, *times, limit=limit, note=f"{slices} slices; {notes}")
+            note = f"{slices} slices; {notes}; {rate_note(work, times[0])}"
+            yield Row(f"a scan, cropped, {grid(shape)}", name, *times, limit=limit, note=note)
 
 
 def attention_row():

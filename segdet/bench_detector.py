@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 
-from .bench import Row, bench_memory, paired, training_step
+from .bench import Row, bench_memory, flops_of, paired, rate_note, training_step
 from .boxes import area, clip, decode
 from .cascade import detect
 from .proposals import Proposals, select
@@ -47,11 +47,15 @@ def bench_detector():
                 return behind_peer(model, features, boxes)
 
         steps = training(ours, slices, boxes), training(model, slices, boxes, context)
-        yield Row("detector, training step, 16 slices", name, *paired(*steps, repeats=5), limit=0.8)
+        times = paired(*steps, repeats=5)
+        note = rate_note(flops_of(steps[0]), times[0])
+        yield Row("detector, training step, 16 slices", name, *times, limit=0.8, note=note)
         yield Row("detector, all behind the backbone", name, *paired(ours_behind, peer_behind), limit=0.3)
         model.eval()
         scans = lambda: detect(ours, volume, KEEP), lambda m=model, c=context: detect_as(m, volume, c)
-        yield Row("detector, proposals, 128 slices", name, *paired(*scans, repeats=3), limit=0.5)
+        times = paired(*scans, repeats=3)
+        note = rate_note(flops_of(scans[0]), times[0])
+        yield Row("detector, proposals, 128 slices", name, *times, limit=0.5, note=note)
     outputs = [t.detach().requires_grad_(t.requires_grad) for t in ours.head(features)]
     peer.train().rpn.head = GivenHead(peer.rpn.head([features]))
     times = paired(lambda: behind(outputs, ours.sampling, boxes), lambda: behind_peer(peer, features, boxes))

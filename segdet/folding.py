@@ -1,26 +1,27 @@
 """The convolutions of the 3D U-Net with fewer operations, for a CPU in float32 (chapter 07).
 
-Three identities, all exact but for rounding. Where `applies` says no, the modules are called as they are: other devices and
-precisions have not been measured.
+Three identities, all exact but for rounding. Where `applies` says no, the modules are called as they are: other devices
+and precisions have not been measured.
 
-**An up-convolution and the convolution behind it** are both linear, with nothing between them but a concatenation. So the
-convolution K splits by its input channels: the skip connection meets its own part of K, and the coarse map meets the
-composition of the up-convolution W with the other part. Along one axis the up-convolution is ``u[2 i + r] = W[r] x[i]``,
-r = 0, 1, and the convolution ``y[n] = sum_t K[t] u[n + t - 1]``, t = 0, 1, 2. So x[i] reaches ``y[2 i + k - 1]`` with
+**An up-convolution and the convolution behind it** are both linear, with nothing between them but a concatenation. So
+the convolution K splits by its input channels: the skip connection meets its own part of K, and the coarse map meets
+the composition of the up-convolution W with the other part. Along one axis the up-convolution is
+``u[2 i + r] = W[r] x[i]`` for r = 0, 1, and the convolution ``y[n] = sum of K[t] u[n + t - 1]`` for t = 0, 1, 2. So
+x[i] reaches ``y[2 i + k - 1]`` through
 
     C[k] = sum over r - t + 2 = k of K[t] W[r],    k = 0 ... 3:
     C[0] = K[2] W[0],  C[1] = K[1] W[0] + K[2] W[1],  C[2] = K[0] W[0] + K[1] W[1],  C[3] = K[0] W[1],
 
-which is a transposed convolution of kernel 4, stride 2 and padding 1. In 3D it takes 4 x 4 x 4 products for the 2 x 2 x 2
-voxels that one coarse voxel becomes, where the convolution alone takes 27 for each of the eight. Neither the fine map nor
-the concatenation is ever made. The up-convolution's bias b acts only inside the grid, for K pads with zeros, which
-`response_to_ones` computes.
+which is a transposed convolution of kernel 4, stride 2 and padding 1. In 3D it takes 4 x 4 x 4 products for the
+2 x 2 x 2 voxels that one coarse voxel becomes, where the convolution alone takes 27 for each of the eight. Neither the
+fine map nor the concatenation is ever made. The bias of the up-convolution acts only inside the grid, for K pads with
+zeros; `response_to_ones` gives what becomes of it.
 
-**Batch normalisation** that uses its averages is one factor and one shift a channel, which the convolution before it takes
-into its weights and bias.
+**Batch normalisation** that uses its averages is one factor and one shift a channel, which the convolution before it
+takes into its weights and bias.
 
-**A batch of one.** PyTorch leaves a small convolution to a slower kernel if the batch has a single volume. The same volume
-as a batch of two halves, which overlap by the two slices that a kernel of three needs, goes to oneDNN.
+**A batch of one.** PyTorch leaves a small convolution to a slower kernel if the batch has a single volume. The same
+volume as a batch of two halves, which overlap by the two slices that a kernel of three needs, goes to oneDNN.
 """
 
 import torch

@@ -34,6 +34,8 @@ def default_device():
 def precision(device, smallest_side=None):
     """An autocast context in bfloat16 where the hardware has such instructions, else plain float32.
 
+    The variable SEGDET_PRECISION, float32 or bfloat16, decides instead of the hardware.
+
     Parameters
     ----------
     device : torch.device
@@ -41,14 +43,25 @@ def precision(device, smallest_side=None):
         Of the deepest feature map of a 3D network. On a CPU a side below 3 means float32: PyTorch 2.15's bfloat16
         weight gradient of a 3 x 3 x 3 convolution on 2 x 3 x N voxels is not defined (NaN, or another value at
         every call); from 3 voxels on it agrees with float32 to 0.3 %.
+
+    Raises
+    ------
+    SegdetError
+        SEGDET_PRECISION has another value.
     """
+    named = os.environ.get("SEGDET_PRECISION")
+    if named not in (None, "", "float32", "bfloat16"):
+        raise SegdetError(f"SEGDET_PRECISION={named} is not known; set float32 or bfloat16, or unset it")
+    narrow = device.type == "cpu" and smallest_side is not None and smallest_side < 3
+    chosen = named == "bfloat16" if named else _bfloat16_is_native(device)
+    return torch.autocast(device.type, torch.bfloat16) if chosen and not narrow else nullcontext()
+
+
+def _bfloat16_is_native(device):
     on_cpu = getattr(torch.cpu, "get_capabilities", dict)()
     if device.type == "cuda":
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        narrow = smallest_side is not None and smallest_side < 3
-        native = device.type == "cpu" and not narrow and (on_cpu.get("avx512_bf16") or on_cpu.get("amx_bf16"))
-    return torch.autocast(device.type, torch.bfloat16) if native else nullcontext()
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and bool(on_cpu.get("avx512_bf16") or on_cpu.get("amx_bf16"))
 
 
 class OutOfTime(Exception):

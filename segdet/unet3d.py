@@ -3,7 +3,6 @@
 import math
 from contextlib import contextmanager, nullcontext
 
-import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
