@@ -24,6 +24,8 @@ takes into its weights and bias.
 volume as a batch of two halves, which overlap by the two slices that a kernel of three needs, goes to oneDNN.
 """
 
+from weakref import WeakKeyDictionary
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -34,7 +36,7 @@ SMALL = 20_480  # C D H of a batch of one, up to which PyTorch's CPU convolution
 def applies(x, conv):
     """Whether the identities are worth it: on a CPU in float32, and not for a file of another program."""
     exact = x.dtype == conv.weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-    return x.device.type == "cpu" and exact and not torch.compiler.is_exporting()
+    return x.device.type == "cpu" and exact and not torch.compiler.is_exporting() and not torch.jit.is_tracing()
 
 
 def conv_norm(conv, norm, x):
@@ -63,17 +65,41 @@ def up_conv_norm(up, conv, norm, x, skip):
     if not applies(x, conv):
         return norm(conv(torch.cat([skip, up(x)], 1)))
     weight, bias, norm = absorb(conv, norm)
-    if not pays(x, weight):
-        return norm(convolve(torch.cat([skip, up(x)], 1), weight, bias))
     from_skip, from_up = weight.split([skip.shape[1], x.shape[1]], 1)
+    if can_keep(weight):
+        kernel = kept_composition(conv, up.weight, from_up)
+    elif pays(x, weight):
+        _kept.pop(conv, None)
+        kernel = composition(up.weight, from_up)
+    else:
+        _kept.pop(conv, None)
+        return norm(convolve(torch.cat([skip, up(x)], 1), weight, bias))
     y = convolve(skip, from_skip, bias)
-    y += F.conv_transpose3d(x, composition(up.weight, from_up), stride=2, padding=1)
+    y += F.conv_transpose3d(x, kernel, stride=2, padding=1)
     y += response_to_ones(torch.einsum("oczyx,c->zyxo", from_up, up.bias), y.shape[2:])
     return norm(y)
 
 
+def can_keep(weight):
+    """Whether a composition may be used again: no gradient goes through it, and there are numbers to compare."""
+    plain = type(weight) in (torch.Tensor, nn.Parameter)  # a tensor without numbers is of another class
+    return plain and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+
+
+_kept = WeakKeyDictionary()  # convolution: (W, K, composition)
+
+
+def kept_composition(conv, up_weight, weight):
+    """`composition` from the call before, where every number of both kernels is still the same."""
+    if conv in _kept and all(torch.equal(*pair) for pair in zip(_kept[conv], (up_weight, weight), strict=False)):
+        return _kept[conv][-1]
+    kernel = composition(up_weight, weight)
+    _kept[conv] = up_weight.clone(), weight.clone(), kernel
+    return kernel
+
+
 def pays(x, weight):
-    """Whether composing the kernels takes less than half the operations that it saves.
+    """Whether composing the kernels in every call takes less than half the operations that it saves.
 
     Both counts are products of numbers, without the factor c that they share: 8 c + 216 c_out a coarse voxel become 64
     c_out; the composition takes 216 c c_out. Half, for its small products run at about half the speed.

@@ -1,9 +1,12 @@
 """The identities of `segdet.folding` against the convolutions as they are written."""
 
+import gc
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from segdet import folding
 from segdet.unet3d import UNet3D
@@ -140,15 +143,53 @@ def test_the_network_gives_what_is_written(size, norm, training, as_written):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=2e-5 * max(1.0, theirs.abs().max().item()))
 
 
-@pytest.mark.usefixtures("folded")
-def test_weights_that_change_count_at_once(as_written):
-    """Nothing is kept from one call to the next."""
+CHANGES = {
+    "in place": lambda p: p.mul_(1.1),
+    "behind autograd's back": lambda p: p.data.mul_(1.1),
+    "another tensor": lambda p: setattr(p, "data", p.data * 1.1),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_kept_composition_is_never_stale(change, as_written):
     model, x = warm("batch").eval(), torch.randn(1, 2, 16, 16, 16)
     with torch.no_grad():
+        before = model(x)
+        assert torch.equal(model(x), before)
+        for name, p in model.named_parameters():
+            if name.startswith(("up.", "upsample.")):
+                CHANGES[change](p)
+        after = model(x)
+        assert (after - before).abs().max() > 0.01
+        torch.testing.assert_close(after, as_written(lambda: model(x)), rtol=1e-4, atol=1e-4)
+
+
+def test_what_is_kept_ends_with_the_network_or_the_next_training():
+    model, x = warm("none").eval(), torch.randn(1, 2, 8, 8, 8)
+    convolutions = [level[0] for level in model.up]
+    composed = []
+    for _ in range(3):
+        with torch.no_grad():
+            model(x)
+        composed.append([folding._kept[conv][-1] for conv in convolutions])
+    assert all(kernel is composed[0][level] for kernels in composed for level, kernel in enumerate(kernels))
+    assert model(x).requires_grad
+    assert not any(conv in folding._kept for conv in convolutions)
+    with torch.no_grad():
         model(x)
-        for p in model.parameters():
-            p.mul_(1.1)
-        torch.testing.assert_close(model(x), as_written(lambda: model(x)), rtol=1e-4, atol=1e-4)
+    before = len(folding._kept)
+    del model, convolutions
+    gc.collect()
+    assert len(folding._kept) == before - 2
+
+
+def test_without_numbers():
+    """A fake network, which has shapes alone, takes the same way on a CPU."""
+    with FakeTensorMode():
+        model = UNet3D(2, 2, 8, depth=2)
+        for training in (True, False):
+            with torch.set_grad_enabled(training):
+                assert model.train(training)(torch.empty(1, 2, 16, 13, 16)).shape == (1, 2, 16, 13, 16)
 
 
 def test_where_the_identities_apply():
