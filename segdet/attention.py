@@ -4,9 +4,7 @@ import csv
 import math
 
 import numpy as np
-import torch
 
-from .boxes import pad_boxes
 from .errors import FormatError
 from .volume import slice_boxes, tight_box
 
@@ -27,6 +25,10 @@ def boxes_to_mask(boxes, shape):
     -------
     bool Tensor, (D, H, W)
     """
+    import torch
+
+    from .boxes import pad_boxes
+
     boxes = boxes if torch.is_tensor(boxes) else pad_boxes(boxes)
     depth, rows, cols = shape
     if len(boxes) != depth:

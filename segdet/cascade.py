@@ -1,7 +1,7 @@
 """The whole method on one scan: working grids, detector, attention, segmenter, and back (chapter 09)."""
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -9,88 +9,16 @@ import torch
 
 from .anchors import AnchorGrid
 from .atomic import write_text
-from .attention import attended_region, boxes_to_mask
+from .attention import boxes_to_mask
 from .backbones import BACKBONES
 from .checkpoint import load_tensors, save_tensors
-from .errors import CheckpointError, GeometryError
+from .errors import CheckpointError
+from .pipeline import Grids, Pipeline, search
 from .proposals import Proposals
-from .rpn import RPN, Sampling, with_neighbours
+from .rpn import RPN, Sampling
 from .training import default_device, precision
 from .unet3d import UNet3D
-from .volume import covered, resample_array
-
-
-@dataclass(frozen=True)
-class Grids:
-    """The two grids that the networks work on. Both cover the same millimetres around the scan's centre.
-
-    The paper has one grid, 128 x 184 x 96 (section 4). Here the segmenter's may be coarser.
-    """
-
-    extent: tuple[float, float, float]  # mm along slices, rows, columns
-    detector_shape: tuple[int, int, int]
-    segmenter_shape: tuple[int, int, int]
-
-    def spacing(self, shape):
-        """(dz, dy, dx) in mm of a grid of `shape` over the extent."""
-        return tuple(e / n for e, n in zip(self.extent, shape, strict=True))
-
-    def inputs(self, volume):
-        """The scan on both grids, and what the networks see of it.
-
-        Voxels of the grid outside the scan are filled with its minimum and do not count in the normalisation.
-
-        Returns
-        -------
-        fine, coarse : Volume
-            On the detector's and the segmenter's grid.
-        slices : Tensor, (D, H, W), in [0, 1]
-        image : Tensor, (d, h, w), zero mean and unit deviation
-
-        Raises
-        ------
-        GeometryError
-            The scan is so thin that no voxel of a grid has its centre in it.
-        """
-        found = []
-        for shape, how in ((self.detector_shape, "unit"), (self.segmenter_shape, "zscore")):
-            spacing = self.spacing(shape)
-            grid = volume.resample(shape, spacing)
-            inside = covered(volume.shape, shape, np.divide(spacing, volume.spacing))
-            if not inside.any():
-                size = " x ".join(f"{n * s:.3g}" for n, s in zip(volume.shape, volume.spacing, strict=True))
-                voxel = " x ".join(f"{s:.3g}" for s in spacing)
-                raise GeometryError(
-                    f"{volume.name}: its {size} mm lie between the working voxels of {voxel} mm; expected a 3D scan"
-                )
-            found.append((grid, torch.from_numpy(grid.normalised(how, inside))))
-        (fine, slices), (coarse, image) = found
-        return fine, coarse, slices, image
-
-    def attention_to_segmenter(self, attention):
-        """An attention volume (D, H, W) from the detector's grid on the segmenter's: at least half covered."""
-        scale = np.divide(self.detector_shape, self.segmenter_shape)
-        return resample_array(attention, self.segmenter_shape, scale) >= 0.5
-
-
-@dataclass(frozen=True, eq=False)
-class Prediction:
-    """What the cascade says of a scan; `mask` and `probability` are on the scan's own grid.
-
-    Attributes
-    ----------
-    mask : ndarray of bool, (D, H, W)
-    probability : ndarray of float32, (D, H, W)
-    attention : ndarray of bool
-        On the detector's grid.
-    boxes : ndarray of float32, (slices, top_k, 4)
-        On the detector's grid, padded with boxes of no area.
-    """
-
-    mask: np.ndarray
-    probability: np.ndarray
-    attention: np.ndarray
-    boxes: np.ndarray
+from .volume import with_neighbours
 
 
 def detect(detector, slices, proposals=None, batch=16):
@@ -98,7 +26,7 @@ def detect(detector, slices, proposals=None, batch=16):
 
     Parameters
     ----------
-    slices : Tensor, (D, H, W)
+    slices : Tensor, (D, H, W) or (D, 3, H, W)
 
     Returns
     -------
@@ -108,7 +36,7 @@ def detect(detector, slices, proposals=None, batch=16):
     """
     detector.eval()
     device = next(detector.parameters()).device
-    slices = with_neighbours(slices) if detector.neighbours else slices
+    slices = with_neighbours(slices) if detector.neighbours and slices.ndim == 3 else slices
     with precision(device):
         parts = [detector.propose(part.to(device), proposals) for part in slices.split(batch)]
     boxes, scores = zip(*parts, strict=True)
@@ -144,7 +72,7 @@ def segment(segmenter, image, attention=None, region=()):
     return probability
 
 
-class Cascade:
+class Cascade(Pipeline):
     """Detector, attention and segmenter (paper Fig. 1).
 
     Parameters
@@ -159,47 +87,21 @@ class Cascade:
     """
 
     def __init__(self, detector, segmenter, grids, proposals=None, margin=None):
-        self.detector, self.segmenter, self.grids, self.margin = detector, segmenter, grids, margin
+        super().__init__(grids, margin)
+        self.detector, self.segmenter = detector, segmenter
         self.proposals = proposals or Proposals()
 
-    def predict(self, volume, attention=None):
-        """Segment one scan of any grid (paper section 3.1, inference).
+    def attend(self, slices, step=1):
+        """See `Pipeline.attend`."""
+        slices = torch.as_tensor(slices)
+        inputs = with_neighbours(slices) if self.detector.neighbours else slices
+        find = lambda numbers: detect(self.detector, inputs[numbers], self.proposals)[0].numpy()  # noqa: E731
+        boxes, _ = search(find, len(slices), step)
+        return boxes, boxes_to_mask(torch.from_numpy(boxes), slices.shape).numpy()
 
-        Parameters
-        ----------
-        volume : Volume
-        attention : callable, optional
-            A volume in, a mask on its grid out, bool (D, H, W), in place of the detector's boxes: for example those
-            that a person painted (paper section 5).
-
-        Returns
-        -------
-        Prediction
-
-        Raises
-        ------
-        GeometryError
-            The attention is not on the scan's grid, or the scan lies between the working voxels.
-        ValueError
-            The attention is not bool.
-        """
-        if attention is not None:
-            mask = np.asarray(attention(volume))
-            if mask.dtype != bool:
-                raise ValueError(f"the attention is a mask of True and False, found {mask.dtype}")
-            volume = replace(volume, mask=mask)
-        fine, working, slices, image = self.grids.inputs(volume)
-        if attention is None:
-            boxes, _ = detect(self.detector, slices, self.proposals)
-            attended = boxes_to_mask(boxes, slices.shape).numpy()
-        else:
-            boxes, attended = torch.zeros(len(slices), 0, 4), fine.mask
-        coarse = self.grids.attention_to_segmenter(attended)
-        region = attended_region(coarse, working.spacing, self.margin)
-        inside = segment(self.segmenter, image, coarse, region)
-        scale = np.divide(volume.spacing, working.spacing)
-        probability = resample_array(inside, volume.shape, scale)
-        return Prediction(probability >= 0.5, probability, attended, boxes.numpy())
+    def segment(self, image, attention, region):
+        """See `Pipeline.segment`."""
+        return segment(self.segmenter, image, attention, region)
 
     def save(self, folder):
         """Write cascade.json, detector.safetensors and segmenter.safetensors into `folder`.

@@ -13,8 +13,9 @@ from .cascade import detect
 from .checkpoint import digest
 from .errors import TrainingError
 from .proposals import Proposals
-from .rpn import RPN, Sampling, with_neighbours
+from .rpn import RPN, Sampling
 from .training import default_device, fit, precision
+from .volume import with_neighbours
 
 
 @dataclass(frozen=True)

@@ -132,6 +132,7 @@ def prepare(volume, grids):
             )
     fine, coarse, slices, image = grids.inputs(volume)
     boxes = pad_boxes(slice_boxes(fine.mask))
+    slices, image = torch.from_numpy(slices), torch.from_numpy(image)
     return Case(volume.name, slices, fine.mask, boxes, image, coarse.mask, coarse.spacing)
 
 

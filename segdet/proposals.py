@@ -41,15 +41,16 @@ def select(boxes, scores, proposals):
         Best first; both 0 where nothing is left.
     """
     left = (scores >= proposals.threshold) & (area(boxes) > 0)
-    chosen, values = boxes.new_zeros(len(boxes), proposals.top_k, 4), scores.new_zeros(len(boxes), proposals.top_k)
-    for turn in range(proposals.top_k):
+    chosen, values = [], []
+    for _ in range(proposals.top_k):
         best = torch.where(left, scores, -1).argmax(1, keepdim=True)  # (N, 1)
-        there = left.gather(1, best)[:, 0]
+        there = left.gather(1, best)
         box = boxes.gather(1, best[..., None].expand(-1, -1, 4))  # (N, 1, 4)
         near = (box_iou(box, boxes)[:, 0] > proposals.nms_iou).scatter(1, best, True)
         if proposals.vote:
             weight = torch.where(near, scores.clamp(min=1e-6), 0)[..., None]
             box = torch.where(near[..., None], weight * boxes, 0).sum(1, keepdim=True) / weight.sum(1, keepdim=True)
-        chosen[there, turn], values[there, turn] = box[there, 0], scores.gather(1, best)[there, 0]
+        chosen.append(torch.where(there, box[:, 0], 0))  # (N, 4)
+        values.append(torch.where(there, scores.gather(1, best), 0))  # (N, 1)
         left = left & ~near
-    return chosen, values
+    return torch.stack(chosen, 1), torch.cat(values, 1)

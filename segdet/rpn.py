@@ -50,8 +50,8 @@ class RPN(nn.Module):
     anchors : AnchorGrid
     sampling : Sampling
     neighbours : bool
-        Whether the three channels are a slice and its two neighbours, see `with_neighbours`, instead of three times
-        the slice (`facts` B7).
+        Whether the three channels are a slice and its two neighbours, see `with_neighbours` of `segdet.volume`, instead of
+        three times the slice (`facts` B7).
     padded : bool
         Whether the last row and column are repeated until the stride divides the slice, so that every pixel has a
         cell (`facts` B10).
@@ -171,12 +171,6 @@ class RPN(nn.Module):
         """
         self.initial_weights = self.backbone.load_imagenet()
         return self.initial_weights
-
-
-def with_neighbours(slices):
-    """Every slice between the one before and the one after, (D, H, W) -> (D, 3, H, W); the ends repeat themselves."""
-    around = torch.cat([slices[:1], slices, slices[-1:]])
-    return torch.stack([around[:-2], slices, around[2:]], 1)
 
 
 def sampled_loss(objectness, offsets, anchors, boxes, sampling, generator=None):

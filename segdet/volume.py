@@ -164,6 +164,12 @@ def _centres(old, new, step):
     return (np.arange(new) - (new - 1) / 2) * step + (old - 1) / 2
 
 
+def with_neighbours(slices):
+    """Every slice between the one before and the one after, (D, H, W) -> (D, 3, H, W); the ends repeat themselves."""
+    around = np.arange(len(slices))[:, None] + (-1, 0, 1)
+    return slices[around.clip(0, len(slices) - 1)]
+
+
 def slice_boxes(mask):
     """Tight boxes of every connected region of every slice (the paper's section 3.1; a slice may hold none).
 

@@ -16,8 +16,9 @@ from segdet.errors import CheckpointError, SegdetError, TrainingError
 from segdet.experiment import Case, get_profile
 from segdet.proposals import Proposals
 from segdet.results import Study
-from segdet.rpn import RPN, with_neighbours
+from segdet.rpn import RPN
 from segdet.unet3d import UNet3D
+from segdet.volume import with_neighbours
 
 TINY = dataclasses.replace(
     get_profile("smoke"), detector_shape=(8, 96, 64), detector_steps=4, train=2, validation=1, test=2

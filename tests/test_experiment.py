@@ -296,7 +296,7 @@ def test_fitting_a_cropped_cascade(small_phantoms, tmp_path, monkeypatch):
     drawn = np.zeros(scan.shape, bool)
     drawn[40:80, 60:120, 30:60] = True
     margins = []
-    monkeypatch.setattr("segdet.cascade.attended_region", lambda *a: margins.append(a[2]) or attended_region(*a))
+    monkeypatch.setattr("segdet.pipeline.attended_region", lambda *a: margins.append(a[2]) or attended_region(*a))
     cascade.predict(scan, lambda _: drawn)
     assert margins == [cascade.margin]
     with pytest.raises(ValueError, match="True and False, found float64"):

@@ -1,0 +1,205 @@
+"""What surrounds the two networks, whichever engine runs them: grids, the search, and the way back (chapter 09).
+
+Nothing here needs PyTorch.
+"""
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+
+from .attention import attended_region
+from .errors import GeometryError
+from .volume import covered, resample_array
+
+
+@dataclass(frozen=True)
+class Grids:
+    """The two grids that the networks work on. Both cover the same millimetres around the scan's centre.
+
+    The paper has one grid, 128 x 184 x 96 (section 4). Here the segmenter's may be coarser.
+    """
+
+    extent: tuple[float, float, float]  # mm along slices, rows, columns
+    detector_shape: tuple[int, int, int]
+    segmenter_shape: tuple[int, int, int]
+
+    def spacing(self, shape):
+        """(dz, dy, dx) in mm of a grid of `shape` over the extent."""
+        return tuple(e / n for e, n in zip(self.extent, shape, strict=True))
+
+    def inputs(self, volume):
+        """The scan on both grids, and what the networks see of it.
+
+        Voxels of the grid outside the scan are filled with its minimum and do not count in the normalisation.
+
+        Returns
+        -------
+        fine, coarse : Volume
+            On the detector's and the segmenter's grid.
+        slices : ndarray of float32, (D, H, W), in [0, 1]
+        image : ndarray of float32, (d, h, w), zero mean and unit deviation
+
+        Raises
+        ------
+        GeometryError
+            The scan is so thin that no voxel of a grid has its centre in it.
+        """
+        found = []
+        for shape, how in ((self.detector_shape, "unit"), (self.segmenter_shape, "zscore")):
+            spacing = self.spacing(shape)
+            grid = volume.resample(shape, spacing)
+            inside = covered(volume.shape, shape, np.divide(spacing, volume.spacing))
+            if not inside.any():
+                size = " x ".join(f"{n * s:.3g}" for n, s in zip(volume.shape, volume.spacing, strict=True))
+                voxel = " x ".join(f"{s:.3g}" for s in spacing)
+                raise GeometryError(
+                    f"{volume.name}: its {size} mm lie between the working voxels of {voxel} mm; expected a 3D scan"
+                )
+            found.append((grid, grid.normalised(how, inside)))
+        (fine, slices), (coarse, image) = found
+        return fine, coarse, slices, image
+
+    def attention_to_segmenter(self, attention):
+        """An attention volume (D, H, W) from the detector's grid on the segmenter's: at least half covered."""
+        scale = np.divide(self.detector_shape, self.segmenter_shape)
+        return resample_array(attention, self.segmenter_shape, scale) >= 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What the cascade says of a scan; `mask` and `probability` are on the scan's own grid.
+
+    Attributes
+    ----------
+    mask : ndarray of bool, (D, H, W)
+    probability : ndarray of float32, (D, H, W)
+    attention : ndarray of bool
+        On the detector's grid.
+    boxes : ndarray of float32, (slices, top_k, 4)
+        On the detector's grid, padded with boxes of no area.
+    """
+
+    mask: np.ndarray
+    probability: np.ndarray
+    attention: np.ndarray
+    boxes: np.ndarray
+
+
+class Pipeline:
+    """The method around two networks (paper Fig. 1). A subclass runs them: `attend` and `segment`.
+
+    Parameters
+    ----------
+    grids : Grids
+    margin : float or None
+        In mm. The segmenter sees the attended region and so much around it; None means the whole scan, as in the paper.
+    """
+
+    def __init__(self, grids, margin=None):
+        self.grids, self.margin = grids, margin
+
+    def attend(self, slices, step=1):
+        """Boxes and attention of the slices, on the detector's grid.
+
+        Parameters
+        ----------
+        slices : ndarray of float32, (D, H, W), in [0, 1]
+        step : int
+            Of `search`.
+
+        Returns
+        -------
+        boxes : ndarray of float32, (D, top_k, 4)
+        attention : ndarray of bool, (D, H, W)
+        """
+        raise NotImplementedError
+
+    def segment(self, image, attention, region):
+        """Probability of the foreground, float32 (d, h, w): `image` and `attention` (d, h, w) seen in `region` only."""
+        raise NotImplementedError
+
+    def predict(self, volume, attention=None, step=1):
+        """Segment one scan of any grid (paper section 3.1, inference).
+
+        Parameters
+        ----------
+        volume : Volume
+        attention : callable, optional
+            A volume in, a mask on its grid out, bool (D, H, W), in place of the detector's boxes: for example those
+            that a person painted (paper section 5).
+        step : int
+            The detector looks at every `step`-th slice first, see `search`; 1 means all slices, as in the paper.
+
+        Returns
+        -------
+        Prediction
+
+        Raises
+        ------
+        GeometryError
+            The attention is not on the scan's grid, or the scan lies between the working voxels.
+        ValueError
+            The attention is not bool.
+        """
+        if attention is not None:
+            mask = np.asarray(attention(volume))
+            if mask.dtype != bool:
+                raise ValueError(f"the attention is a mask of True and False, found {mask.dtype}")
+            volume = replace(volume, mask=mask)
+        fine, working, slices, image = self.grids.inputs(volume)
+        if attention is None:
+            boxes, attended = self.attend(slices, step)
+        else:
+            boxes, attended = np.zeros((len(slices), 0, 4), np.float32), fine.mask
+        coarse = self.grids.attention_to_segmenter(attended)
+        region = attended_region(coarse, working.spacing, self.margin)
+        inside = self.segment(image, coarse, region)
+        scale = np.divide(volume.spacing, working.spacing)
+        probability = resample_array(inside, volume.shape, scale)
+        return Prediction(probability >= 0.5, probability, attended, boxes)
+
+
+def search(find, count, step):
+    """Boxes of every slice from a look at some of them: every `step`-th and the last, then where boxes begin and end.
+
+    Between two slices that were looked at and
+
+    * hold no box, there is none: an object shorter than `step` slices may be missed;
+    * hold one box each, the centre of either inside the other, the box runs on a straight line;
+    * are anything else, the slice in the middle is looked at, and so on.
+
+    Parameters
+    ----------
+    find : callable
+        ``find(numbers)`` gives the boxes of the slices of these ascending numbers, (n, top_k, 4).
+    count : int
+        Slices, D.
+    step : int
+        1 looks at all of them.
+
+    Returns
+    -------
+    boxes : ndarray of float32, (D, top_k, 4)
+    looked : ndarray of bool, (D,)
+    """
+    known, waiting = {}, sorted({*range(0, count, step), count - 1})
+    while waiting:
+        known |= zip(waiting, find(waiting), strict=True)
+        pairs = pairwise(sorted(known))
+        waiting = [(a + b) // 2 for a, b in pairs if b - a > 1 and not _continuous(known[a], known[b])]
+    looked = np.isin(np.arange(count), list(known))
+    boxes = np.stack([known[min(known)]] * count).astype(np.float32)
+    for a, b in pairwise(sorted(known)):
+        boxes[a : b + 1] = np.linspace(known[a], known[b], b - a + 1)
+    return boxes, looked
+
+
+def _continuous(first, second):
+    """Whether the boxes (top_k, 4) of two slices say what lies between: none, or one that moves a little."""
+    first, second = (boxes[(boxes[:, 2:] > boxes[:, :2]).all(1)] for boxes in (first, second))
+    if len(first) == len(second) == 1:
+        low, high = np.maximum(first[0, :2], second[0, :2]), np.minimum(first[0, 2:], second[0, 2:])
+        centres = np.stack([(box[0, :2] + box[0, 2:]) / 2 for box in (first, second)])
+        return bool(((low <= centres) & (centres < high)).all())
+    return len(first) == len(second) == 0
