@@ -50,8 +50,8 @@ class RPN(nn.Module):
     anchors : AnchorGrid
     sampling : Sampling
     neighbours : bool
-        Whether the three channels are a slice and its two neighbours, see `with_neighbours` of `segdet.volume`, instead of
-        three times the slice (`facts` B7).
+        Whether the three channels are a slice and its two neighbours (`segdet.volume.with_neighbours`) instead of three
+        times the slice (`facts` B7).
     padded : bool
         Whether the last row and column are repeated until the stride divides the slice, so that every pixel has a
         cell (`facts` B10).

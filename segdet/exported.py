@@ -1,0 +1,171 @@
+"""An exported cascade in ONNX Runtime or OpenVINO, without PyTorch (chapter 09)."""
+
+import hashlib
+import json
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+
+from .errors import CheckpointError, SegdetError
+from .pipeline import Grids, Pipeline, search
+from .volume import with_neighbours
+
+SETTINGS = "exported.json"
+BATCH = 16  # slices that the detector sees at once
+
+
+class ExportedCascade(Pipeline):
+    """What `segdet.export.export` wrote, run by another engine than PyTorch.
+
+    Parameters
+    ----------
+    folder : str or Path
+    engine : str
+        A key of `ENGINES`: "onnx" is ONNX Runtime, "openvino" OpenVINO. Both run on the CPU in float32.
+    threads : int, optional
+        As many as the engine finds best by default.
+
+    Raises
+    ------
+    CheckpointError
+        The folder holds no export, or one that the engine cannot read.
+    SegdetError
+        The engine is not installed.
+    """
+
+    def __init__(self, folder, engine="onnx", threads=None):
+        folder = Path(folder)
+        try:
+            self.settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+            grids = {name: tuple(self.settings["grids"][name]) for name in Grids.__dataclass_fields__}
+            super().__init__(Grids(**grids), self.settings["margin"])
+            self.neighbours = self.settings["detector"]["neighbours"]
+        except FileNotFoundError as error:
+            raise CheckpointError(f"{folder}: holds no {SETTINGS}; write it with `segdet export MODEL`") from error
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(f"{folder / SETTINGS}: not what `segdet export` wrote ({error!r})") from error
+        self.detector, self.segmenter = (
+            open_network(folder / name, engine, threads) for name in ("detector.onnx", "segmenter.onnx")
+        )
+
+    def detect(self, slices):
+        """Boxes (N, top_k, 4) and scores (N, top_k) of slices (N, H, W), or (N, 3, H, W) with their neighbours."""
+        parts = [self.detector(slices[i : i + BATCH]) for i in range(0, len(slices), BATCH)]
+        return tuple(np.concatenate([part[name] for part in parts]) for name in ("boxes", "scores"))
+
+    def attend(self, slices, step=1):
+        """See `Pipeline.attend`."""
+        inputs = with_neighbours(slices) if self.neighbours else slices
+        boxes, _ = search(lambda numbers: self.detect(inputs[numbers])[0], len(slices), step)
+        return boxes, painted(boxes, slices.shape)
+
+    def segment(self, image, attention, region):
+        """See `Pipeline.segment`."""
+        channels = np.stack([image[region], attention[region]]).astype(np.float32)
+        logits = self.segmenter(channels[None])["logits"][0]
+        odds = np.exp(logits - logits.max(0))
+        probability = np.zeros(image.shape, np.float32)
+        probability[region] = odds[1] / odds.sum(0)
+        return probability
+
+
+def load_cascade(folder, engine=None, report=print):
+    """A cascade for an engine, from a trained model or from an export.
+
+    Parameters
+    ----------
+    folder : str or Path
+        What `Cascade.save` or `segdet.export.export` wrote. Another engine than PyTorch runs a trained model from its
+        export in a folder inside, onnx-FINGERPRINT, which is written first where it is missing.
+    engine : str, optional
+        "torch" or a key of `ENGINES`. Default: "torch" for a trained model, "onnx" for an export.
+    report : callable
+
+    Returns
+    -------
+    Pipeline
+    """
+    folder = Path(folder)
+    is_export = (folder / SETTINGS).exists()
+    engine = engine or ("onnx" if is_export else "torch")
+    if is_export and engine == "torch":
+        raise CheckpointError(f"{folder}: is an export, which PyTorch does not run; use --engine onnx")
+    if is_export:
+        return ExportedCascade(folder, engine)
+    import torch
+
+    from .cascade import Cascade
+    from .export import export
+
+    if engine == "torch":
+        return Cascade.load(folder)
+    cascade = Cascade.load(folder, torch.device("cpu"))
+    parts = [(folder / name).read_bytes() for name in ("cascade.json", "detector.safetensors", "segmenter.safetensors")]
+    inside = folder / f"onnx-{hashlib.sha256(b''.join(parts)).hexdigest()[:8]}"
+    if not inside.exists():
+        export(cascade, inside)
+        report(f"wrote {inside}: the model as ONNX, for next time")
+    return ExportedCascade(inside, engine)
+
+
+def painted(boxes, shape):
+    """`segdet.attention.boxes_to_mask` without PyTorch: a pixel belongs to a box when its centre does.
+
+    Parameters
+    ----------
+    boxes : ndarray, (D, M, 4)
+    shape : (D, H, W)
+
+    Returns
+    -------
+    ndarray of bool, (D, H, W)
+    """
+    y, x = (np.arange(side) + 0.5 for side in shape[1:])
+    mask = np.zeros(shape, bool)
+    for x0, y0, x1, y1 in boxes.transpose(1, 2, 0)[..., None]:  # the edges of a box a slice, (D, 1) each
+        mask |= ((y0 <= y) & (y < y1))[:, :, None] & ((x0 <= x) & (x < x1))[:, None, :]
+    return mask
+
+
+def open_network(path, engine, threads=None):
+    """A function that runs a network of one input: an ndarray in, a dict of ndarrays by name of the output out.
+
+    Raises
+    ------
+    CheckpointError
+        The file is missing or the engine cannot read it.
+    SegdetError
+        There is no such engine, or it is not installed.
+    """
+    if engine not in ENGINES:
+        raise SegdetError(f"there is no engine {engine!r}; choose from {', '.join(ENGINES)}")
+    package, build = ENGINES[engine]
+    try:
+        module = import_module(package)
+    except ImportError as error:
+        raise SegdetError(f"{package} is not installed; pip install {package}, or leave out --engine") from error
+    try:
+        return build(module, path, threads)
+    except Exception as error:  # both engines have errors of their own for a file that is missing or cut short
+        reason = str(error).strip().splitlines()[-1]
+        raise CheckpointError(f"{path}: {package} cannot read it ({reason})") from error
+
+
+def _with_onnxruntime(onnxruntime, path, threads):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    (name,) = (each.name for each in session.get_inputs())
+    names = [each.name for each in session.get_outputs()]
+    return lambda x: dict(zip(names, session.run(names, {name: x}), strict=True))
+
+
+def _with_openvino(openvino, path, threads):
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    settings |= {"INFERENCE_NUM_THREADS": threads} if threads else {}
+    network = openvino.Core().compile_model(path, "CPU", settings)
+    return lambda x: {output.any_name: value for output, value in network(x).items()}
+
+
+ENGINES = {"onnx": ("onnxruntime", _with_onnxruntime), "openvino": ("openvino", _with_openvino)}
