@@ -46,6 +46,25 @@ def boxes_to_mask(boxes, shape):
     return corners.cumsum_(1).cumsum_(2)[:, :rows, :cols] != 0
 
 
+def painted(boxes, shape):
+    """`boxes_to_mask` without PyTorch: a pixel belongs to a box when its centre does.
+
+    Parameters
+    ----------
+    boxes : ndarray, (D, M, 4)
+    shape : (D, H, W)
+
+    Returns
+    -------
+    ndarray of bool, (D, H, W)
+    """
+    y, x = (np.arange(side) + 0.5 for side in shape[1:])
+    mask = np.zeros(shape, bool)
+    for x0, y0, x1, y1 in boxes.transpose(1, 2, 0)[..., None]:  # the edges of a box a slice, (D, 1) each
+        mask |= ((y0 <= y) & (y < y1))[:, :, None] & ((x0 <= x) & (x < x1))[:, None, :]
+    return mask
+
+
 def box3d_mask(annotation):
     """The 3D tight box of an annotation as a mask, (D, H, W): the paper's "3D mask" arm (section 4, Fig. 3 b)."""
     mask = np.zeros(annotation.shape, bool)

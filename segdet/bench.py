@@ -281,7 +281,7 @@ def elsewhere(name):
 
 
 BENCHES = {"phantom": bench_phantom, "reading": bench_reading}
-BENCHES |= {name: elsewhere(name) for name in ("detector", "segmenter", "cascade", "metrics")}
+BENCHES |= {name: elsewhere(name) for name in ("detector", "segmenter", "cascade", "metrics", "inference")}
 
 
 class MissingPeer(SegdetError):

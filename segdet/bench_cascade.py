@@ -75,7 +75,7 @@ def scan_of(shape, slices):
     volume = make_phantom(1)
     grids = Grids(tuple(np.multiply(volume.shape, volume.spacing)), (slices, *PAPER[1:]), shape)
     fine, coarse, planes, image = grids.inputs(volume)
-    boxes = slice_boxes(fine.mask)
+    planes, boxes = torch.from_numpy(planes), slice_boxes(fine.mask)
 
     def attend():
         return grids.attention_to_segmenter(boxes_to_mask(boxes, planes.shape).numpy())

@@ -9,11 +9,10 @@ import torch
 
 from .anchors import AnchorGrid
 from .atomic import write_text
-from .attention import boxes_to_mask
 from .backbones import BACKBONES
 from .checkpoint import load_tensors, save_tensors
 from .errors import CheckpointError
-from .pipeline import Grids, Pipeline, search
+from .pipeline import Grids, Pipeline
 from .proposals import Proposals
 from .rpn import RPN, Sampling
 from .training import default_device, precision
@@ -91,13 +90,14 @@ class Cascade(Pipeline):
         self.detector, self.segmenter = detector, segmenter
         self.proposals = proposals or Proposals()
 
-    def attend(self, slices, step=1):
-        """See `Pipeline.attend`."""
-        slices = torch.as_tensor(slices)
-        inputs = with_neighbours(slices) if self.detector.neighbours else slices
-        find = lambda numbers: detect(self.detector, inputs[numbers], self.proposals)[0].numpy()  # noqa: E731
-        boxes, _ = search(find, len(slices), step)
-        return boxes, boxes_to_mask(torch.from_numpy(boxes), slices.shape).numpy()
+    @property
+    def neighbours(self):
+        """See `Pipeline.neighbours`."""
+        return self.detector.neighbours
+
+    def propose(self, slices):
+        """See `Pipeline.propose`."""
+        return detect(self.detector, torch.from_numpy(slices), self.proposals)[0].numpy()
 
     def segment(self, image, attention, region):
         """See `Pipeline.segment`."""

@@ -38,6 +38,14 @@ class Side(StrEnum):
     right = "right"
 
 
+class Engine(StrEnum):
+    """What runs the networks."""
+
+    torch = "torch"
+    onnx = "onnx"
+    openvino = "openvino"
+
+
 PROFILE_HELP = "smoke: seconds, to see that it runs. laptop: minutes on two cores. paper: hours on a GPU."
 DATA_HELP = 'Annotated scans: "phantom" for simulated hips, or a folder with images/NAME and labels/NAME.'
 LABEL_HELP = "Which label of the annotation to segment. Default: every label above 0."
@@ -192,7 +200,7 @@ def fit(
 @app.command()
 def predict(
     scan: ScanArgument,
-    model: Annotated[Path, typer.Option(help="A folder that `segdet fit` wrote.")],
+    model: Annotated[Path, typer.Option(help="A folder that `segdet fit` or `segdet export` wrote.")],
     out: Annotated[Path, typer.Option(help="The mask: .dcm (DICOM SEG), .nii, .nii.gz, .mha or .nrrd.")],
     frame: FrameOption = None,
     png: Annotated[
@@ -202,16 +210,24 @@ def predict(
         Path | None,
         typer.Option(help="Your own boxes, on every slice of the object: a CSV file, slice,x0,y0,x1,y1 in pixels."),
     ] = None,
+    step: Annotated[
+        int,
+        typer.Option(min=1, help="Detect on every so many slices, then only where boxes begin and end."),
+    ] = 1,
+    engine: Annotated[
+        Engine | None,
+        typer.Option(help="onnx: ONNX Runtime. Default: torch, or onnx for what `segdet export` wrote."),
+    ] = None,
 ):
     """Segment one scan and write the mask on the scan's own grid."""
     from .attention import boxes_to_mask, read_boxes
-    from .cascade import Cascade
+    from .exported import load_cascade
     from .files import check_mask_path, load_volume, save_mask
 
     check_mask_path(out)
     check_outputs(scan, out, png)
     check_picture(png)
-    cascade = Cascade.load(model)
+    cascade = load_cascade(model, engine and engine.value)
     volume = load_volume(scan, frame=frame)
     drawn = boxes and read_boxes(boxes, volume.shape)
     extent = np.multiply(volume.shape, volume.spacing)
@@ -228,7 +244,7 @@ def predict(
     for note in notes:
         print(f"note: {note}")
     start = time.monotonic()
-    prediction = cascade.predict(volume, drawn and (lambda scan: boxes_to_mask(drawn, scan.shape).numpy()))
+    prediction = cascade.predict(volume, drawn and (lambda scan: boxes_to_mask(drawn, scan.shape).numpy()), step)
     seconds = time.monotonic() - start
     save_mask(prediction.mask, out, volume, source=scan)
     detected = int(prediction.attention.any((1, 2)).sum())
@@ -244,6 +260,21 @@ def predict(
 
         save_planes(volume, png, prediction.mask)
         print(f"wrote {png}")
+
+
+@app.command()
+def export(
+    model: Annotated[Path, typer.Argument(help="A folder that `segdet fit` wrote.")],
+    out: Annotated[Path, typer.Option(help="The folder to make; `segdet predict --model` takes it as well.")],
+):
+    """Write both networks of a model as ONNX, and what else it takes to run it without PyTorch."""
+    from .cascade import Cascade
+    from .export import export as write
+
+    differences = write(Cascade.load(model, "cpu"), out)
+    names = ", ".join(f"{name} {value:.1e}" for name, value in differences.items())
+    print(f"wrote {out}; largest differences between ONNX Runtime and PyTorch: {names}")
+    print(f"next: segdet predict SCAN --model {out} --out mask.nii.gz")
 
 
 @app.command()
@@ -305,7 +336,7 @@ def detectors(
 def bench(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="Which: phantom, reading, detector, segmenter, cascade, metrics. Default: all."),
+        typer.Argument(help="Which: phantom, reading, detector, segmenter, cascade, metrics, inference. Default: all."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Also write what was measured, as JSON.")] = None,
 ):

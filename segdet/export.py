@@ -64,9 +64,9 @@ def export(cascade, folder):
     segmenter = _frozen(cascade.segmenter)
     slices, volume = _examples(cascade)
     with writing_folder(folder) as temporary:
-        _write(detector, slices, temporary / "detector.onnx", "slices", DETECTOR_OUTPUTS, (0,))
+        write_onnx(detector, slices, temporary / "detector.onnx", "slices", DETECTOR_OUTPUTS, (0,))
         sides = () if cascade.margin is None else (2, 3, 4)
-        _write(segmenter, volume, temporary / "segmenter.onnx", "image", ("logits",), sides)
+        write_onnx(segmenter, volume, temporary / "segmenter.onnx", "image", ("logits",), sides)
         found = _differences(detector, segmenter, slices, volume, temporary)
         worst = max(found, key=found.get)
         if not found[worst] <= TOLERANCE:
@@ -91,7 +91,7 @@ def _examples(cascade):
     return slices, torch.randn(1, 2, *shape, generator=generator)
 
 
-def _write(network, example, path, name, outputs, dynamic):
+def write_onnx(network, example, path, name, outputs, dynamic):
     """Write one network whose sides `dynamic` may have any length."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's, about itself

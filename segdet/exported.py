@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from .errors import CheckpointError, SegdetError
-from .pipeline import Grids, Pipeline, search
-from .volume import with_neighbours
+from .pipeline import Grids, Pipeline
 
 SETTINGS = "exported.json"
 BATCH = 16  # slices that the detector sees at once
@@ -40,7 +39,6 @@ class ExportedCascade(Pipeline):
             self.settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
             grids = {name: tuple(self.settings["grids"][name]) for name in Grids.__dataclass_fields__}
             super().__init__(Grids(**grids), self.settings["margin"])
-            self.neighbours = self.settings["detector"]["neighbours"]
         except FileNotFoundError as error:
             raise CheckpointError(f"{folder}: holds no {SETTINGS}; write it with `segdet export MODEL`") from error
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -49,16 +47,15 @@ class ExportedCascade(Pipeline):
             open_network(folder / name, engine, threads) for name in ("detector.onnx", "segmenter.onnx")
         )
 
-    def detect(self, slices):
-        """Boxes (N, top_k, 4) and scores (N, top_k) of slices (N, H, W), or (N, 3, H, W) with their neighbours."""
-        parts = [self.detector(slices[i : i + BATCH]) for i in range(0, len(slices), BATCH)]
-        return tuple(np.concatenate([part[name] for part in parts]) for name in ("boxes", "scores"))
+    @property
+    def neighbours(self):
+        """See `Pipeline.neighbours`."""
+        return self.settings["detector"]["neighbours"]
 
-    def attend(self, slices, step=1):
-        """See `Pipeline.attend`."""
-        inputs = with_neighbours(slices) if self.neighbours else slices
-        boxes, _ = search(lambda numbers: self.detect(inputs[numbers])[0], len(slices), step)
-        return boxes, painted(boxes, slices.shape)
+    def propose(self, slices):
+        """See `Pipeline.propose`."""
+        parts = [self.detector(slices[i : i + BATCH])["boxes"] for i in range(0, len(slices), BATCH)]
+        return np.concatenate(parts)
 
     def segment(self, image, attention, region):
         """See `Pipeline.segment`."""
@@ -107,25 +104,6 @@ def load_cascade(folder, engine=None, report=print):
         export(cascade, inside)
         report(f"wrote {inside}: the model as ONNX, for next time")
     return ExportedCascade(inside, engine)
-
-
-def painted(boxes, shape):
-    """`segdet.attention.boxes_to_mask` without PyTorch: a pixel belongs to a box when its centre does.
-
-    Parameters
-    ----------
-    boxes : ndarray, (D, M, 4)
-    shape : (D, H, W)
-
-    Returns
-    -------
-    ndarray of bool, (D, H, W)
-    """
-    y, x = (np.arange(side) + 0.5 for side in shape[1:])
-    mask = np.zeros(shape, bool)
-    for x0, y0, x1, y1 in boxes.transpose(1, 2, 0)[..., None]:  # the edges of a box a slice, (D, 1) each
-        mask |= ((y0 <= y) & (y < y1))[:, :, None] & ((x0 <= x) & (x < x1))[:, None, :]
-    return mask
 
 
 def open_network(path, engine, threads=None):

@@ -8,9 +8,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from .attention import attended_region
+from .attention import attended_region, painted
 from .errors import GeometryError
-from .volume import covered, resample_array
+from .volume import covered, resample_array, with_neighbours
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Prediction:
 
 
 class Pipeline:
-    """The method around two networks (paper Fig. 1). A subclass runs them: `attend` and `segment`.
+    """The method around two networks (paper Fig. 1). A subclass runs them: `propose` and `segment`.
 
     Parameters
     ----------
@@ -99,8 +99,21 @@ class Pipeline:
     def __init__(self, grids, margin=None):
         self.grids, self.margin = grids, margin
 
+    @property
+    def neighbours(self):
+        """Whether the detector sees a slice between its two neighbours."""
+        raise NotImplementedError
+
+    def propose(self, slices):
+        """The detector's boxes, float32 (N, top_k, 4), on slices (N, H, W), or (N, 3, H, W) with `neighbours`."""
+        raise NotImplementedError
+
+    def segment(self, image, attention, region):
+        """Probability of the foreground, float32 (d, h, w): `image` and `attention` (d, h, w) seen in `region` only."""
+        raise NotImplementedError
+
     def attend(self, slices, step=1):
-        """Boxes and attention of the slices, on the detector's grid.
+        """Boxes and attention of the slices, both on the detector's grid.
 
         Parameters
         ----------
@@ -113,11 +126,9 @@ class Pipeline:
         boxes : ndarray of float32, (D, top_k, 4)
         attention : ndarray of bool, (D, H, W)
         """
-        raise NotImplementedError
-
-    def segment(self, image, attention, region):
-        """Probability of the foreground, float32 (d, h, w): `image` and `attention` (d, h, w) seen in `region` only."""
-        raise NotImplementedError
+        inputs = with_neighbours(slices) if self.neighbours else slices
+        boxes, _ = search(lambda numbers: self.propose(inputs[numbers]), len(slices), step)
+        return boxes, painted(boxes, slices.shape)
 
     def predict(self, volume, attention=None, step=1):
         """Segment one scan of any grid (paper section 3.1, inference).

@@ -174,6 +174,6 @@ def test_a_missing_peer_is_named_and_the_rest_goes_on(monkeypatch):
 
 def test_an_unknown_name_is_refused():
     with pytest.raises(
-        SegdetError, match="'speed'; choose from phantom, reading, detector, segmenter, cascade, metrics"
+        SegdetError, match="'speed'; choose from phantom, reading, detector, segmenter, cascade, metrics, inference"
     ):
         bench.run(["speed"])

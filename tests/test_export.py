@@ -1,0 +1,184 @@
+"""An exported cascade says what PyTorch's says, in a process without PyTorch too."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from segdet import export as exporting
+from segdet.anchors import AnchorGrid
+from segdet.cascade import Cascade, Grids
+from segdet.errors import CheckpointError, SegdetError
+from segdet.export import Proposer, export
+from segdet.exported import ExportedCascade, load_cascade, open_network
+from segdet.files import load_mask
+from segdet.itk import write_itk
+from segdet.rpn import RPN, Proposals
+from segdet.unet3d import UNet3D
+from segdet.volume import Volume
+
+for package in ("onnx", "onnxscript", "onnxruntime"):
+    pytest.importorskip(package, reason=f"{package} is not installed; pip install 'segdet[export]'")
+
+GRIDS = Grids((16, 48, 32), (16, 96, 64), (16, 24, 16))
+
+
+def random_cascade(margin, **rpn):
+    """A cascade whose boxes differ from slice to slice, and whose mask is neither empty nor full."""
+    torch.manual_seed(0)
+    detector, segmenter = RPN(AnchorGrid((20, 30, 40), (0.8, 1.2, 1.6)), **rpn).eval(), UNet3D(2, 2, 2).eval()
+    with torch.no_grad():
+        for parameter in detector.backbone.parameters():
+            parameter *= 1.5
+        detector.scores.weight *= 20
+        detector.offsets.weight *= 5
+    return Cascade(detector, segmenter, GRIDS, Proposals(top_k=2, threshold=0.4), margin)
+
+
+@pytest.fixture(scope="module")
+def cascade():
+    return random_cascade(margin=2.0, neighbours=True)
+
+
+@pytest.fixture(scope="module")
+def folder(cascade, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("export") / "onnx"
+    differences = export(cascade, folder)
+    assert set(differences) == {"objectness", "offsets", "segmenter"}
+    assert 0 < max(differences.values()) <= 1e-4
+    return folder
+
+
+@pytest.fixture(scope="module")
+def scan():
+    return Volume.from_spacing(np.random.default_rng(0).integers(0, 255, (20, 50, 30), np.uint8), (0.8, 1, 1.2))
+
+
+def test_what_an_export_holds(cascade, folder):
+    assert {path.name for path in folder.iterdir()} == {"detector.onnx", "segmenter.onnx", "exported.json"}
+    said = json.loads((folder / "exported.json").read_text())
+    assert said["grids"]["detector_spacing"] == [1, 0.5, 0.5]
+    assert said["grids"]["segmenter_spacing"] == [1, 2, 2]
+    assert said["anchors"] == {"sizes": [20, 30, 40], "ratios": [0.8, 1.2, 1.6], "stride": 16}
+    assert said["proposals"] == {"top_k": 2, "threshold": 0.4, "nms_iou": 0.5, "vote": True}
+    assert said["margin"] == 2
+    assert max(said["differences"].values()) <= 1e-4
+
+
+@pytest.mark.parametrize("number", [1, 5])
+def test_the_detector_takes_any_number_of_slices(cascade, folder, number):
+    slices = torch.rand(number, 3, 96, 64, generator=torch.Generator().manual_seed(number))
+    found = open_network(folder / "detector.onnx", "onnx")(slices.numpy())
+    with torch.no_grad():
+        expected = Proposer(cascade.detector, cascade.proposals)(slices)
+    for name, value in zip(("objectness", "offsets", "boxes", "scores"), expected, strict=True):
+        torch.testing.assert_close(torch.from_numpy(found[name]), value, atol=1e-3, rtol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("shape", [(16, 24, 16), (17, 19, 21), (24, 16, 40)])
+def test_a_cropped_segmenter_takes_any_size(cascade, folder, shape):
+    volume = torch.randn(1, 2, *shape)
+    found = open_network(folder / "segmenter.onnx", "onnx")(volume.numpy())["logits"]
+    with torch.no_grad():
+        torch.testing.assert_close(torch.from_numpy(found), cascade.segmenter(volume), atol=1e-4, rtol=1e-4)
+
+
+def test_a_whole_segmenter_takes_its_grid(tmp_path, scan):
+    whole = random_cascade(margin=None)
+    export(whole, tmp_path / "onnx")
+    network = open_network(tmp_path / "onnx/segmenter.onnx", "onnx")
+    assert network(np.zeros((1, 2, 16, 24, 16), np.float32))["logits"].shape == (1, 2, 16, 24, 16)
+    with pytest.raises(Exception, match="invalid dimensions"):
+        network(np.zeros((1, 2, 24, 24, 16), np.float32))
+    same(ExportedCascade(tmp_path / "onnx").predict(scan), whole.predict(scan))
+
+
+def same(found, expected):
+    """The same boxes to 1e-3 pixels, the same probabilities to 1e-4, of which some are a mask and some are not."""
+    assert np.unique(expected.boxes, axis=0).shape[0] > 1
+    assert 0 < expected.attention.mean() < 1
+    assert 0 < expected.mask.mean() < 1
+    np.testing.assert_allclose(found.boxes, expected.boxes, atol=1e-3)
+    np.testing.assert_allclose(found.probability, expected.probability, atol=1e-4)
+    unsure = abs(expected.probability - 0.5) < 1e-4
+    assert np.array_equal(found.mask | unsure, expected.mask | unsure)
+
+
+@pytest.mark.parametrize(("engine", "package"), [("onnx", "onnxruntime"), ("openvino", "openvino")])
+@pytest.mark.parametrize("step", [1, 4])
+def test_every_engine_predicts_the_same(cascade, folder, scan, engine, package, step):
+    pytest.importorskip(package)
+    same(ExportedCascade(folder, engine, threads=1).predict(scan, step=step), cascade.predict(scan, step=step))
+
+
+def test_a_scan_becomes_a_mask_without_pytorch(cascade, folder, scan, tmp_path):
+    write_itk(scan.voxels, scan, tmp_path / "scan.nii.gz")
+    code = "import sys; sys.modules['torch'] = sys.modules['torchvision'] = None; from segdet.cli import main; main()"
+    arguments = ["predict", tmp_path / "scan.nii.gz", "--model", folder, "--out", tmp_path / "mask.nii.gz"]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    prediction = cascade.predict(scan)
+    found, _ = load_mask(tmp_path / "mask.nii.gz")
+    assert (found != prediction.mask)[abs(prediction.probability - 0.5) > 1e-4].sum() == 0
+
+
+def test_a_trained_model_in_another_engine(cascade, folder, scan, tmp_path):
+    cascade.save(tmp_path / "model")
+    said = []
+    first = load_cascade(tmp_path / "model", "onnx", said.append)
+    again = load_cascade(tmp_path / "model", "onnx", said.append)
+    assert len(said) == 1
+    assert len(list((tmp_path / "model").glob("onnx-*/exported.json"))) == 1
+    same(first.predict(scan), cascade.predict(scan))
+    assert np.array_equal(first.predict(scan).probability, again.predict(scan).probability)
+    assert isinstance(load_cascade(tmp_path / "model"), Cascade)
+    assert isinstance(load_cascade(folder), ExportedCascade)
+    with pytest.raises(CheckpointError, match="which PyTorch does not run; use --engine onnx"):
+        load_cascade(folder, "torch")
+
+
+def test_a_folder_that_is_there_is_refused(cascade, folder):
+    before = (folder / "exported.json").read_bytes()
+    with pytest.raises(SegdetError, match="is there already"):
+        export(cascade, folder)
+    assert (folder / "exported.json").read_bytes() == before
+
+
+def test_networks_that_differ_are_not_written(cascade, tmp_path, monkeypatch):
+    def write_another(network, *arguments):
+        another = random_cascade(2.0, neighbours=True).segmenter if isinstance(network, UNet3D) else network
+        if another is not network:
+            another.head.bias.data += torch.tensor([0.0, 0.01])
+        original(another, *arguments)
+
+    original = exporting.write_onnx
+    monkeypatch.setattr(exporting, "write_onnx", write_another)
+    with pytest.raises(SegdetError, match=r"not written, segmenter of ONNX Runtime is off PyTorch's by \de-03"):
+        export(cascade, tmp_path / "onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_package_is_one_line(cascade, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(exporting, "find_spec", lambda package: None)
+    with pytest.raises(SegdetError, match=r"onnx is not installed; pip install 'segdet\[export\]'"):
+        export(cascade, tmp_path / "onnx")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(SegdetError, match="onnxruntime is not installed; pip install onnxruntime"):
+        ExportedCascade(folder)
+    with pytest.raises(SegdetError, match="no engine 'speed'; choose from onnx, openvino"):
+        ExportedCascade(folder, "speed")
+
+
+def test_what_is_no_export_is_refused(folder, tmp_path):
+    with pytest.raises(CheckpointError, match=r"holds no exported\.json"):
+        ExportedCascade(tmp_path)
+    (tmp_path / "exported.json").write_text('{"grids": {}}')
+    with pytest.raises(CheckpointError, match="not what `segdet export` wrote"):
+        ExportedCascade(tmp_path)
+    (tmp_path / "exported.json").write_bytes((folder / "exported.json").read_bytes())
+    (tmp_path / "detector.onnx").write_bytes((folder / "detector.onnx").read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match=r"detector\.onnx: onnxruntime cannot read it"):
+        ExportedCascade(tmp_path)

@@ -1,0 +1,100 @@
+"""The search of the detector over slices."""
+
+import numpy as np
+import pytest
+import torch
+
+from segdet.attention import boxes_to_mask, coverage_and_leakage, painted
+from segdet.boxes import box_iou, pad_boxes
+from segdet.phantom import make_phantom
+from segdet.pipeline import search
+from segdet.volume import slice_boxes
+
+
+class Finder:
+    """Boxes that are known, and which slices somebody asked about."""
+
+    def __init__(self, boxes):
+        self.boxes, self.asked = boxes, []
+
+    def __call__(self, numbers):
+        self.asked += numbers
+        return self.boxes[numbers]
+
+
+def moving(first, last, count=40):
+    """One box that moves by a pixel a slice from slice `first` to slice `last`, (count, 1, 4)."""
+    boxes = np.zeros((count, 1, 4), np.float32)
+    for number in range(first, last + 1):
+        boxes[number, 0] = [number, 2, number + 20, 12]
+    return boxes
+
+
+def test_the_search_looks_where_boxes_begin_and_end():
+    find = Finder(moving(10, 29))
+    boxes, looked = search(find, 40, 8)
+    # every eighth and the last; halves of 8 to 16 and of 24 to 32; halves of 8 to 12 and of 28 to 32; the last gaps
+    assert find.asked == [0, 8, 16, 24, 32, 39, 12, 28, 10, 30, 9, 29]
+    assert np.flatnonzero(looked).tolist() == sorted(find.asked)
+    np.testing.assert_allclose(boxes, find.boxes, atol=1e-5)
+
+
+def test_a_step_of_one_looks_at_every_slice_once():
+    find = Finder(np.random.default_rng(0).random((12, 2, 4)).astype(np.float32))
+    boxes, looked = search(find, 12, 1)
+    assert find.asked == list(range(12))
+    assert looked.all()
+    np.testing.assert_array_equal(boxes, find.boxes)
+
+
+@pytest.mark.parametrize("step", [2, 5, 8, 100])
+def test_one_slice_is_a_scan(step):
+    boxes, looked = search(Finder(moving(0, 0, 1)), 1, step)
+    assert boxes.shape == (1, 1, 4)
+    assert looked.tolist() == [True]
+
+
+def test_a_short_object_between_two_looks_is_missed():
+    boxes, looked = search(Finder(moving(17, 23)), 40, 8)
+    assert not boxes.any()
+    assert looked.sum() == 6
+
+
+def test_a_jump_is_looked_at():
+    """Two objects, one above the other: no line runs from the one to the other."""
+    truth = moving(4, 19)
+    truth[12:20, 0] += 50
+    boxes, _ = search(Finder(truth), 40, 8)
+    np.testing.assert_allclose(boxes, truth, atol=1e-5)
+
+
+def test_two_boxes_a_slice_are_looked_at():
+    truth = np.concatenate([moving(4, 30), moving(4, 30) + 40], 1) * (moving(4, 30) != 0)
+    boxes, looked = search(Finder(truth), 40, 8)
+    assert looked[4:31].all()
+    np.testing.assert_array_equal(boxes, truth)
+
+
+def test_a_hip_from_a_sixth_of_its_slices():
+    hip = make_phantom(1)
+    truth = pad_boxes(slice_boxes(hip.mask)).numpy()
+    find = Finder(truth)
+    boxes, looked = search(find, len(truth), 8)
+    assert looked.sum() < len(truth) / 4
+    np.testing.assert_allclose(boxes[looked], truth[looked], atol=1e-4)
+    holds = hip.mask.any((1, 2))
+    assert np.array_equal((boxes[:, 0, 2:] > boxes[:, 0, :2]).all(1), holds)
+    overlap = box_iou(torch.from_numpy(boxes[:, :1]), torch.from_numpy(truth))[holds, 0].amax(1)
+    assert overlap.mean() > 0.95
+    coverage, _ = coverage_and_leakage(painted(boxes, hip.shape), hip.mask)
+    assert coverage > 0.98
+
+
+def test_painting_with_and_without_pytorch():
+    rng = np.random.default_rng(0)
+    for count in (0, 1, 4):
+        boxes = rng.uniform(-5, 40, (12, count, 4)).astype(np.float32)  # half of them upside down, some outside
+        boxes[:3] = boxes[:3].round()
+        assert np.array_equal(
+            painted(boxes, (12, 30, 24)), boxes_to_mask(torch.from_numpy(boxes), (12, 30, 24)).numpy()
+        )
