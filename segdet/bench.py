@@ -9,15 +9,14 @@ import tempfile
 import time
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
-from functools import cache
 from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from .atomic import write_text
+from .cost import in_words, matmul_rate
 from .errors import SegdetError
 from .results import environment
 from .training import default_device, precision
@@ -66,34 +65,39 @@ def grid(shape):
 
 
 def _stored(path, start):
-    """The rows of a file that `run` wrote whose name begins with `start`, without that, and a line on the machine."""
-    stored = json.loads(Path(path).read_text())
-    rows = [Row(**facts) for facts in stored["rows"] if facts["what"].startswith(start)]
-    here = stored["environment"]
-    line = f"Measured on {here['device']} with PyTorch {here['torch']}."
-    return [replace(row, what=row.what.removeprefix(start).lstrip(", ")) for row in rows], line
+    """What `run` wrote on each machine: a line on it, and its rows whose name begins with `start`, without that."""
+    for kept in json.loads(Path(path).read_text())["runs"]:
+        rows = [Row(**row) for rows in kept["rows"].values() for row in rows if row["what"].startswith(start)]
+        if rows:
+            here = kept["environment"]
+            line = f"Measured on {here['device']} with PyTorch {here['torch']}."
+            yield line, [replace(row, what=row.what.removeprefix(start).lstrip(", ")) for row in rows]
 
 
 def table(path, start):
-    """The rows of a file that `run` wrote whose name begins with `start`, as Markdown under a line on the machine."""
-    rows, line = _stored(path, start)
-    lines = [line, "", "| | beside | ours | peer | ratio | claim | |", "|---|---|---|---|---|---|---|"]
-    for row in rows:
-        numbers = f"{row.ours:.3g} {row.unit} | {row.theirs:.3g} {row.unit} | {row.ratio:.2f}"
-        lines.append(f"| {row.what} | {row.peer} | {numbers} | {row.claim} | {row.note} |")
+    """The rows of a file of `run` whose name begins with `start`, as Markdown; a table a machine, under its name."""
+    lines = []
+    for machine, rows in _stored(path, start):
+        lines += [machine, "", "| | beside | ours | peer | ratio | claim | |", "|---|---|---|---|---|---|---|"]
+        for row in rows:
+            numbers = f"{row.ours:.3g} {row.unit} | {row.theirs:.3g} {row.unit} | {row.ratio:.2f}"
+            lines.append(f"| {row.what} | {row.peer} | {numbers} | {row.claim} | {row.note} |")
+        lines.append("")
     return "\n".join(lines)
 
 
 def ratios(path, start):
     """The ratios of `table`, a line per peer; bold where the claim does not hold, in brackets where there is none."""
-    rows, line = _stored(path, start)
-    measured = list(dict.fromkeys(row.what for row in rows))
-    cells = {}
-    for row in rows:
-        form = "({:.2f})" if row.limit is None else "{:.2f}" if row.ratio <= row.limit else "**{:.2f}**"
-        cells.setdefault(row.peer, {})[row.what] = form.format(row.ratio)
-    lines = [line, "", f"| | {' | '.join(measured)} |", "|---" * (len(measured) + 1) + "|"]
-    lines += [f"| {peer} | {' | '.join(of.get(what, '') for what in measured)} |" for peer, of in cells.items()]
+    lines = []
+    for machine, rows in _stored(path, start):
+        measured = list(dict.fromkeys(row.what for row in rows))
+        cells = {}
+        for row in rows:
+            form = "({:.2f})" if row.limit is None else "{:.2f}" if row.ratio <= row.limit else "**{:.2f}**"
+            cells.setdefault(row.peer, {})[row.what] = form.format(row.ratio)
+        lines += [machine, "", f"| | {' | '.join(measured)} |", "|---" * (len(measured) + 1) + "|"]
+        lines += [f"| {peer} | {' | '.join(of.get(what, '') for what in measured)} |" for peer, of in cells.items()]
+        lines.append("")
     return "\n".join(lines)
 
 
@@ -109,32 +113,6 @@ def seconds(function):
     start = time.perf_counter()
     function()
     return time.perf_counter() - start
-
-
-@cache
-def matmul_rate(device, dtype):
-    """FLOP/s of a product of two square matrices here, the best of ten; measured once a run.
-
-    Parameters
-    ----------
-    device : torch.device
-    dtype : torch.dtype
-    """
-    side = 8192 if device.type == "cuda" else 2048
-    a, b = torch.rand(2, side, side, device=device).to(dtype)
-
-    def product():
-        return (a @ b)[0, 0].item()  # waits for a GPU
-
-    product()
-    return 2 * side**3 / min(seconds(product) for _ in range(10))
-
-
-def flops_of(function):
-    """FLOPs of the products and convolutions that a call does."""
-    with FlopCounterMode(display=False) as counter:
-        function()
-    return counter.get_total_flops()
 
 
 def rate_note(work, seconds):
@@ -304,7 +282,8 @@ def run(names=(), out=None, report=print):
     names : sequence of str
         Keys of `BENCHES`.
     out : path, optional
-        A JSON file for the rows and the machine that they were measured on.
+        A JSON file for the rows and the machine that they were measured on. Those of other machines and of other
+        benchmarks stay in it.
     report : callable
 
     Returns
@@ -314,11 +293,16 @@ def run(names=(), out=None, report=print):
     unknown = [name for name in names if name not in BENCHES]
     if unknown:
         raise SegdetError(f"there is no benchmark {unknown[0]!r}; choose from {', '.join(BENCHES)}")
-    here = environment(default_device())
+    here, names = environment(default_device()), names or tuple(BENCHES)
     report(", ".join(f"{key} {value}" for key, value in here.items()))
+    kept, phantom = _kept(out, here["device"]), _a_phantom()
+    if kept and set(names) <= kept["seconds"].keys():
+        about = sum(kept["seconds"][name] for name in names) * phantom / kept["phantom"]
+        report(f"about {in_words(about)} here, if nothing else runs")
     report(f"{'what':<44} {'beside':<16} {'ours':>9} {'peer':>9}     {'ratio':>7}  claim")
-    rows = []
-    for name in names or BENCHES:
+    found = []
+    for name in names:
+        rows, start = [], time.perf_counter()
         try:
             for row in BENCHES[name]():
                 numbers = f"{row.ours:9.3f} {row.theirs:9.3f} {row.unit:<3} {row.ratio:7.3f}"
@@ -328,6 +312,33 @@ def run(names=(), out=None, report=print):
                 rows.append(row)
         except MissingPeer as error:
             report(f"{name}: skipped, {error}")
+        found += rows
         if out:
-            write_text(out, json.dumps({"environment": here, "rows": [asdict(row) for row in rows]}, indent=1) + "\n")
-    return rows
+            facts = {"environment": here, "phantom": round(phantom, 2)}
+            _keep(out, facts, name, round(time.perf_counter() - start), rows)
+    return found
+
+
+def _runs(path):
+    return json.loads(Path(path).read_text())["runs"] if path and Path(path).exists() else []
+
+
+def _kept(path, device):
+    """What a file says of a machine, or None."""
+    return next((run for run in _runs(path) if run["environment"]["device"] == device), None)
+
+
+def _keep(path, facts, name, seconds, rows):
+    """Replace the rows of one benchmark of one machine in a file; all others stay."""
+    device = facts["environment"]["device"]
+    kept = _kept(path, device) or {"seconds": {}, "rows": {}}
+    kept |= facts
+    kept["seconds"][name], kept["rows"][name] = seconds, [asdict(row) for row in rows]
+    others = [run for run in _runs(path) if run["environment"]["device"] != device]
+    write_text(path, json.dumps({"runs": [*others, kept]}, indent=1) + "\n")
+
+
+def _a_phantom():
+    from .phantom import make_phantom
+
+    return seconds(lambda: make_phantom(0))

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 
 from .attention import attended_region, boxes_to_mask
-from .bench import Row, bench_memory, flops_of, grid, paired, rate_note, seconds
+from .bench import Row, bench_memory, grid, paired, rate_note, seconds
 from .bench_detector import KEEP
 from .bench_segmenter import PAPER, SHAPES, flops
 from .cascade import Grids, detect, segment
+from .cost import flops_of
 from .experiment import ARMS
 from .phantom import make_phantom
 from .rpn import RPN

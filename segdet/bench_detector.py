@@ -4,13 +4,13 @@ import copy
 from contextlib import nullcontext
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 
-from .bench import Row, bench_memory, flops_of, paired, rate_note, training_step
+from .bench import Row, bench_memory, paired, rate_note, training_step
 from .boxes import area, clip, decode
 from .cascade import detect
+from .cost import flops_of
 from .proposals import Proposals, select
 from .rpn import RPN, sampled_loss
 from .training import default_device, precision
@@ -81,9 +81,7 @@ def backbone_rows(device):
 @torch.no_grad()
 def gflop(model, slices):
     """Billions of floating-point operations of a forward pass, a product and its sum counted as two."""
-    with FlopCounterMode(display=False) as counter:
-        model(slices)
-    return counter.get_total_flops() / 1e9
+    return flops_of(lambda: model(slices)) / 1e9
 
 
 def step_of(who):

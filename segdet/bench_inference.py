@@ -26,6 +26,8 @@ from .unet3d import UNet3D
 from .volume import slice_boxes
 
 STEP = 8  # the detector looks at every eighth slice first
+WIDTH = 32  # Cicek's, of the scan
+NETWORKS = (8, SHAPES[0]), (16, SHAPES[0]), (16, SHAPES[1]), (16, PAPER)
 
 
 def bench_inference():
@@ -34,7 +36,7 @@ def bench_inference():
     if missing := [package for package in needed if find_spec(package) is None]:
         raise MissingPeer(f"{missing[0]} is not installed; pip install 'segdet[export]'")
     engines = {name: package for name, (package, _) in ENGINES.items() if find_spec(package)}
-    for base, shape in (8, SHAPES[0]), (16, SHAPES[0]), (16, SHAPES[1]), (16, PAPER):
+    for base, shape in NETWORKS:
         volume = torch.rand(1, 2, *shape)
         label = f"segmenter, inference, base {base}, {grid(shape)}"
         yield from rows(label, UNet3D(2, 2, base), volume, engines, repeats=9 if shape == SHAPES[0] else 3)
@@ -62,12 +64,12 @@ def in_torch(network, example):
     return torch.no_grad()(lambda: network(example))
 
 
-def scan_row(engines, shape=PAPER, base=32, repeats=1):
+def scan_row(engines, repeats=1):
     """The cropped cascade with a searching detector beside the plain 3D U-Net, each in its fastest engine."""
     volume = make_phantom(1)
-    grids = Grids(tuple(np.multiply(volume.shape, volume.spacing)), shape, shape)
-    cascade = Cascade(RPN().eval(), UNet3D(2, 2, base).eval(), grids, KEEP, MARGIN)
-    plain = UNet3D(1, 2, base).eval()
+    grids = Grids(tuple(np.multiply(volume.shape, volume.spacing)), PAPER, PAPER)
+    cascade = Cascade(RPN().eval(), UNet3D(2, 2, WIDTH).eval(), grids, KEEP, MARGIN)
+    plain = UNet3D(1, 2, WIDTH).eval()
     fine, _, slices, image = grids.inputs(volume)
     example = torch.from_numpy(image)[None, None]
     boxes = pad_boxes(slice_boxes(fine.mask)).numpy()
@@ -86,7 +88,7 @@ def scan_row(engines, shape=PAPER, base=32, repeats=1):
     looked = search(lambda numbers: boxes[numbers], len(slices), STEP)[1].sum()
     note = f"ours in {best[0]}, the peer in {best[1]}; {looked} of {len(slices)} slices; "
     note += ", ".join(f"{name} {a:.2f} s against {b:.2f} s" for name, (a, b) in times.items())
-    label = f"a scan, cropped, step {STEP}, {grid(shape)}"
+    label = f"a scan, cropped, step {STEP}, {grid(PAPER)}"
     return Row(label, "3D U-Net, fastest", times[best[0]][0], times[best[1]][1], limit=0.15, note=note)
 
 

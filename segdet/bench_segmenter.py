@@ -11,17 +11,16 @@ on two cores with bfloat16.
 """
 
 import copy
+import itertools
 
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from .bench import (
     MissingPeer,
     Row,
     bench_memory,
-    flops_of,
     grid,
     in_precision,
     paired,
@@ -31,6 +30,7 @@ from .bench import (
     seconds,
     training_step,
 )
+from .cost import flops_of
 from .training import default_device, precision
 from .unet3d import UNet3D
 
@@ -42,14 +42,13 @@ def bench_segmenter():
     """Rows for the memory and time of a training step and the time of an inference, beside every installed peer."""
     device = default_device()
     models, missing = networks(first_width())
-    names = [name for name in models if name != "ours"]
+    peers = [name + star for name in models if name != "ours" for star in ("", " *")]
     for name in precisions(device):
         with in_precision(name):
-            yield from bench_memory(f"segmenter, {name}, memory of a training step", step_of, with_stars(names))
-            yield from bench_memory(f"segmenter, {name}, memory with checkpointing", checkpointed_step_of, ["without"])
+            yield from bench_memory(f"segmenter, {name}, memory of a training step", step_of, peers)
+            yield from bench_memory(f"segmenter with checkpointing, {name}, memory", checkpointed_step_of, ["without"])
             for shape in SHAPES:
-                for peer in names:
-                    yield from rows(models["ours"], models[peer], peer, shape, device)
+                yield from rows(models, shape, device)
             try:
                 yield compiled_row(models["ours"], SHAPES[0], device)
             except MissingPeer as error:
@@ -58,30 +57,26 @@ def bench_segmenter():
         raise MissingPeer("; ".join(dict.fromkeys(missing)))
 
 
-def with_stars(names):
-    """Every name as it is and with a star."""
-    return [name + star for name in names for star in ("", " *")]
-
-
-def rows(ours, peer, name, shape, device):
-    """The rows of one peer, an `nn.Module` like `ours`, at one shape (D, H, W), in the precision that is set."""
-    written = flops(ours, shape)
-    share = flops(peer, shape) / written
+def rows(models, shape, device):
+    """The rows of all `models` beside "ours" at one shape (D, H, W), in the precision that is set."""
+    ours, written = models["ours"], flops(models["ours"], shape)
     repeats = 9 if device.type == "cuda" else 5 if shape == SHAPES[0] else 3
-    done = dict(zip(("training", "inference"), executed(ours, shape, device), strict=True))
-    for star, limit in (("", 0.8), (" *", 1.0)):
-        pairs = zip(at_work(ours, shape, device), at_work(peer, shape, device, tuned=bool(star)), strict=True)
-        for what, pair in zip(done, pairs, strict=True):
-            if device.type != "cuda" and (shape, what) == (PAPER, "training"):
+    done = executed(ours, shape, device)
+    for name, star in itertools.product([name for name in models if name != "ours"], ("", " *")):
+        share = flops(models[name], shape) / written
+        limit = (1.0 if star else 0.8) if abs(share - 1) <= 0.1 else None
+        pairs = zip(at_work(ours, shape, device), at_work(models[name], shape, device, tuned=bool(star)), strict=True)
+        for (what, work), pair in zip(done.items(), pairs, strict=True):
+            if work is None:
                 continue
             times = paired(*pair, repeats)
-            work = written * (3 if what == "training" else 1)  # two products backward for each one forward
-            note = f"{work / 1e9:.0f} GFLOP as written, ours does {done[what] / work:.3f} of that, the peer {share:.3f}"
-            note += f"; {rate_note(done[what], times[0])}; {PEERS[name][1]}"
+            whole = written * (3 if what == "training" else 1)  # two products backward for each one forward
+            note = f"{whole / 1e9:.0f} GFLOP as written, ours does {work / whole:.3f} of that, the peer {share:.3f}"
+            note += f"; {rate_note(work, times[0])}; {PEERS[name][1]}"
             if device.type == "cuda" and (shape, what) == (PAPER, "training"):
                 note += f"; the paper's 30,000 iterations in {30_000 * times[0] / 3600:.1f} h"
             label = f"segmenter, {precisions(device)[0]}, {what}, {grid(shape)}"
-            yield Row(label, name + star, *times, limit=limit if abs(share - 1) <= 0.1 else None, note=note)
+            yield Row(label, name + star, *times, limit=limit, note=note)
 
 
 def flops(model, shape):
@@ -90,12 +85,12 @@ def flops(model, shape):
 
 
 def executed(ours, shape, device):
-    """(FLOPs of a training step, of an inference) that ours does on this device, also without computing anything."""
-    with FakeTensorMode(), torch.device(device), precision(device, -(-min(shape) // 8)):
-        model, volume = UNet3D(**ours.config), torch.empty(1, 2, *shape)
-        training = flops_of(lambda: model(volume).sum().backward())
-        with torch.no_grad():
-            return training, flops_of(lambda: model.eval()(volume))
+    """FLOPs that a "training" step and an "inference" of ours really do here; None for what is not measured here."""
+    training, inference = at_work(ours, shape, device)
+    on_cpu = device.type != "cuda" and shape == PAPER
+    done = {"training": None if on_cpu else flops_of(training)}
+    inference()  # makes the kernels that are kept
+    return done | {"inference": flops_of(inference)}
 
 
 def at_work(model, shape, device, tuned=True):
@@ -153,7 +148,7 @@ def compiled_row(model, shape, device):
     except RuntimeError as error:
         raise MissingPeer(f"torch.compile does not work here ({str(error).splitlines()[0]})") from error
     note = f"the first step, which compiles, took {begun:.0f} s"
-    label = f"segmenter, {precisions(device)[0]}, compiled, {grid(shape)}"
+    label = f"segmenter compiled, {precisions(device)[0]}, training, {grid(shape)}"
     return Row(label, "not compiled", *paired(*steps, repeats=9), note=note)
 
 

@@ -13,7 +13,7 @@ import torch
 
 from .atomic import write_text, writing
 from .errors import SegdetError
-from .training import OutOfTime, default_device
+from .training import OutOfTime, bfloat16_is_native, default_device
 
 NAMES = ("part", "arm", "case", "initial_weights")  # columns that are text even where it looks like a number
 KEYS = ("seed", "part", "arm", "case", "step")  # the columns that name a row, where a table has them
@@ -143,17 +143,21 @@ def environment(device):
             commit += " with changes"
     except OSError:  # no git on this machine
         commit = "unknown"
-    name = (
-        torch.cuda.get_device_name(device)
-        if device.type == "cuda"
-        else f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
-    )
     return {
-        "device": name,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
         "torch": torch.__version__,
         "python": platform.python_version(),
         "commit": commit,
     }
+
+
+def processor():
+    """The processor by its name, its vector instructions, and how many threads PyTorch uses on it."""
+    name, path = platform.machine(), Path("/proc/cpuinfo")
+    if path.exists():
+        name = next((line.split(":", 1)[1].strip() for line in path.open() if line.startswith("model name")), name)
+    half = "bfloat16" if bfloat16_is_native(torch.device("cpu")) else "no bfloat16"
+    return f"{name}, {torch.backends.cpu.get_cpu_capability()}, {half}, {torch.get_num_threads()} threads"
 
 
 def _git(*arguments):

@@ -1,16 +1,18 @@
 """The benchmarks report what they measured; no test asserts on time."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from segdet import bench, bench_cascade, bench_segmenter
+from segdet import bench, bench_cascade, bench_inference, bench_segmenter, cost, training
 from segdet.bench_detector import KEEP, TorchvisionRPN, backbone_rows, gflop, step_of
 from segdet.bench_metrics import bench_metrics
 from segdet.errors import SegdetError
+from segdet.exported import ENGINES
 from segdet.rpn import RPN
 from segdet.unet3d import UNet3D
 
@@ -46,9 +48,33 @@ def test_rows_are_printed_and_written(tmp_path):
     rows = bench.run(["reading"], tmp_path / "bench.json", lines.append)
     assert [row.peer for row in rows] == ["pydicom, bare", "pydicom, places", "pydicom, bare"]
     assert sum("256 x 397 x 192" in line and "pydicom" in line for line in lines) == 3
-    written = json.loads((tmp_path / "bench.json").read_text())
-    assert [row["ours"] for row in written["rows"]] == [row.ours for row in rows]
+    (written,) = json.loads((tmp_path / "bench.json").read_text())["runs"]
+    assert [row["ours"] for row in written["rows"]["reading"]] == [row.ours for row in rows]
     assert written["environment"]["torch"]
+    assert written["seconds"]["reading"] >= 0
+
+
+def test_other_benchmarks_and_machines_stay_in_the_file(tmp_path, monkeypatch):
+    path, lines = tmp_path / "bench.json", []
+    names = {name: [bench.Row(name, "peer", 1.0, 2.0)] for name in ("first", "second")}
+    monkeypatch.setattr(bench, "BENCHES", {name: lambda rows=rows: rows for name, rows in names.items()})
+    monkeypatch.setattr(bench, "_a_phantom", lambda: 2.0)
+    machine = {"device": "one", "torch": "9"}
+    monkeypatch.setattr(bench, "environment", lambda device: machine)
+    bench.run([], path, lines.append)
+    assert not any("about" in line for line in lines)
+    written = json.loads(path.read_text())
+    written["runs"][0]["seconds"]["first"] = 30
+    path.write_text(json.dumps(written))
+    names["first"][0] = bench.Row("first", "peer", 5.0, 2.0)
+    monkeypatch.setattr(bench, "_a_phantom", lambda: 4.0)
+    bench.run(["first"], path, lines.append)
+    assert "about 60 s here, if nothing else runs" in lines  # a phantom takes twice as long now
+    monkeypatch.setattr(bench, "environment", lambda device: machine | {"device": "two"})
+    bench.run(["second"], path, lines.append)
+    one, two = json.loads(path.read_text())["runs"]
+    assert [one["rows"][name][0]["ours"] for name in ("first", "second")] == [5.0, 1.0]
+    assert list(two["rows"]) == ["second"]
 
 
 def test_a_table_of_what_was_written(tmp_path):
@@ -57,8 +83,11 @@ def test_a_table_of_what_was_written(tmp_path):
         {"what": "a scan, whole", "peer": "b", "ours": 1.0, "theirs": 4.0, "limit": 0.2, "note": "n", "unit": "GiB"},
         {"what": "another", "peer": "b", "ours": 1.0, "theirs": 1.0, "limit": None, "note": "", "unit": "s"},
     ]
-    path.write_text(json.dumps({"environment": {"device": "a CPU", "torch": "9"}, "rows": rows}))
-    head, *_, last = bench.table(path, "a scan, ").splitlines()
+    runs = [{"environment": {"device": f"a {kind}", "torch": "9"}, "rows": {"x": rows}} for kind in ("CPU", "GPU")]
+    path.write_text(json.dumps({"runs": runs}))
+    whole = bench.table(path, "a scan, ")
+    assert "Measured on a GPU with PyTorch 9." in whole
+    head, *_, last = whole.split("\n\nMeasured on a GPU")[0].splitlines()
     assert head == "Measured on a CPU with PyTorch 9."
     assert last == "| whole | b | 1 GiB | 4 GiB | 0.25 | at most 0.2: does not hold | n |"
     assert bench.ratios(path, "a").splitlines()[-1] == "| b | **0.25** | (1.00) |"
@@ -111,6 +140,8 @@ def tiny_segmenters(monkeypatch):
     monkeypatch.setattr(bench_segmenter, "compiled_row", lambda *_: bench.Row("compiled", "not compiled", 1.0, 1.0))
     build = bench_segmenter.networks
     monkeypatch.setattr(bench_segmenter, "networks", lambda base: build(base // 8))
+    monkeypatch.setattr(bench, "matmul_rate", lambda device, dtype: 1e11)
+    monkeypatch.setenv("SEGDET_PRECISION", "float32")
 
 
 @pytest.mark.usefixtures("tiny_segmenters")
@@ -119,10 +150,14 @@ def test_rows_of_the_segmenter():
     expected = ["training, 16 x 14 x 8", "inference, 16 x 14 x 8", "inference, 16 x 16 x 16"]
     for name in bench_segmenter.PEERS:
         for peer in (name, f"{name} *"):
-            assert [row.what for row in rows if row.peer == peer] == [f"segmenter, {what}" for what in expected]
+            assert [row.what for row in rows if row.peer == peer] == [
+                f"segmenter, float32, {what}" for what in expected
+            ]
     assert len(rows) == 2 * 3 * len(bench_segmenter.PEERS) + 1
-    assert all("GFLOP" in row.note for row in rows[:-1])
+    assert all("of a matrix product" in row.note for row in rows[:-1])
     assert rows[-1].peer == "not compiled"
+    assert {row.limit for row in rows[:-1] if "*" in row.peer} <= {1.0, None}
+    assert {row.limit for row in rows[:-1] if "*" not in row.peer} <= {0.8, None}
 
 
 @pytest.mark.usefixtures("tiny_segmenters")
@@ -135,10 +170,49 @@ def test_a_missing_segmenter_leaves_the_others(monkeypatch):
     assert lines[-1] == "segmenter: skipped, pytorch3dunet is not installed; pip install 'segdet[bench]'"
 
 
-def test_what_a_step_means_on_a_gpu():
-    said = bench_segmenter.on_gpu("NVIDIA H200", 989e12, 2.0, bench_segmenter.PAPER)
-    assert said == "; ours at 50% of the bfloat16 peak; the paper's 30,000 iterations in 16.7 h"
-    assert bench_segmenter.on_gpu("another", 989e12, 2.0, bench_segmenter.SHAPES[0]) == ""
+@pytest.mark.usefixtures("tiny_segmenters")
+def test_every_precision_has_its_rows(monkeypatch):
+    """As on a processor with bfloat16 instructions; the precision reaches the networks and the processes for memory."""
+    monkeypatch.setenv("SEGDET_PRECISION", "")
+    monkeypatch.setattr(training, "bfloat16_is_native", lambda device: True)
+
+    def row(models, shape, device):
+        used = type(training.precision(device)).__name__
+        yield bench.Row(used, os.environ["SEGDET_PRECISION"], 1.0, 1.0)
+
+    monkeypatch.setattr(bench_segmenter, "rows", row)
+    rows = bench.run(["segmenter"], report=lambda line: None)
+    found = [(row.what, row.peer) for row in rows if row.what != "compiled"]
+    assert found == [("nullcontext", "float32")] * 2 + [("autocast", "bfloat16")] * 2
+    assert os.environ["SEGDET_PRECISION"] == ""
+
+
+def test_operations_as_written_and_as_done():
+    """One pooling, base 2, 8 x 8 x 8. Written, in products a voxel: 27 (2*2 + 2*4) down, 27 (4*4 + 4*8) / 8 below,
+    8*8*8 / 8 up-convolution, 27 (12*4 + 4*4) up, 2*4 head. Ours meets the 8 channels from below with 64 * 8*4 / 8, and
+    once a volume the bias of the up-convolution meets 27 * 8*4 weights."""
+    written = 27 * 12 + 27 * 48 / 8 + 64 + 27 * 64 + 8
+    ours = written - 64 - 27 * 8 * 4 + 64 * 8 * 4 / 8 + 27 * 8 * 4 / 512
+    model = UNet3D(2, 2, 2, depth=1)
+    assert bench_segmenter.flops(model, (8, 8, 8)) == 2 * 512 * written
+    assert bench_segmenter.executed(model, (8, 8, 8), torch.device("cpu"))["inference"] == 2 * 512 * ours
+
+
+def test_share_of_the_rate_of_a_matrix_product(monkeypatch):
+    monkeypatch.setenv("SEGDET_DEVICE", "cpu")
+    monkeypatch.setenv("SEGDET_PRECISION", "float32")
+    monkeypatch.setattr(bench, "matmul_rate", lambda device, dtype: {torch.float32: 200e9}[dtype])
+    assert bench.rate_note(300e9, 2.0) == "ours at 75% of the 200 GFLOP/s of a matrix product"
+
+
+def test_flops_of_a_product():
+    assert cost.flops_of(lambda: torch.zeros(3, 5) @ torch.zeros(5, 7)) == 2 * 3 * 5 * 7
+
+
+def test_the_rate_of_a_product_is_measured_once():
+    first = bench.matmul_rate(torch.device("cpu"), torch.float32)
+    assert first > 1e8
+    assert bench.matmul_rate(torch.device("cpu"), torch.float32) == first
 
 
 def test_rows_of_the_cascade(monkeypatch):
@@ -163,6 +237,25 @@ def test_rows_of_the_metrics():
     rows = list(bench_metrics((16, 18, 12)))
     assert [row.what.split(",")[0] for row in rows] == ["IoU", "Dice", "HD95", "surface distance"]
     assert all(float(row.note) > 0 for row in rows)
+
+
+def test_rows_of_the_inference(monkeypatch):
+    for package in ("onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    monkeypatch.setattr(bench_inference, "ENGINES", {"onnx": ENGINES["onnx"]})
+    monkeypatch.setattr(bench_inference, "PAPER", (32, 48, 32))
+    monkeypatch.setattr(bench_inference, "NETWORKS", ((2, (16, 22, 8)),))
+    monkeypatch.setattr(bench_inference, "WIDTH", 2)
+    lines = []
+    rows = bench.run(["inference"], report=lines.append)
+    assert [row.peer for row in rows] == ["onnxruntime", "onnxruntime", "3D U-Net, fastest"]
+    assert rows[0].what == "segmenter, inference, base 2, 16 x 22 x 8"
+    assert rows[2].limit == 0.15
+    assert " of 32 slices; torch " in rows[2].note
+    assert lines[-1] == "inference: skipped, openvino is not installed; pip install 'segdet[bench]'"
+    monkeypatch.setattr(bench_inference, "find_spec", lambda package: None)
+    with pytest.raises(bench.MissingPeer, match=r"onnx is not installed; pip install 'segdet\[export\]'"):
+        next(bench_inference.bench_inference())
 
 
 def test_a_missing_peer_is_named_and_the_rest_goes_on(monkeypatch):
