@@ -1,7 +1,8 @@
 """The convolutions of the 3D U-Net with fewer operations, for a CPU in float32 (chapter 07).
 
 Three identities, all exact but for rounding. Where `applies` says no, the modules are called as they are: other devices
-and precisions have not been measured.
+and precisions have not been measured. Where it says yes, the functions use the parameters of the modules and hooks on
+the single modules do not run.
 
 **An up-convolution and the convolution behind it** are both linear, with nothing between them but a concatenation. So
 the convolution K splits by its input channels: the skip connection meets its own part of K, and the coarse map meets
@@ -35,8 +36,10 @@ SMALL = 20_480  # C D H of a batch of one, up to which PyTorch's CPU convolution
 
 def applies(x, conv):
     """Whether the identities are worth it: on a CPU in float32, and not for a file of another program."""
-    exact = x.dtype == conv.weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-    return x.device.type == "cpu" and exact and not torch.compiler.is_exporting() and not torch.jit.is_tracing()
+    if x.device.type != "cpu" or type(conv) is not nn.Conv3d or torch.is_autocast_enabled("cpu"):
+        return False
+    exported = torch.compiler.is_exporting() or torch.jit.is_tracing()
+    return x.dtype == conv.weight.dtype == torch.float32 and not exported
 
 
 def conv_norm(conv, norm, x):
@@ -66,13 +69,8 @@ def up_conv_norm(up, conv, norm, x, skip):
         return norm(conv(torch.cat([skip, up(x)], 1)))
     weight, bias, norm = absorb(conv, norm)
     from_skip, from_up = weight.split([skip.shape[1], x.shape[1]], 1)
-    if can_keep(weight):
-        kernel = kept_composition(conv, up.weight, from_up)
-    elif pays(x, weight):
-        _kept.pop(conv, None)
-        kernel = composition(up.weight, from_up)
-    else:
-        _kept.pop(conv, None)
+    kernel = composed(conv, up.weight, from_up, x)
+    if kernel is None:
         return norm(convolve(torch.cat([skip, up(x)], 1), weight, bias))
     y = convolve(skip, from_skip, bias)
     y += F.conv_transpose3d(x, kernel, stride=2, padding=1)
@@ -80,13 +78,17 @@ def up_conv_norm(up, conv, norm, x, skip):
     return norm(y)
 
 
-def can_keep(weight):
-    """Whether a composition may be used again: no gradient goes through it, and there are numbers to compare."""
-    plain = type(weight) in (torch.Tensor, nn.Parameter)  # a tensor without numbers is of another class
-    return plain and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
-
-
 _kept = WeakKeyDictionary()  # convolution: (W, K, composition)
+
+
+def composed(conv, up_weight, weight, x):
+    """`composition`, where no gradient is needed that of the call before; None where to make it does not pay."""
+    if not torch.compiler.is_compiling():
+        has_numbers = type(weight) in (torch.Tensor, nn.Parameter)  # a fake tensor is of another class
+        if has_numbers and not torch.is_grad_enabled():
+            return kept_composition(conv, up_weight, weight)
+        _kept.pop(conv, None)
+    return composition(up_weight, weight) if pays(x, weight) else None
 
 
 def kept_composition(conv, up_weight, weight):

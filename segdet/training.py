@@ -53,11 +53,12 @@ def precision(device, smallest_side=None):
     if named not in (None, "", "float32", "bfloat16"):
         raise SegdetError(f"SEGDET_PRECISION={named} is not known; set float32 or bfloat16, or unset it")
     narrow = device.type == "cpu" and smallest_side is not None and smallest_side < 3
-    chosen = named == "bfloat16" if named else _bfloat16_is_native(device)
+    chosen = named == "bfloat16" if named else bfloat16_is_native(device)
     return torch.autocast(device.type, torch.bfloat16) if chosen and not narrow else nullcontext()
 
 
-def _bfloat16_is_native(device):
+def bfloat16_is_native(device):
+    """Whether the hardware computes in bfloat16 itself; emulated it is slow."""
     on_cpu = getattr(torch.cpu, "get_capabilities", dict)()
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)

@@ -17,7 +17,7 @@ from torch import nn
 
 from segdet.checkpoint import load_tensors, save_tensors
 from segdet.errors import CheckpointError, SegdetError, TrainingError
-from segdet.training import OutOfTime, default_device, fit
+from segdet.training import OutOfTime, default_device, fit, precision
 
 
 def problem(steps, *, checkpoint=None, deadline=None, seed=3, every=4, validate=None, rate=0.05):
@@ -356,3 +356,19 @@ def test_save_leaves_no_trace_when_it_fails(tmp_path):
         save_tensors(path, {"a": torch.ones(2)}, {"step": object()})
     assert load_tensors(path)[1] == {"step": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["state.safetensors"]
+
+
+def test_a_named_precision_decides(monkeypatch):
+    cpu = torch.device("cpu")
+    monkeypatch.setenv("SEGDET_PRECISION", "bfloat16")
+    with precision(cpu):
+        assert torch.get_autocast_dtype("cpu") == torch.bfloat16
+        assert torch.is_autocast_enabled("cpu")
+    with precision(cpu, smallest_side=2):  # where PyTorch's gradients in bfloat16 are not defined
+        assert not torch.is_autocast_enabled("cpu")
+    monkeypatch.setenv("SEGDET_PRECISION", "float32")
+    with precision(cpu):
+        assert not torch.is_autocast_enabled("cpu")
+    monkeypatch.setenv("SEGDET_PRECISION", "float16")
+    with pytest.raises(SegdetError, match="SEGDET_PRECISION=float16 is not known; set float32 or bfloat16"):
+        precision(cpu)
