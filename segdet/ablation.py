@@ -12,6 +12,7 @@ from . import distributed
 from .atomic import remove_leftovers, write_text
 from .attention import coverage_and_leakage
 from .cascade import Cascade
+from .cost import work_of_a_study
 from .detection import score_boxes
 from .errors import SegdetError
 from .experiment import ARMS, Plan
@@ -75,7 +76,7 @@ def _loss_rows(seed, arm, history, window=10):
     return [{"seed": seed, "arm": arm, "step": (i + 1) * window, "loss": float(m)} for i, m in enumerate(means)]
 
 
-def run_study(plan, seeds, out, *, resume=False, max_minutes=None, scheduler=None, report=print):
+def run_study(plan, seeds, out, *, resume=False, max_minutes=None, scheduler=None, report=print, foretell=None):
     """Fill a `Study` with every seed of a plan.
 
     Parameters
@@ -87,6 +88,8 @@ def run_study(plan, seeds, out, *, resume=False, max_minutes=None, scheduler=Non
         As in `segdet.results.Study.fill`, whose answer is returned.
     scheduler : str, optional
         Address of a dask scheduler whose workers run the seeds; "local" starts one here.
+    foretell : callable, optional
+        ``foretell(work)`` is called before the work; ``work(profile)`` is the `segdet.cost.Work` that is left.
     """
     if scheduler and max_minutes is not None:
         raise SegdetError("--max-minutes stops a study on this machine; leave it out with --scheduler")
@@ -104,6 +107,9 @@ def run_study(plan, seeds, out, *, resume=False, max_minutes=None, scheduler=Non
         plans = {s: replace(plan, arms=arms) for s, arms in todo.items() if arms}
         if scheduler:
             return _on_cluster(plans, scheduler)
+        if foretell and plans:
+            each = sum(len(left.arms) for left in plans.values()) / len(plans)
+            foretell(lambda profile: work_of_a_study(profile, each, len(plans), plan.data == "phantom"))
         return ((s, run_seed(left, s, checkpoints, deadline)) for s, left in plans.items())
 
     return study.fill(fixed, runs, resume=resume, max_minutes=max_minutes, report=report)
@@ -129,7 +135,7 @@ def _on_cluster(plans, scheduler):
 
 def fit_cascade(
     profile, seed, out, *, data="phantom", label=None, crop=False, checkpointing=False, compiled=False, resume=False,
-    report=print,
+    report=print, foretell=None,
 ):  # fmt: skip
     """Train a `Cascade` and save it to the folder `out`; returns its mean IoU on the validation scans.
 
@@ -150,6 +156,8 @@ def fit_cascade(
         Go on with a training of the same settings in `out`.
     report : callable
         Takes a line of progress.
+    foretell : callable, optional
+        As in `run_study`.
     """
     out, arm = Path(out), "cascade-crop" if crop else "cascade"
     begun = out / "training.json"
@@ -179,7 +187,10 @@ def fit_cascade(
             segmenter.compile()
         return segmenter
 
-    run = Run(Plan(profile, (arm,), data, label), seed, out, log=out / "logs", network=network)
+    if foretell and distributed.processes()[0] == 0:
+        foretell(lambda p: work_of_a_study(replace(p, test=0), 1, 1, data == "phantom"))
+    used = replace(profile, test=0) if data == "phantom" else profile  # no hip is simulated to be left aside
+    run = Run(Plan(used, (arm,), data, label), seed, out, log=out / "logs", network=network)
     distributed.wait()  # until every process has looked at the folder
     first = distributed.processes()[0] == 0
     report = report if first else lambda line: None

@@ -5,6 +5,7 @@ import time
 import warnings
 from dataclasses import replace
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -46,7 +47,10 @@ class Engine(StrEnum):
     openvino = "openvino"
 
 
-PROFILE_HELP = "smoke: seconds, to see that it runs. laptop: minutes on two cores. paper: hours on a GPU."
+PROFILE_HELP = (
+    "smoke: seconds, to see that it runs. quick: minutes on any two cores. laptop: what the studies use. "
+    "paper: hours on a GPU."
+)
 DATA_HELP = 'Annotated scans: "phantom" for simulated hips, or a folder with images/NAME and labels/NAME.'
 LABEL_HELP = "Which label of the annotation to segment. Default: every label above 0."
 ScanArgument = Annotated[Path, typer.Argument(help="A DICOM file or folder, .nii, .nii.gz, .mha, .mhd or .nrrd.")]
@@ -182,15 +186,17 @@ def fit(
     from . import distributed
     from .ablation import fit_cascade
     from .experiment import get_profile
+    from .memory import check_training
     from .training import default_device
 
     check_folder(out)
     check_label(data, label)
+    check_training(get_profile(profile.value), checkpointing=checkpointing, can_checkpoint=True)
     start = time.monotonic()
     with distributed.process_group(default_device()):
         score = fit_cascade(
             get_profile(profile.value), seed, out, data=data, label=label, crop=crop, checkpointing=checkpointing,
-            compiled=compiled, resume=resume,
+            compiled=compiled, resume=resume, foretell=partial(foretell, get_profile(profile.value)),
         )  # fmt: skip
         if distributed.processes()[0] == 0:
             print(f"wrote {out} after {time.monotonic() - start:.0f} s; IoU on the validation scans {score:.3f}")
@@ -298,19 +304,34 @@ def ablate(
 ):
     """Compare the arms of the paper's Table 1 over several seeds and splits."""
     from .ablation import Plan, run_study
-    from .experiment import ARMS, get_profile
+    from .experiment import get_profile
+    from .memory import check_training
 
     check_folder(out)
     check_label(data, label)
-    names = tuple(dict.fromkeys(name.strip() for name in arms.split(",")))
-    for name in names:
-        if name not in ARMS:
-            raise SegdetError(f"there is no arm {name!r}; choose from {', '.join(ARMS)}")
+    names = arm_names(arms)
+    if not scheduler:  # whose workers are other machines
+        check_training(get_profile(profile.value))
     plan = Plan(get_profile(profile.value), names, data, label)
     complete = run_study(
-        plan, range(seeds), out, resume=resume, max_minutes=max_minutes, scheduler=scheduler, report=print
-    )
+        plan, range(seeds), out, resume=resume, max_minutes=max_minutes, scheduler=scheduler, report=print,
+        foretell=partial(foretell, plan.profile),
+    )  # fmt: skip
     print(f"{'complete' if complete else 'not complete yet'}: {out}")
+
+
+@app.command()
+def plan(
+    profile: Annotated[ProfileName, typer.Option(envvar="SEGDET_PROFILE", help=PROFILE_HELP)] = ProfileName.laptop,
+    arms: Annotated[str, typer.Option(help="Comma-separated, as of `segdet ablate`.")] = "unet,box3d,cascade",
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds.")] = 5,
+):
+    """Say what an ablation costs before it begins: trainings, operations, time on this machine, memory."""
+    from .experiment import get_profile
+    from .planning import plan_lines
+
+    for line in plan_lines(get_profile(profile.value), arm_names(arms), seeds):
+        print(line, flush=True)
 
 
 @app.command()
@@ -325,10 +346,15 @@ def detectors(
     """Compare what the paper leaves open about the detector, one choice at a time."""
     from .detector_study import run_detectors
     from .experiment import get_profile
+    from .memory import check_training
 
     check_folder(out)
+    check_training(get_profile(profile.value), ["detector"])
     names = None if variants is None else [name.strip() for name in variants.split(",")]
-    done = run_detectors(get_profile(profile.value), range(seeds), out, names, resume=resume, max_minutes=max_minutes)
+    size = get_profile(profile.value)
+    done = run_detectors(
+        size, range(seeds), out, names, resume=resume, max_minutes=max_minutes, foretell=partial(foretell, size)
+    )
     print(f"{'complete' if done else 'not complete yet'}: {out}")
 
 
@@ -345,6 +371,25 @@ def bench(
 
     check_outputs(None, out)
     run(names or (), out)
+
+
+def foretell(profile, work):
+    """Say how long the work will take on this machine, after measuring it for a few seconds; smoke is sooner done."""
+    from .cost import forecast
+
+    if profile.name != "smoke":
+        print(forecast(profile, work), flush=True)
+
+
+def arm_names(text):
+    """The arms of a comma-separated list, each once."""
+    from .experiment import ARMS
+
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    for name in names:
+        if name not in ARMS:
+            raise SegdetError(f"there is no arm {name!r}; choose from {', '.join(ARMS)}")
+    return names
 
 
 def check_picture(png):

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 from .attention import boxes_to_mask, coverage_and_leakage
 from .cascade import detect
+from .cost import work_of_a_study
 from .detection import COMPACT, RECIPE, Recipe, choose_threshold, score_boxes, train_detector
 from .errors import SegdetError
 from .experiment import Plan, prepared_split
@@ -64,7 +65,7 @@ VARIANTS = {
 }
 
 
-def run_detectors(profile, seeds, out, names=None, *, resume=False, max_minutes=None, report=print):
+def run_detectors(profile, seeds, out, names=None, *, resume=False, max_minutes=None, report=print, foretell=None):
     """Fill the table ``detector`` of a `Study`: a row a (seed, variant, test scan).
 
     Variants that differ only in which boxes count share a trained network.
@@ -78,6 +79,8 @@ def run_detectors(profile, seeds, out, names=None, *, resume=False, max_minutes=
         Keys of `VARIANTS`; all by default.
     resume, max_minutes, report
         As in `segdet.results.Study.fill`, whose answer is returned.
+    foretell
+        As in `segdet.ablation.run_study`.
     """
     names = tuple(dict.fromkeys(names or VARIANTS))
     for name in names:
@@ -87,11 +90,14 @@ def run_detectors(profile, seeds, out, names=None, *, resume=False, max_minutes=
     fixed = {"profile": profile.name, "settings": asdict(profile), "data": "phantom", "phantom_version": VERSION}
 
     def runs(checkpoints, deadline):
-        for seed in seeds:
-            done = {row["arm"] for row in study.table("detector") if row["seed"] == seed}
-            todo = [name for name in names if name not in done]
-            if todo:
-                yield seed, _run_seed(profile, seed, todo, checkpoints, deadline)
+        done = {(row["seed"], row["arm"]) for row in study.table("detector")}
+        left = {seed: [name for name in names if (seed, name) not in done] for seed in seeds}
+        left = {seed: todo for seed, todo in left.items() if todo}
+        if foretell and left:
+            each = sum(len({VARIANTS[name].recipe for name in todo}) for todo in left.values()) / len(left)
+            foretell(lambda p: work_of_a_study(p, 0, len(left), detectors=each))
+        for seed, todo in left.items():
+            yield seed, _run_seed(profile, seed, todo, checkpoints, deadline)
 
     return study.fill(fixed, runs, resume=resume, max_minutes=max_minutes, report=report)
 

@@ -145,7 +145,8 @@ def phantom_split(profile, seed):
     first = 1000 * (seed + 1)
     requests = [(first + i, {"side": ("left", "right")[i % 2]}) for i in range(total)]
     volumes = cached_phantoms(requests, f"split {seed}: phantoms")
-    return volumes[: profile.train], volumes[profile.train : -profile.test], volumes[-profile.test :]
+    last = profile.train + profile.validation
+    return volumes[: profile.train], volumes[profile.train : last], volumes[last:]
 
 
 def folder_cases(folder, label=None):

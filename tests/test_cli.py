@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import SimpleITK
 
-COMMANDS = ("info", "phantom", "download", "fit", "predict", "export", "ablate", "detectors", "bench")
+COMMANDS = ("info", "phantom", "download", "fit", "predict", "export", "ablate", "plan", "detectors", "bench")
 
 
 def segdet(*arguments, **environment):
