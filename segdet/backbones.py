@@ -4,7 +4,9 @@ import os
 import socket
 import warnings
 from collections import OrderedDict
+from contextlib import redirect_stderr
 from http.client import HTTPException
+from io import StringIO
 from pathlib import Path
 
 import torch
@@ -165,7 +167,8 @@ def _download(published, way_out):
     timeout = socket.getdefaulttimeout()
     try:
         socket.setdefaulttimeout(10)
-        return "torchvision", published.get_state_dict(progress=False, check_hash=True)
+        with redirect_stderr(StringIO()):  # where torch.hub says what it downloads and to which folder
+            return "torchvision", published.get_state_dict(progress=False, check_hash=True)
     except (OSError, RuntimeError, HTTPException):  # no network, a portal instead of the file, a cut download
         warnings.warn(
             "ImageNet weights are out of reach: the detector starts from random weights and will be worse. " + way_out,

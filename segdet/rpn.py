@@ -106,6 +106,7 @@ class RPN(nn.Module):
         if self.padded:
             stride = self.backbone.stride
             x = F.pad(x, (0, -x.shape[-1] % stride, 0, -x.shape[-2] % stride), mode="replicate")
+        x = x.expand(-1, 3, -1, -1)  # grey fills all three channels; with one alone the layout would be lost
         return self.backbone(x.contiguous(memory_format=torch.channels_last))
 
     def head(self, features):

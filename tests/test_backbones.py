@@ -95,7 +95,7 @@ def test_fixed_blocks_store_nothing_and_change_no_gradient():
 
 
 def test_a_module_of_one_s_own():
-    strided = torch.nn.Conv2d(1, 8, 16, 8)
+    strided = torch.nn.Conv2d(3, 8, 16, 8)
     with pytest.raises(ValueError, match="Conv2d is no backbone: it does not say its channels"):
         RPN(backbone=strided)
     strided = torch.nn.Sequential(strided)
