@@ -14,7 +14,7 @@ from .atomic import write_text, writing_folder
 from .boxes import clip, decode
 from .errors import SegdetError
 from .exported import SETTINGS, open_network
-from .rpn import select
+from .proposals import select
 
 DETECTOR_OUTPUTS = ("objectness", "offsets", "boxes", "scores")
 TOLERANCE = 1e-4  # of probabilities and offsets, between ONNX Runtime and PyTorch
@@ -70,9 +70,7 @@ def export(cascade, folder):
         found = _differences(detector, segmenter, slices, volume, temporary)
         worst = max(found, key=found.get)
         if not found[worst] <= TOLERANCE:
-            raise SegdetError(
-                f"{folder}: not written, ONNX Runtime's {worst} differs from PyTorch's by {found[worst]:.1e}"
-            )
+            raise SegdetError(f"{folder}: not written, {worst} of ONNX Runtime is off PyTorch's by {found[worst]:.1e}")
         write_text(temporary / SETTINGS, json.dumps(_settings(cascade, found), indent=2) + "\n")
     return found
 

@@ -90,20 +90,26 @@ def load_cascade(folder, engine=None, report=print):
         raise CheckpointError(f"{folder}: is an export, which PyTorch does not run; use --engine onnx")
     if is_export:
         return ExportedCascade(folder, engine)
-    import torch
-
-    from .cascade import Cascade
-    from .export import export
-
     if engine == "torch":
+        from .cascade import Cascade
+
         return Cascade.load(folder)
-    cascade = Cascade.load(folder, torch.device("cpu"))
-    parts = [(folder / name).read_bytes() for name in ("cascade.json", "detector.safetensors", "segmenter.safetensors")]
-    inside = folder / f"onnx-{hashlib.sha256(b''.join(parts)).hexdigest()[:8]}"
+    inside = folder / f"onnx-{_fingerprint(folder)}"
     if not inside.exists():
-        export(cascade, inside)
+        from .cascade import Cascade
+        from .export import export
+
+        export(Cascade.load(folder, "cpu"), inside)
         report(f"wrote {inside}: the model as ONNX, for next time")
     return ExportedCascade(inside, engine)
+
+
+def _fingerprint(folder):
+    """Eight digits of the files that `Cascade.save` wrote, so that a model trained anew is exported anew."""
+    found = hashlib.sha256()
+    for path in sorted([*folder.glob("cascade.json"), *folder.glob("*.safetensors")]):
+        found.update(path.read_bytes())
+    return found.hexdigest()[:8]
 
 
 def open_network(path, engine, threads=None):

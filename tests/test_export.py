@@ -18,7 +18,8 @@ from segdet.export import Proposer, export
 from segdet.exported import ExportedCascade, load_cascade, open_network
 from segdet.files import load_mask
 from segdet.itk import write_itk
-from segdet.rpn import RPN, Proposals
+from segdet.proposals import Proposals
+from segdet.rpn import RPN
 from segdet.unet3d import UNet3D
 from segdet.volume import Volume
 
