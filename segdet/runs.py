@@ -1,7 +1,7 @@
 """The networks of one seed: how each arm's segmenter is trained and scored (chapters 08 and 10)."""
 
 import zlib
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from . import metrics
 from .attention import attended_region, box3d_mask, boxes_to_mask, shifted, slice_box_mask
 from .cascade import Cascade, detect, segment, stacked
 from .checkpoint import digest, load_tensors, save_tensors
-from .detection import RECIPE, choose_threshold, train_detector
+from .detection import RECIPES, choose_threshold, train_detector
 from .errors import TrainingError
 from .experiment import ARMS, prepared_split
 from .proposals import Proposals
@@ -159,7 +159,7 @@ class Run:
             self.validation,
             self.plan.profile,
             self.seed,
-            recipe=replace(RECIPE, backbone=self.plan.profile.backbone),
+            recipe=RECIPES[self.plan.profile.backbone],
             checkpoint=self.checkpoint(name),
             **self._fitting,
         )
@@ -183,24 +183,26 @@ class Run:
     def proposals(self):
         """Which of its boxes count, as chosen on the validation scans."""
         scans = [case.slices for case in self.validation]
-        _, facts = self._kept(scans, lambda: ({}, asdict(choose_threshold(self.detector, self.validation))))
+        _, facts = self._kept(
+            "proposals", scans, lambda: ({}, asdict(choose_threshold(self.detector, self.validation)))
+        )
         return Proposals(**facts)
 
     def detect(self, case):
         """The boxes of a case, (D, 1, 4), best first."""
         if case not in self._boxes:
-            found = self._kept([case.slices], lambda: ({"boxes": self._detect(case)}, {}))
+            found = self._kept("boxes", [case.slices], lambda: ({"boxes": self._detect(case)}, {}))
             self._boxes[case] = found[0]["boxes"]
         return self._boxes[case]
 
     def _detect(self, case):
         return detect(self.detector, case.slices, self.proposals)[0]
 
-    def _kept(self, scans, find):
+    def _kept(self, name, scans, find):
         """What ``find()`` says of scans, (tensors, facts); read back where the same detector has said it before."""
         if not self.shared:
             return find()
-        path = self.checkpoints / f"found-{digest(*scans, *self.detector.state_dict().values())}.safetensors"
+        path = self.checkpoints / f"{name}-{digest(*scans, *self.detector.state_dict().values())}.safetensors"
         if not path.exists():
             save_tensors(path, *find())
         return load_tensors(path)

@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 
-from segdet import boxes, chapters, detection, rpn, runs, training, unet3d
+from segdet import boxes, chapters, detection, proposals, rpn, runs, training, unet3d
 
 BACKBONE = "resnet18"
 
@@ -47,17 +47,22 @@ def bent(original):
     return lambda *arguments, **more: original(*arguments, **more, beta=0.9)
 
 
+def scaled(original):
+    """A loss that weighs a hundredth more."""
+    return lambda *arguments, **more: 1.01 * original(*arguments, **more)
+
+
 CHANGES = {
     "smooth L1": lambda m: m.setattr(rpn.F, "smooth_l1_loss", bent(rpn.F.smooth_l1_loss)),
     "offsets": lambda m: m.setattr(rpn, "encode", lambda a, b: 1.05 * boxes.encode(a, b)),
-    "augmentation": lambda m: m.setattr(chapters, "RECIPE", dataclasses.replace(detection.RECIPE, zoom=0.1)),
-    "cross entropy": lambda m: m.setattr(
-        runs.F, "cross_entropy", lambda z, y, f=runs.F.cross_entropy: f(z, y, label_smoothing=0.01)
+    "augmentation": lambda m: m.setattr(
+        chapters, "RECIPES", {BACKBONE: dataclasses.replace(detection.COMPACT, zoom=0.1)}
     ),
+    "cross entropy": lambda m: m.setattr(runs.F, "cross_entropy", scaled(runs.F.cross_entropy)),
     "gradient length": lambda m: m.setattr(
         training.torch.nn.utils, "clip_grad_norm_", lambda p, n, f=torch.nn.utils.clip_grad_norm_: f(p, 0.5)
     ),
-    "voting": lambda m: m.setattr(rpn, "box_iou", lambda a, b, f=boxes.box_iou: f(a, b) * 0.9),
+    "voting": lambda m: m.setattr(proposals, "box_iou", lambda a, b, f=boxes.box_iou: f(a, b) * 0.9),
 }
 
 
@@ -93,16 +98,17 @@ def test_the_callers_random_state_and_environment_stay(monkeypatch):
     assert "SEGDET_PRECISION" not in chapters.os.environ
 
 
-def test_chapters_share_a_folder_and_what_was_found(small_phantoms, monkeypatch):
+def test_chapters_share_a_folder_and_what_was_found(usual, small_phantoms, monkeypatch):
     from segdet.experiment import PROFILES, Profile
 
     tiny = Profile("tiny", (8, 96, 64), (8, 12, 8), 4, 2, 4, 2, 2, 1, 2, BACKBONE)
     monkeypatch.setitem(PROFILES, "tiny", tiny)
+    monkeypatch.setattr(chapters, "behaviour", lambda backbone: usual)
     first = chapters.chapter_run("tiny")
     boxes_of = [first.detect(case) for case in first.test]
     first.segmenter("cascade")
     kept = sorted(path.name.rsplit("-", 1)[0] for path in first.checkpoints.glob("*.safetensors"))
-    assert kept == ["0-cascade", "0-detector"] + ["found"] * 6  # the threshold, and 2 + 1 + 2 scans
+    assert kept == ["0-cascade", "0-detector", *["boxes"] * 5, "proposals"]  # of 2 + 1 + 2 scans
 
     def trained_again(*_, **__):
         raise AssertionError("what is kept was computed again")
