@@ -11,13 +11,15 @@ import sys
 import time
 from pathlib import Path
 
-from runner import KERNEL_ENVIRONMENT, ROOT
+from runner import KERNEL_ENVIRONMENT, ROOT, chapters
 from staleness import CHECKS
-from watch import clock, in_words, watching
+from watch import clock, watching
+
+from segdet.cost import in_words
 
 BIN = Path(sys.executable).parent
 PYTEST = [sys.executable, "-m", "pytest", "-n", os.environ.get("SEGDET_TEST_WORKERS", "2")]
-NOTEBOOKS = [str(path.relative_to(ROOT)) for path in sorted((ROOT / "book").glob("[0-9][0-9]-*.ipynb"))]
+NOTEBOOKS = [str(path.relative_to(ROOT)) for path in chapters(ROOT)]
 RECORD = ROOT / "results" / CHECKS
 
 STAGES = [

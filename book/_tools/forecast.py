@@ -10,7 +10,8 @@ from dataclasses import replace
 
 import psutil
 from staleness import STATUS
-from watch import in_words
+
+from segdet.cost import in_words
 
 PATIENCE = 30 * 60  # seconds that `make book` takes on its own account
 NETWORKS = ("detector", "unet", "box3d", "cascade", "unet-chosen-on-test", "cascade-crop")  # trained in this order
@@ -34,11 +35,16 @@ def choose_profile(root, named, chapters):
 
 def foretell(root, profile, chapters):
     """Say how long these chapters will take at a profile, one by one, and what memory they need: seconds by name."""
+    import torch
+
     from segdet.cost import matmul_rate
+    from segdet.training import default_device
 
     found = predicted(root, profile, chapters)
     share = ", ".join(f"{name} {in_words(seconds)}" for name, seconds in found.items())
-    print(f"{os.cpu_count()} cores, matrix product {matmul_rate() / 1e9:.0f} GFLOP/s in the precision of the trainings")
+    print(
+        f"{os.cpu_count()} cores, matrix product {matmul_rate(default_device(), torch.float32) / 1e9:.0f} GFLOP/s in float32"
+    )
     print(f"profile {profile}: about {in_words(sum(found.values()))} here ({share or 'nothing is left to execute'})")
     if ready := [name for name, share in trained(profile).items() if share == 1]:
         print(f"trained before and read back: {', '.join(ready)}")
@@ -82,7 +88,7 @@ def beside_networks(profile, chapters):
 
 def works(chapter, p, ready):
     """What a chapter does with networks and phantoms: pairs of the profile whose networks they are and the `Work`."""
-    from segdet.cost import Work, study
+    from segdet.cost import Work, work_of_a_study
     from segdet.experiment import PROFILES
 
     test = min(p.test, 9)
@@ -103,7 +109,7 @@ def works(chapter, p, ready):
             (p, Work(segmenters=left["cascade-crop"] + 20 * steps, slices=slices * 4 * test, volumes=15 * test)),
             (p, Work(phantoms=4 * test * fresh)),
         ],
-        "10-ablation": [(PROFILES["smoke"], study(PROFILES["smoke"], 2, 1))],
+        "10-ablation": [(PROFILES["smoke"], work_of_a_study(PROFILES["smoke"], 2, 1))],
     }.get(chapter, [])
 
 

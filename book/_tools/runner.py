@@ -7,7 +7,6 @@ there: the checkout stays as it is. Only `refresh`, the maintainers', renews the
 import argparse
 import json
 import os
-import platform
 import re
 import shutil
 import subprocess
@@ -160,20 +159,10 @@ def failure(path, index, where, error, traceback=()):
 
 def run_conditions():
     """What the status page says about a run: device, commit, versions."""
-    import torch
+    from segdet.results import environment
+    from segdet.training import default_device
 
-    if torch.cuda.is_available():
-        device = torch.cuda.get_device_name()
-    elif torch.backends.mps.is_available():
-        device = f"Apple GPU ({platform.machine()})"
-    else:
-        device = f"CPU, {os.cpu_count()} cores ({platform.machine()})"
-    return {
-        "device": device,
-        "commit": commit(),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-    }
+    return environment(default_device()) | {"commit": commit()}
 
 
 def commit():

@@ -97,11 +97,3 @@ def clock(seconds):
     """Seconds as minutes and seconds, 3:07."""
     minutes, seconds = divmod(round(seconds), 60)
     return f"{minutes}:{seconds:02d}"
-
-
-def in_words(seconds):
-    """A predicted time as a person says it: 40 s, 12 min, 1 h 20 min."""
-    if seconds < 90:
-        return f"{max(5, round(seconds / 5) * 5)} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
