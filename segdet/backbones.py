@@ -4,7 +4,7 @@ import os
 import socket
 import warnings
 from collections import OrderedDict
-from contextlib import redirect_stderr
+from contextlib import redirect_stdout
 from http.client import HTTPException
 from io import StringIO
 from pathlib import Path
@@ -167,7 +167,7 @@ def _download(published, way_out):
     timeout = socket.getdefaulttimeout()
     try:
         socket.setdefaulttimeout(10)
-        with redirect_stderr(StringIO()):  # where torch.hub says what it downloads and to which folder
+        with redirect_stdout(StringIO()):  # where torch.hub says what it downloads and to which folder
             return "torchvision", published.get_state_dict(progress=False, check_hash=True)
     except (OSError, RuntimeError, HTTPException):  # no network, a portal instead of the file, a cut download
         warnings.warn(

@@ -276,7 +276,7 @@ def main():
     run.set_defaults(do=lambda options: refresh(options.chapters))
     run = commands.add_parser("build", help="build the book from the committed outputs")
     run.add_argument("target", nargs="?", type=Path, default=ROOT, help="a folder that gets _build/html")
-    run.set_defaults(do=lambda options: build(ROOT, options.target))
+    run.set_defaults(do=lambda options: build(ROOT, options.target.resolve()))
     options = parser.parse_args()
     try:
         options.do(options)
