@@ -120,7 +120,7 @@ def composition(up, conv):
 
 
 def response_to_ones(kernel, size):
-    """What a 3 x 3 x 3 convolution that pads with zeros makes of ones: ``(3, 3, 3, c) -> (1, c, *size)``, sides from 2 on.
+    """What a 3 x 3 x 3 convolution that pads with zeros makes of ones: ``(3, 3, 3, c) -> (1, c, *size)``, sides >= 2.
 
     All three taps of an axis meet a one but at its ends, where the outer tap meets the padding.
     """
