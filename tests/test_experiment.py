@@ -148,7 +148,7 @@ def test_every_source_of_attention(small_phantoms, monkeypatch):
     # In place of boxes: the training scans of the detector that was asked, and the case that it was asked about.
     monkeypatch.setattr(runs, "detect", lambda detector, slices, _: [(seen_by[detector], slices)])
     monkeypatch.setattr(runs.Run, "_painted", lambda self, answer: answer)
-    monkeypatch.setattr(runs, "choose_threshold", lambda *_: None)
+    monkeypatch.setattr(runs, "choose_threshold", lambda *_: runs.Proposals())
     run = runs.Run(Plan(TINY, ()), 0)
     first, second = run.train
     for source, case, scans in (
