@@ -12,7 +12,6 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 from torch import nn
-from torchvision.models import ResNet18_Weights, VGG16_Weights, resnet18, vgg16
 
 from .errors import CheckpointError, SegdetError
 
@@ -65,6 +64,8 @@ class VGG16(Backbone):
     channels, stride, offset = 512, 16, 8.0
 
     def __init__(self):
+        from torchvision.models import vgg16  # as long an import as torch, which not all who import this need
+
         layers = OrderedDict(vgg16(weights=None).features[:30].named_children())
         # Mean of ImageNet as the Caffe model knows it, RGB; it saw grey values up to 255.
         super().__init__(layers, [123.68 / 255, 116.779 / 255, 103.939 / 255], [255.0] * 3)
@@ -85,6 +86,8 @@ class VGG16(Backbone):
         CheckpointError
             The file is not safetensors or holds other layers.
         """
+        from torchvision.models import VGG16_Weights
+
         named = os.environ.get("SEGDET_VGG16")
         if named:
             source, weights = "file", _caffe_weights(named)
@@ -126,6 +129,8 @@ class ResNet18(Backbone):
     channels, stride, offset = 256, 16, 0.5
 
     def __init__(self):
+        from torchvision.models import resnet18
+
         network = resnet18(weights=None)
         names = "conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3"
         layers = OrderedDict((name, getattr(network, name)) for name in names)
@@ -133,6 +138,8 @@ class ResNet18(Backbone):
 
     def load_imagenet(self):
         """Fill in torchvision's weights; see `Backbone.load_imagenet`."""
+        from torchvision.models import ResNet18_Weights
+
         published = ResNet18_Weights.IMAGENET1K_V1
         way_out = f"Put {published.url} into the folder checkpoints of `torch.hub.get_dir()` to use them."
         source, weights = _download(published, way_out)

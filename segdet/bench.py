@@ -16,8 +16,9 @@ import numpy as np
 import torch
 
 from .atomic import write_text
-from .cost import in_words, matmul_rate
+from .cost import matmul_rate, seconds_of_a_phantom
 from .errors import SegdetError
+from .progress import in_words
 from .results import environment
 from .training import default_device, precision
 
@@ -295,7 +296,7 @@ def run(names=(), out=None, report=print):
         raise SegdetError(f"there is no benchmark {unknown[0]!r}; choose from {', '.join(BENCHES)}")
     here, names = environment(default_device()), names or tuple(BENCHES)
     report(", ".join(f"{key} {value}" for key, value in here.items()))
-    kept, phantom = _kept(out, here["device"]), _a_phantom()
+    kept, phantom = _kept(out, here["device"]), seconds_of_a_phantom()
     if kept and set(names) <= kept["seconds"].keys():
         about = sum(kept["seconds"][name] for name in names) * phantom / kept["phantom"]
         report(f"about {in_words(about)} here, if nothing else runs")
@@ -336,9 +337,3 @@ def _keep(path, facts, name, seconds, rows):
     kept["seconds"][name], kept["rows"][name] = seconds, [asdict(row) for row in rows]
     others = [run for run in _runs(path) if run["environment"]["device"] != device]
     write_text(path, json.dumps({"runs": [*others, kept]}, indent=1) + "\n")
-
-
-def _a_phantom():
-    from .phantom import make_phantom
-
-    return seconds(lambda: make_phantom(0))

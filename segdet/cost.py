@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from .experiment import PROFILES
 from .phantom import make_phantom
+from .progress import in_words
 from .rpn import RPN
 from .training import default_device, precision
 from .unet3d import UNet3D
@@ -115,16 +116,6 @@ def forecast(profile, work):
     if profile.name in ("laptop", "paper"):
         line += f"; --profile quick takes about {in_words(work(quick).seconds(quick, measure(quick)))}"
     return line
-
-
-def in_words(seconds):
-    """A predicted time as a person says it: 40 s, 12 min, 1 h 20 min, 3 days."""
-    minutes, hours = round(seconds / 60), round(seconds / 3600)
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    if minutes < 60:
-        return f"{minutes} min"
-    return f"{minutes // 60} h {minutes % 60} min" if hours < 48 else f"{round(hours / 24)} days"
 
 
 @cache
@@ -232,8 +223,14 @@ def measure(profile):
         one["detector_slice"] * count / _seconds(detect, 2),
         one["segmenter_step"] * share / _seconds(_step(segmenter, segmenter_loss), 2),
         one["segmenter_volume"] * share / _seconds(segment, 2),
-        _seconds(lambda: make_phantom(0), 1),
+        seconds_of_a_phantom(),
     )
+
+
+@cache
+def seconds_of_a_phantom():
+    """How long a simulated scan takes here: the measure of what is not a network. Taken once a run."""
+    return _seconds(lambda: make_phantom(0), 1)
 
 
 def _step(model, loss):

@@ -137,7 +137,6 @@ class Need:
         return (self.step + self.beside + (self.scans if device.type == "cpu" else 0)) / 2**30
 
 
-@cache
 def predicted(profile, checkpointing=False, half=None, device=None):
     """What the trainings of a profile need, by the names "detector" and "segmenter": a dict of `Need`.
 
@@ -152,23 +151,32 @@ def predicted(profile, checkpointing=False, half=None, device=None):
         By default `default_device()`. Nothing is put there.
     """
     device = device or default_device()
-    foreach = device.type == "cuda"  # where PyTorch's optimisers work on all weights at once, and need room for it
     voxels = {"detector": math.prod(profile.detector_shape), "segmenter": math.prod(profile.segmenter_shape)}
     on_device = {"detector": FLOAT, "segmenter": 2 * FLOAT + LABEL}  # scan and attention, and the labels
-    total = profile.train + profile.validation + profile.test
-    shapes = {"detector": (8, *profile.detector_shape[1:]), "segmenter": profile.segmenter_shape}
+    scans = (profile.train + profile.validation + profile.test) * sum(voxels.values()) * (FLOAT + FLAG)
     deepest = {"detector": None, "segmenter": -(-min(profile.segmenter_shape) // 8)}
     needs = {}
-    for index, (part, steps) in enumerate((("detector", detector_steps), ("segmenter", segmenter_steps))):
+    for part in voxels:
         narrow = half if half is not None else not isinstance(precision(device, deepest[part]), nullcontext)
-        with Shapes(), LiveBytes() as live:
-            model = networks(profile, "cpu")[index]
-            model.checkpointing = checkpointing
-            weights = sum(t.nbytes for t in model.state_dict().values())
-            steps(model, shapes[part], live, narrow, foreach)
-        beside = profile.train * voxels[part] * on_device[part] + weights
-        needs[part] = Need(live.peak, beside, total * sum(voxels.values()) * (FLOAT + FLAG))
+        again = checkpointing and part == "segmenter"
+        # on CUDA, PyTorch's optimisers work on all weights at once, and need room for it
+        step, weights = _step_and_weights(profile, part, again, narrow, device.type == "cuda")
+        needs[part] = Need(step, profile.train * voxels[part] * on_device[part] + weights, scans)
     return needs
+
+
+@cache
+def _step_and_weights(profile, part, checkpointing, half, foreach):
+    """Bytes of a training step of a network at its peak, and of its weights."""
+    with Shapes(), LiveBytes() as live:
+        if part == "detector":
+            model = networks(profile, "cpu")[0]
+            detector_steps(model, (8, *profile.detector_shape[1:]), live, half, foreach)
+        else:
+            model = networks(profile, "cpu")[1]
+            model.checkpointing = checkpointing
+            segmenter_steps(model, profile.segmenter_shape, live, half, foreach)
+        return live.peak, sum(tensor.nbytes for tensor in model.state_dict().values())
 
 
 def available_gib(device=None):

@@ -1,8 +1,9 @@
 """What a study costs before it begins: trainings, operations, time and memory (`segdet plan`)."""
 
-from .cost import Work, in_words, measure, work_of_a_study
+from .cost import Work, measure, work_of_a_study
 from .experiment import ARMS
 from .memory import available_gib, predicted
+from .progress import in_words
 from .runs import FOLDS
 from .training import default_device
 

@@ -65,3 +65,13 @@ def progress(items, label, total=None, unit="", **more):
         "unit": f" {unit}" if unit else "",
     }
     return plain_tqdm(items, file=_Lines(file), **more)
+
+
+def in_words(seconds):
+    """A predicted time as a person says it: 40 s, 12 min, 1 h 20 min, 3 days."""
+    minutes, hours = round(seconds / 60), round(seconds / 3600)
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    if minutes < 60:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min" if hours < 48 else f"{round(hours / 24)} days"

@@ -58,7 +58,7 @@ def test_other_benchmarks_and_machines_stay_in_the_file(tmp_path, monkeypatch):
     path, lines = tmp_path / "bench.json", []
     names = {name: [bench.Row(name, "peer", 1.0, 2.0)] for name in ("first", "second")}
     monkeypatch.setattr(bench, "BENCHES", {name: lambda rows=rows: rows for name, rows in names.items()})
-    monkeypatch.setattr(bench, "_a_phantom", lambda: 2.0)
+    monkeypatch.setattr(bench, "seconds_of_a_phantom", lambda: 2.0)
     machine = {"device": "one", "torch": "9"}
     monkeypatch.setattr(bench, "environment", lambda device: machine)
     bench.run([], path, lines.append)
@@ -67,7 +67,7 @@ def test_other_benchmarks_and_machines_stay_in_the_file(tmp_path, monkeypatch):
     written["runs"][0]["seconds"]["first"] = 30
     path.write_text(json.dumps(written))
     names["first"][0] = bench.Row("first", "peer", 5.0, 2.0)
-    monkeypatch.setattr(bench, "_a_phantom", lambda: 4.0)
+    monkeypatch.setattr(bench, "seconds_of_a_phantom", lambda: 4.0)
     bench.run(["first"], path, lines.append)
     assert "about 60 s here, if nothing else runs" in lines  # a phantom takes twice as long now
     monkeypatch.setattr(bench, "environment", lambda device: machine | {"device": "two"})

@@ -269,7 +269,7 @@ def book(write, repository, monkeypatch):
     (root / ".gitignore").write_text("_build/\n")
     monkeypatch.setattr(runner, "ROOT", root)
     monkeypatch.setattr(runner, "build", lambda source: None)
-    monkeypatch.setattr(runner, "choose_profile", lambda root, named, chapters: named)
+    monkeypatch.setattr(runner, "choose_profile", lambda root, named, left: named)
     monkeypatch.setattr(runner, "foretell", lambda *_: None)
     monkeypatch.setattr(runner, "beside_networks", lambda *_: lambda name, seconds: {"rest": seconds})
     for name in (*runner.KERNEL_ENVIRONMENT, "SEGDET_PROFILE"):

@@ -8,7 +8,7 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 from segdet import cli, memory, planning
-from segdet.cost import Speed, in_words
+from segdet.cost import Speed
 from segdet.errors import SegdetError
 from segdet.experiment import PROFILES
 from segdet.memory import (
@@ -22,6 +22,7 @@ from segdet.memory import (
     segmenter_steps,
 )
 from segdet.planning import cells, operations, plan_lines
+from segdet.progress import in_words
 from segdet.rpn import RPN
 from segdet.runs import FOLDS
 from segdet.unet3d import UNet3D

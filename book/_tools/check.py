@@ -15,7 +15,8 @@ from runner import KERNEL_ENVIRONMENT, ROOT, chapters
 from staleness import CHECKS
 from watch import clock, watching
 
-from segdet.cost import in_words
+from segdet.cost import seconds_of_a_phantom
+from segdet.progress import in_words
 
 BIN = Path(sys.executable).parent
 PYTEST = [sys.executable, "-m", "pytest", "-n", os.environ.get("SEGDET_TEST_WORKERS", "2")]
@@ -63,15 +64,6 @@ def main(record=False):
     if record and not failed:
         RECORD.write_text(json.dumps({"phantom": round(phantom, 2), "seconds": took}, indent=1) + "\n")
     sys.exit(1 if failed else 0)
-
-
-def seconds_of_a_phantom():
-    """How fast this machine is: the seconds that a simulated scan takes."""
-    from segdet.phantom import make_phantom
-
-    start = time.perf_counter()
-    make_phantom(0)
-    return time.perf_counter() - start
 
 
 def predicted(phantom):

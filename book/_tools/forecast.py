@@ -7,27 +7,36 @@ chapter does took so long when its outputs were stored (results/book.json), and 
 import json
 import os
 from dataclasses import replace
+from functools import cache
 
 import psutil
 from staleness import STATUS
 
-from segdet.cost import in_words
+from segdet.progress import in_words
 
 PATIENCE = 30 * 60  # seconds that `make book` takes on its own account
 NETWORKS = ("detector", "unet", "box3d", "cascade", "unet-chosen-on-test", "cascade-crop")  # trained in this order
 
 
-def choose_profile(root, named, chapters):
-    """The profile that is named, or the largest of laptop and quick that ends in time; says what it will take."""
+def choose_profile(root, named, left):
+    """The profile that is named, or the largest of laptop and quick that ends in time; says what it will take.
+
+    Parameters
+    ----------
+    root : Path
+    named : str or None
+    left : callable
+        ``left(profile)`` is the chapters that are still to be executed at a profile.
+    """
     from segdet.experiment import get_profile
 
     if named:
         get_profile(named)
-        foretell(root, named, chapters)
+        foretell(root, named, left(named))
         return named
-    laptop = sum(predicted(root, "laptop", chapters).values())
+    laptop = sum(predicted(root, "laptop", left("laptop")).values())
     profile = "laptop" if laptop <= PATIENCE else "quick"
-    foretell(root, profile, chapters)
+    foretell(root, profile, left(profile))
     other = f"the profile laptop would take about {in_words(laptop)}" if profile == "quick" else "quick takes less"
     print(f"{other}; SEGDET_PROFILE=smoke, quick, laptop or paper before `make book` chooses", flush=True)
     return profile
@@ -56,10 +65,9 @@ def foretell(root, profile, chapters):
 
 def predicted(root, profile, chapters):
     """Seconds that chapters will take at a profile, by name."""
-    from segdet.cost import measure
-    from segdet.experiment import get_profile
+    from segdet.cost import seconds_of_a_phantom
 
-    networks, stored, phantom = of_networks(profile, chapters), status(root), measure(get_profile(profile)).phantom
+    networks, stored, phantom = of_networks(profile, chapters), status(root), seconds_of_a_phantom()
     found = {}
     for name, seconds in networks.items():
         row = stored.get(name, {})
@@ -79,10 +87,9 @@ def of_networks(profile, chapters):
 
 def beside_networks(profile, chapters):
     """A function of a chapter and its seconds: what was neither network nor phantom, and how long a phantom takes."""
-    from segdet.cost import measure
-    from segdet.experiment import get_profile
+    from segdet.cost import seconds_of_a_phantom
 
-    networks, phantom = of_networks(profile, chapters), measure(get_profile(profile)).phantom
+    networks, phantom = of_networks(profile, chapters), seconds_of_a_phantom()
     return lambda name, seconds: {"rest": round(max(1, seconds - networks[name]), 1), "phantom": round(phantom, 2)}
 
 
@@ -113,6 +120,7 @@ def works(chapter, p, ready):
     }.get(chapter, [])
 
 
+@cache
 def trained(profile):
     """What share of each of the chapters' trainings is in the cache, by the names of `NETWORKS`."""
     from segdet.chapters import folder_of

@@ -214,9 +214,13 @@ def is_fresh(executed, source, profile):
 
 def read_book(names, profile):
     """Execute what a reader's book lacks at a profile (None: what fits this machine), into _build, and build it."""
-    profile = choose_profile(ROOT, profile, chapters(ROOT))
-    folder = ROOT / "_build/notebooks" / profile
-    wanted = [path for path in chosen(names) if names or not is_fresh(folder / path.name, path, profile)]
+    executed = ROOT / "_build/notebooks"
+
+    def left(profile):
+        return [path for path in chosen(names) if names or not is_fresh(executed / profile / path.name, path, profile)]
+
+    profile = choose_profile(ROOT, profile, left)
+    folder, wanted = executed / profile, left(profile)
     kept = [path.stem for path in chosen(names) if path not in wanted]
     if kept:
         print(f"executed before and kept: {', '.join(kept)} (make clean forgets them)", flush=True)
