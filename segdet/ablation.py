@@ -18,8 +18,8 @@ from .errors import SegdetError
 from .experiment import ARMS, Plan
 from .metrics import iou
 from .phantom import VERSION
-from .results import Study
-from .runs import Run, score_mask
+from .results import Study, environment
+from .runs import DETECTED, Run, score_mask
 from .training import default_device
 from .unet3d import UNet3D
 
@@ -36,8 +36,8 @@ def run_seed(plan, seed, checkpoints=None, deadline=None):
     deadline : float, optional
         As in `segdet.training.fit`.
     """
-    run = Run(plan, seed, checkpoints, deadline)
-    if any(ARMS[arm].test in ("detector", "box3d-detector") for arm in plan.arms):
+    run, made_by = Run(plan, seed, checkpoints, deadline), environment(default_device())
+    if any(ARMS[arm].test in DETECTED for arm in plan.arms):
         parts = [(part, case) for part in ("train", "test") for case in getattr(run, part)]
         yield "loss", _loss_rows(seed, "detector", run.detector_history)
         yield "detector", [_score_detector(run, part, case) for part, case in parts]
@@ -46,12 +46,17 @@ def run_seed(plan, seed, checkpoints=None, deadline=None):
         segmenter, history = run.segmenter(arm)
         seconds = round(time.monotonic() - start, 1)
         yield "loss", _loss_rows(seed, arm, history)
-        yield "runs", [{"seed": seed, "arm": arm, "best_step": history.best_step, "seconds": seconds}]
         names = {"seed": seed, "arm": arm}
+        yield "runs", [names | {"best_step": history.best_step, "seconds": seconds} | definition(arm) | made_by]
         yield (
             "cases",
             [names | {"case": case.name} | score_mask(run.predict(segmenter, arm, case), case) for case in run.test],
         )
+
+
+def definition(arm):
+    """What an arm of this name is, as a row of the table ``runs`` keeps it."""
+    return {key: value for key, value in asdict(ARMS[arm]).items() if key in ("train", "test", "margin")}
 
 
 def _score_detector(run, part, case):

@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -23,11 +24,14 @@ class History:
     validation : list of [step, value]
     best_step : int
         After how many steps the kept weights were reached.
+    identity : str
+        A digest of what decided the result: data, settings, layers, seed.
     """
 
     loss: list = field(default_factory=list)
     validation: list = field(default_factory=list)
     best_step: int = 0
+    identity: str = ""
 
     def curve(self, term=None):
         """The loss at every step, (steps,): one term, or the sum of all."""
@@ -35,11 +39,12 @@ class History:
 
 
 def digest(*arrays):
-    """A short fingerprint of the contents of tensors and arrays (None is skipped), for the identity of a training."""
+    """A fingerprint of tensors, arrays and numbers with their shapes and types, for the identity of a training."""
     found = hashlib.sha256()
     for array in arrays:
-        if array is not None:
-            found.update(torch.as_tensor(array).cpu().numpy().tobytes())
+        array = np.asarray(array.cpu() if isinstance(array, torch.Tensor) else array)
+        found.update(f"{array.shape} {array.dtype.str} ".encode())
+        found.update(np.ascontiguousarray(array).tobytes())
     return found.hexdigest()[:16]
 
 

@@ -14,7 +14,7 @@ from .checkpoint import digest
 from .errors import TrainingError
 from .proposals import Proposals
 from .rpn import RPN, Sampling
-from .training import default_device, fit, precision
+from .training import default_device, fit, precision, random_state_kept
 from .volume import with_neighbours
 
 
@@ -68,6 +68,7 @@ COMPACT = replace(RECIPE, backbone="resnet18", rate=0.02)
 RECIPES = {recipe.backbone: recipe for recipe in (RECIPE, COMPACT)}
 
 
+@random_state_kept()
 def train_detector(train, validation, profile, seed, *, recipe=RECIPE, **fitting):
     """Train the detector on all slices of the training scans (paper section 3.1).
 
@@ -107,8 +108,9 @@ def train_detector(train, validation, profile, seed, *, recipe=RECIPE, **fitting
     torch.manual_seed(seed)
     anchors = fit_anchors(found) if recipe.fitted_anchors else default_anchors(slices.shape[-2:])
     detector = RPN(anchors, recipe.sampling, recipe.neighbours, recipe.padded, recipe.backbone)
-    if recipe.imagenet:
-        detector.load_imagenet()
+    initial = detector.load_imagenet() if recipe.imagenet else "random"
+    if initial != "random":  # random ones follow from the seed
+        initial += f", {digest(*detector.backbone.parameters())}"
     detector.to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(
         [p for p in detector.parameters() if p.requires_grad],
@@ -149,9 +151,8 @@ def train_detector(train, validation, profile, seed, *, recipe=RECIPE, **fitting
         identity={
             "scans": [c.name for c in train],
             "validation": [c.name for c in validation],
-            "digest of the data": digest(slices, boxes, *(t for c in validation for t in (c.slices, c.boxes))),
-            "grid": profile.detector_shape,
-            "initial weights": detector.initial_weights,
+            "digest of the data": digest(*(c.identity for c in [*train, *validation])),
+            "initial weights": initial,
             "recipe": asdict(recipe),
         },
         schedule=schedule if recipe.cosine else None,

@@ -1,7 +1,7 @@
 """What an experiment is made of: profiles, arms, splits, and scans ready for the networks (chapter 10)."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,7 @@ import torch
 
 from .boxes import pad_boxes
 from .cascade import Grids
+from .checkpoint import digest
 from .errors import SegdetError
 from .phantom_cache import cached_phantoms
 from .progress import progress
@@ -115,6 +116,12 @@ class Case:
     image: torch.Tensor  # (d, h, w), zero mean, unit deviation: the segmenter's input
     mask: np.ndarray  # (d, h, w) bool
     spacing: tuple[float, float, float]  # mm, of the segmenter's grid
+    source: str = ""  # a digest of the scan, its annotation and the grids, where it was made from them and not changed
+
+    @property
+    def identity(self):
+        """What tells it from other cases, the same on every processor; resampled values would differ by roundings."""
+        return self.source or digest(self.slices, self.boxes, self.slice_mask, self.image, self.mask)
 
 
 def prepare(volume, grids):
@@ -133,7 +140,8 @@ def prepare(volume, grids):
     fine, coarse, slices, image = grids.inputs(volume)
     boxes = pad_boxes(slice_boxes(fine.mask))
     slices, image = torch.from_numpy(slices), torch.from_numpy(image)
-    return Case(volume.name, slices, fine.mask, boxes, image, coarse.mask, coarse.spacing)
+    source = digest(volume.voxels, volume.mask, volume.affine, *astuple(grids))
+    return Case(volume.name, slices, fine.mask, boxes, image, coarse.mask, coarse.spacing, source)
 
 
 def phantom_split(profile, seed):

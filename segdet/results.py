@@ -58,10 +58,46 @@ class Study:
         """Whether this arm of this seed is complete."""
         return any(row["seed"] == seed and row["arm"] == arm for row in self.table("cases"))
 
-    def column(self, arm, name="iou", table="cases"):
-        """One column of an arm's rows as an array, ordered by (seed, case)."""
-        rows = sorted((r for r in self.table(table) if r["arm"] == arm), key=lambda r: (r["seed"], r["case"]))
-        return np.array([r[name] for r in rows])
+    def column(self, arm, name="iou"):
+        """One column of an arm's test cases as an array, ordered by (seed, case)."""
+        return np.array([value for _, value in sorted(self._by_case(arm, name).items())])
+
+    def pairs(self, first, second, name="iou", other=None):
+        """One column of two arms side by side, joined on (seed, case), over the seeds that both have.
+
+        Parameters
+        ----------
+        first, second : str
+            Names of arms.
+        name : str
+            The column.
+        other : Study, optional
+            That of the second arm; by default this one.
+
+        Returns
+        -------
+        first, second : ndarrays, (N,)
+        seeds : ndarray, (N,)
+
+        Raises
+        ------
+        SegdetError
+            The arms share no seed, or a case of one is missing in the other.
+        """
+        other = other or self
+        a, b = self._by_case(first, name), other._by_case(second, name)
+        seeds = {seed for seed, _ in a} & {seed for seed, _ in b}
+        if not seeds:
+            raise SegdetError(f"{self.folder}: {first} and {second} of {other.folder} have no seed in common")
+        if lost := sorted(key for key in a.keys() ^ b.keys() if key[0] in seeds):
+            seed, case = lost[0]
+            where = f"{second} in {other.folder}" if lost[0] in a else f"{first} in {self.folder}"
+            raise SegdetError(f"{where} lacks case {case} of seed {seed}: run that arm again to compare")
+        both = sorted(key for key in a if key[0] in seeds)
+        return np.array([a[k] for k in both]), np.array([b[k] for k in both]), np.array([seed for seed, _ in both])
+
+    def _by_case(self, arm, name):
+        return {(row["seed"], row["case"]): row[name] for row in self.table("cases") if row["arm"] == arm}
 
     @property
     def manifest(self):

@@ -17,13 +17,15 @@ from .detection import RECIPES, choose_threshold, train_detector
 from .errors import TrainingError
 from .experiment import ARMS, prepared_split
 from .proposals import Proposals
-from .training import default_device, fit, precision
+from .training import default_device, fit, precision, random_state_kept
 from .unet3d import UNet3D
 
 FOLDS = 5  # detectors for the out-of-fold boxes
+DETECTED = {"detector", "out-of-fold", "box3d-detector"}  # sources of attention that a detector feeds
 
 
-def train_segmenter(train, validation, profile, seed, *, margin=None, network=None, **fitting):
+@random_state_kept()
+def train_segmenter(train, validation, profile, seed, *, margin=None, network=None, attention=None, **fitting):
     """Train a 3D U-Net (paper section 3.1): Adam 0.001, one volume a step, best validation IoU kept.
 
     Parameters
@@ -36,6 +38,9 @@ def train_segmenter(train, validation, profile, seed, *, margin=None, network=No
     network : callable, optional
         ``network(in_channels)`` builds another segmenter: an `nn.Module` that gives logits (N, 2, D, H, W) for inputs
         (N, in_channels, D, H, W).
+    attention : str, optional
+        What the attention masks follow from, for the identity of the training; by default they are hashed. Boxes that a
+        network found differ by roundings between processors.
     **fitting
         ``checkpoint``, ``deadline``, ``batches`` and ``log`` of `segdet.training.fit`.
 
@@ -50,9 +55,9 @@ def train_segmenter(train, validation, profile, seed, *, margin=None, network=No
     segmenter = network(channels) if network else UNet3D(channels, 2, profile.base_channels)
     segmenter.to(device, memory_format=torch.channels_last_3d)
     inputs, targets = [], []  # stay on the device: nothing is left to prefetch
-    for case, attention in train:
-        region = attended_region(attention, case.spacing, margin)
-        inputs.append(stacked(case.image, attention, region, device))
+    for case, seen in train:
+        region = attended_region(seen, case.spacing, margin)
+        inputs.append(stacked(case.image, seen, region, device))
         targets.append(torch.as_tensor(case.mask[region], dtype=torch.long, device=device)[None])
     optimizer = torch.optim.Adam(segmenter.parameters(), 0.001, betas=(0.9, 0.999))
 
@@ -81,8 +86,8 @@ def train_segmenter(train, validation, profile, seed, *, margin=None, network=No
         identity={
             "scans": [c.name for c, _ in train],
             "validation": [c.name for c, _ in validation],
-            "digest of the data": digest(*inputs, *targets, *(t for c, a in validation for t in (c.image, c.mask, a))),
-            "grid": profile.segmenter_shape,
+            "digest of the data": digest(*(c.identity for c, _ in [*train, *validation])),
+            "attention": attention or digest(*(a for _, a in [*train, *validation] if a is not None)),
             "margin": margin,
         },
         validate=validate,
@@ -182,27 +187,27 @@ class Run:
     @cached_property
     def proposals(self):
         """Which of its boxes count, as chosen on the validation scans."""
-        scans = [case.slices for case in self.validation]
         _, facts = self._kept(
-            "proposals", scans, lambda: ({}, asdict(choose_threshold(self.detector, self.validation)))
+            "proposals", self.validation, lambda: ({}, asdict(choose_threshold(self.detector, self.validation)))
         )
         return Proposals(**facts)
 
     def detect(self, case):
         """The boxes of a case, (D, 1, 4), best first."""
         if case not in self._boxes:
-            found = self._kept("boxes", [case.slices], lambda: ({"boxes": self._detect(case)}, {}))
+            found = self._kept("boxes", [case], lambda: ({"boxes": self._detect(case)}, {}))
             self._boxes[case] = found[0]["boxes"]
         return self._boxes[case]
 
     def _detect(self, case):
         return detect(self.detector, case.slices, self.proposals)[0]
 
-    def _kept(self, name, scans, find):
-        """What ``find()`` says of scans, (tensors, facts); read back where the same detector has said it before."""
+    def _kept(self, name, cases, find):
+        """What ``find()`` says of cases, (tensors, facts); read back where the same detector has said it before."""
         if not self.shared:
             return find()
-        path = self.checkpoints / f"{name}-{digest(*scans, *self.detector.state_dict().values())}.safetensors"
+        asked = digest(*(case.identity for case in cases), *self.detector.state_dict().values())
+        path = self.checkpoints / f"{name}-{asked}.safetensors"
         if not path.exists():
             save_tensors(path, *find())
         return load_tensors(path)
@@ -252,7 +257,9 @@ class Run:
 
     def segmenter(self, arm):
         """Train an arm's segmenter, or read it back: (UNet3D, History)."""
-        arm = ARMS[arm]
+        arm, found = ARMS[arm], None
+        if {arm.train, arm.test} & DETECTED:
+            found = f"{arm.train} and {arm.test} of detector {self.detector_history.identity}"
         return train_segmenter(
             [(c, self.attention(c, arm.train)) for c in self.train],
             [(c, self.attention(c, arm.test)) for c in self.validation],
@@ -260,6 +267,7 @@ class Run:
             self.seed,
             margin=arm.margin,
             network=self.network,
+            attention=found,
             checkpoint=self.checkpoint(arm.name),
             **self._fitting,
         )

@@ -79,26 +79,27 @@ def holm(p_values):
     return result.tolist()
 
 
-def compare(pairs_of_scores, seeds):
+def compare(comparisons):
     """Compare arms case by case.
 
     Parameters
     ----------
-    pairs_of_scores : list of (first, second)
-        Arrays (N,) of the same cases in the same order; their p-values are corrected together.
-    seeds : array, (N,)
+    comparisons : list of (first, second, seeds)
+        Arrays (N,) of the same cases in the same order, and the run of each, as `segdet.results.Study.pairs` joins
+        them. Their p-values are corrected together.
 
     Returns
     -------
     list of Comparison
     """
-    differences = [np.asarray(first, float) - np.asarray(second, float) for first, second in pairs_of_scores]
+    differences = [np.asarray(first, float) - np.asarray(second, float) for first, second, _ in comparisons]
+    groups = [np.asarray(seeds) for *_, seeds in comparisons]
     if not all(np.isfinite(d).all() for d in differences):
         raise ValueError("a difference is not finite: distances of empty masks cannot be compared case by case")
     p = [float(stats.wilcoxon(d).pvalue) if np.any(d) else 1.0 for d in differences]
     return [
         Comparison(float(d.mean()), bootstrap_interval(d, seeds), raw, adjusted, len(d), len(np.unique(seeds)))
-        for d, raw, adjusted in zip(differences, p, holm(p), strict=True)
+        for d, seeds, raw, adjusted in zip(differences, groups, p, holm(p), strict=True)
     ]
 
 

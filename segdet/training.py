@@ -5,7 +5,7 @@ import json
 import math
 import os
 import time
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -65,10 +65,19 @@ def bfloat16_is_native(device):
     return device.type == "cpu" and bool(on_cpu.get("avx512_bf16") or on_cpu.get("amx_bf16"))
 
 
+@contextmanager
+def random_state_kept():
+    """What the block draws from PyTorch's global generators leaves them as they were."""
+    device = default_device()
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        yield
+
+
 class OutOfTime(Exception):
     """The time that was allowed has passed; what was reached is in the checkpoint."""
 
 
+@random_state_kept()
 def fit(
     model,
     batch_loss,
@@ -146,10 +155,12 @@ def fit(
     identity = {"seed": seed, "steps": steps, "batches": batches, "network": _layers(model)} | (identity or {})
     identity |= {"optimizer": type(optimizer).__name__, "its settings": _settings(optimizer)}
     identity = json.loads(json.dumps(identity))  # as it is read back
+    fingerprint = _fingerprint(identity)
     if callable(checkpoint):
-        checkpoint = checkpoint(_fingerprint(identity))
+        checkpoint = checkpoint(fingerprint)
     if checkpoint and Path(checkpoint).exists():
         history, first, best = restore_state(checkpoint, model, optimizer, identity)
+    history.identity = fingerprint
     rates = [group["lr"] for group in optimizer.param_groups]  # as the caller set them; the schedule scales them
     writer = _writer(Path(log) / label, first) if log and rank == 0 else None
     bar = progress(range(first, steps), label, total=steps, unit="steps", initial=first)

@@ -3,10 +3,12 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
-from segdet import boxes, chapters, detection, proposals, rpn, runs, training, unet3d
+from segdet import boxes, chapters, detection, proposals, rpn, runs, training, unet3d, volume
 
 BACKBONE = "resnet18"
 
@@ -52,6 +54,11 @@ def scaled(original):
     return lambda *arguments, **more: 1.01 * original(*arguments, **more)
 
 
+def blurred(original):
+    """Resampling of another array: a little of its neighbours is mixed in."""
+    return lambda array, *rest, **more: original(ndimage.gaussian_filter(np.float32(array), 0.5), *rest, **more)
+
+
 CHANGES = {
     "smooth L1": lambda m: m.setattr(rpn.F, "smooth_l1_loss", bent(rpn.F.smooth_l1_loss)),
     "offsets": lambda m: m.setattr(rpn, "encode", lambda a, b: 1.05 * boxes.encode(a, b)),
@@ -61,6 +68,10 @@ CHANGES = {
     "cross entropy": lambda m: m.setattr(runs.F, "cross_entropy", scaled(runs.F.cross_entropy)),
     "gradient length": lambda m: m.setattr(
         training.torch.nn.utils, "clip_grad_norm_", lambda p, n, f=torch.nn.utils.clip_grad_norm_: f(p, 0.5)
+    ),
+    "resampling": lambda m: m.setattr(volume, "resample_array", blurred(volume.resample_array)),
+    "grey values": lambda m: m.setattr(
+        volume.Volume, "normalised", lambda *a, f=volume.Volume.normalised, **k: f(*a, **k) * 1.01
     ),
     "voting": lambda m: m.setattr(proposals, "box_iou", lambda a, b, f=boxes.box_iou: f(a, b) * 0.9),
 }

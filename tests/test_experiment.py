@@ -15,7 +15,7 @@ from segdet import ablation, phantom, runs
 from segdet.ablation import fit_cascade, run_study
 from segdet.attention import attended_region, box3d_mask, boxes_to_mask, shifted
 from segdet.cascade import Cascade, Grids, segment
-from segdet.checkpoint import load_tensors
+from segdet.checkpoint import digest, load_tensors
 from segdet.detection import score_boxes
 from segdet.errors import CheckpointError, SegdetError
 from segdet.experiment import ARMS, Plan, Profile, folder_split, get_profile, grids_for, phantom_split, prepare
@@ -27,7 +27,7 @@ from segdet.training import OutOfTime
 from segdet.unet3d import UNet3D
 from segdet.volume import Volume, slice_boxes
 
-TINY = Profile("tiny", (8, 96, 64), (8, 12, 8), 4, 2, 4, 2, 2, 1, 2)
+TINY = Profile("tiny", (8, 96, 64), (8, 12, 8), 4, 2, 4, 2, 2, 1, 2, "resnet18")
 
 MODEL = {"cascade.json", "detector.safetensors", "logs", "segmenter.safetensors"}
 
@@ -221,7 +221,7 @@ def test_a_checkpoint_of_other_data_is_refused(small_phantoms, tmp_path):
     with pytest.raises(OutOfTime):
         runs.train_segmenter(pairs[:2], pairs[2:], TINY, 0, checkpoint=path, deadline=0)
     changed = [(case, ~attention) for case, attention in pairs]
-    with pytest.raises(CheckpointError, match="made with digest of the data"):
+    with pytest.raises(CheckpointError, match="made with attention"):
         runs.train_segmenter(changed[:2], changed[2:], TINY, 0, checkpoint=path)
 
 
@@ -409,3 +409,34 @@ def test_resume_refuses_another_profile(small_phantoms, tmp_path):
     Study(tmp_path / "s").describe(profile="tiny", settings={"name": "other"})
     with pytest.raises(SegdetError, match="holds a study with settings"):
         run_study(Plan(dataclasses.replace(TINY, train=3), ("unet",)), [0], tmp_path / "s", resume=True)
+
+
+def test_a_case_is_known_by_its_source(tmp_path):
+    """Rounding on the way to the working grids leaves it the same; a voxel, a shape or another grid does not."""
+    rng = np.random.default_rng(0)
+    voxels, mask = rng.integers(0, 255, (8, 24, 16), dtype=np.uint8), np.zeros((8, 24, 16), bool)
+    mask[2:6, 8:16, 4:12] = True
+    volume = Volume.from_spacing(voxels, (1.0, 1.0, 1.0), mask)
+    grids = grids_for([volume], TINY)
+    case = prepare(volume, grids)
+    assert dataclasses.replace(case, image=case.image + 1e-6).identity == case.identity
+    for changed in (
+        dataclasses.replace(volume, voxels=np.where(mask, voxels, voxels ^ 1)),
+        dataclasses.replace(volume, mask=mask & (np.arange(16) < 11)),
+        dataclasses.replace(volume, affine=volume.affine + np.diag([0, 0, 0.1, 0])),
+    ):
+        assert prepare(changed, grids).identity != case.identity
+    assert prepare(volume, dataclasses.replace(grids, segmenter_shape=(8, 12, 9))).identity != case.identity
+    by_hand = dataclasses.replace(case, source="")
+    assert dataclasses.replace(by_hand, boxes=case.boxes + 1).identity != by_hand.identity
+    assert digest(np.zeros((2, 3))) != digest(np.zeros((3, 2)))
+    assert digest(np.zeros(2, np.int32)) != digest(np.zeros(2, np.float32))
+
+
+def test_training_leaves_the_callers_random_state(small_phantoms):
+    run = runs.Run(Plan(TINY, ()), 0)
+    torch.manual_seed(5)
+    before = torch.random.get_rng_state()
+    assert run.detector is not None
+    run.segmenter("slicebox")
+    assert torch.equal(torch.random.get_rng_state(), before)

@@ -42,3 +42,26 @@ def test_a_broken_manifest_is_named(tmp_path):
     (tmp_path / "manifest.json").write_text('{"profile": ')
     with pytest.raises(SegdetError, match=r"manifest\.json: not valid JSON"):
         Study(tmp_path).describe(profile="smoke")
+
+
+def test_arms_are_joined_by_seed_and_case(tmp_path):
+    """The rows come in any order and each arm has a seed that the other lacks; position would pair others."""
+    study = Study(tmp_path / "s")
+    found = {("unet", 0): "ab", ("unet", 1): "cd", ("cascade", 1): "dc", ("cascade", 2): "ef"}
+    for (arm, seed), cases in found.items():
+        study.add(
+            "cases", [{"seed": seed, "arm": arm, "case": c, "iou": ord(c) / 100 + (arm == "unet")} for c in cases]
+        )
+    first, second, seeds = study.pairs("unet", "cascade")
+    np.testing.assert_allclose(first, [1.99, 2.0])
+    np.testing.assert_allclose(second, [0.99, 1.0])
+    assert seeds.tolist() == [1, 1]
+    other = Study(tmp_path / "other")
+    other.add("cases", [{"seed": 2, "arm": "cascade", "case": c, "iou": 0.5} for c in "fe"])
+    first, second, _ = other.pairs("cascade", "cascade", other=study)
+    np.testing.assert_allclose(second, [1.01, 1.02])
+    other.add("cases", [{"seed": 2, "arm": "cascade", "case": "g", "iou": 0.5}])
+    with pytest.raises(SegdetError, match=r"cascade in .*s lacks case g of seed 2"):
+        other.pairs("cascade", "cascade", other=study)
+    with pytest.raises(SegdetError, match="no seed in common"):
+        study.pairs("unet", "cascade", other=other)

@@ -43,7 +43,7 @@ def test_compare():
     base = rng.uniform(0.4, 0.7, 80)
     better, same = base + 0.1 + rng.normal(0, 0.02, 80), base + rng.normal(0, 0.02, 80)
     seeds = np.repeat([0, 1], 40)
-    first, second, third = compare([(better, base), (base, better), (same, base)], seeds)
+    first, second, third = compare([(better, base, seeds), (base, better, seeds), (same, base, seeds)])
     assert first.difference == pytest.approx((better - base).mean())
     assert (first.verdict, second.verdict) == ("reproduced", "reversed")
     assert first.p == pytest.approx(stats.wilcoxon(better - base).pvalue)
@@ -86,4 +86,4 @@ def test_coverage_with_few_seeds_is_what_the_docstring_says():
 
 def test_infinite_distances_are_not_compared():
     with pytest.raises(ValueError, match="not finite"):
-        compare([(np.array([1.0, np.inf]), np.zeros(2))], np.zeros(2))
+        compare([(np.array([1.0, np.inf]), np.zeros(2), np.zeros(2))])
