@@ -12,6 +12,8 @@ from . import distributed
 from .atomic import remove_leftovers, write_text
 from .attention import coverage_and_leakage
 from .cascade import Cascade
+from .checkpoint import forget
+from .cluster import on_cluster
 from .cost import work_of_a_study
 from .detection import score_boxes
 from .errors import SegdetError
@@ -111,31 +113,16 @@ def run_study(plan, seeds, out, *, resume=False, max_minutes=None, scheduler=Non
         todo = {s: tuple(a for a in plan.arms if not study.done(s, a)) for s in seeds}
         plans = {s: replace(plan, arms=arms) for s, arms in todo.items() if arms}
         if scheduler:
-            return _on_cluster(plans, scheduler)
+            yield from on_cluster(plans, scheduler, checkpoints, report)
+            return
         if foretell and plans:
             each = sum(len(left.arms) for left in plans.values()) / len(plans)
             foretell(lambda profile: work_of_a_study(profile, each, len(plans), plan.data == "phantom"))
-        return ((s, run_seed(left, s, checkpoints, deadline)) for s, left in plans.items())
+        for seed, left in plans.items():
+            yield from run_seed(left, seed, checkpoints, deadline)
+            forget(checkpoints, seed)
 
     return study.fill(fixed, runs, resume=resume, max_minutes=max_minutes, report=report)
-
-
-def _collect(plan, seed):
-    return list(run_seed(plan, seed))
-
-
-def _on_cluster(plans, scheduler):
-    """Yield (seed, run) from dask workers as they finish; `plans` maps seeds to what is left of the plan."""
-    from dask.distributed import Client, as_completed
-
-    try:
-        client = Client() if scheduler == "local" else Client(scheduler)
-    except (OSError, ValueError) as error:
-        raise SegdetError(f"{scheduler}: no dask scheduler answers there ({error})") from error
-    with client:
-        futures = {client.submit(_collect, plan, seed, pure=False): seed for seed, plan in plans.items()}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
 
 
 def fit_cascade(

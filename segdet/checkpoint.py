@@ -74,6 +74,12 @@ def load_tensors(path):
         raise CheckpointError(f"{path}: not a checkpoint of segdet ({error}); delete it to start again") from error
 
 
+def forget(folder, seed):
+    """Delete the states of a seed's trainings, which are no longer needed."""
+    for path in folder.glob(f"{seed}-*.safetensors"):
+        path.unlink()
+
+
 def save_state(path, model, optimizer, history, step, best, identity):
     """Write what `restore_state` needs to go on after `step` steps; `best` are the best weights so far, or None."""
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 from .attention import boxes_to_mask, coverage_and_leakage
 from .cascade import detect
+from .checkpoint import forget
 from .cost import work_of_a_study
 from .detection import COMPACT, RECIPE, Recipe, choose_threshold, score_boxes, train_detector
 from .errors import SegdetError
@@ -97,7 +98,8 @@ def run_detectors(profile, seeds, out, names=None, *, resume=False, max_minutes=
             each = sum(len({VARIANTS[name].recipe for name in todo}) for todo in left.values()) / len(left)
             foretell(lambda p: work_of_a_study(p, 0, len(left), detectors=each))
         for seed, todo in left.items():
-            yield seed, _run_seed(profile, seed, todo, checkpoints, deadline)
+            yield from _run_seed(profile, seed, todo, checkpoints, deadline)
+            forget(checkpoints, seed)
 
     return study.fill(fixed, runs, resume=resume, max_minutes=max_minutes, report=report)
 

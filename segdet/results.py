@@ -133,8 +133,8 @@ class Study:
         fixed : dict
             What makes it this study and no other, see `describe`.
         runs : callable
-            ``runs(checkpoints, deadline)`` yields (seed, run), and a run yields (table, rows). `checkpoints` is the
-            folder from which an interrupted run goes on, `deadline` as in `segdet.training.fit`.
+            ``runs(checkpoints, deadline)`` yields (table, rows). `checkpoints` is the folder from which an interrupted
+            run goes on, `deadline` as in `segdet.training.fit`.
         resume : bool
             Go on with a study that is there: what is complete is kept, what was interrupted continues.
         max_minutes : float, optional
@@ -156,14 +156,11 @@ class Study:
         deadline = None if max_minutes is None else time.monotonic() + 60 * max_minutes
         checkpoints = self.folder / "checkpoints"
         try:
-            for seed, run in runs(checkpoints, deadline):
-                for table, rows in run:
-                    self.add(table, rows)
-                    self.describe(**fixed, **made_by)
-                    if rows and {"arm", "case"} <= rows[0].keys():
-                        report(f"seed {seed}  {rows[0]['arm']:<15}{_means(rows)}")
-                for file in checkpoints.glob(f"{seed}-*"):
-                    file.unlink()
+            for table, rows in runs(checkpoints, deadline):
+                self.add(table, rows)
+                self.describe(**fixed, **made_by)
+                if rows and {"arm", "case"} <= rows[0].keys():
+                    report(f"seed {rows[0]['seed']}  {rows[0]['arm']:<15}{_means(rows)}")
         except OutOfTime:
             report(f"stopped after {max_minutes} minutes; go on with --resume")
             return False

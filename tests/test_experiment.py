@@ -11,7 +11,7 @@ from dynamic_network_architectures.architectures.unet import PlainConvUNet
 from monai.networks.nets import BasicUNet
 from torch import nn
 
-from segdet import ablation, phantom, runs
+from segdet import phantom, runs
 from segdet.ablation import fit_cascade, run_study
 from segdet.attention import attended_region, box3d_mask, boxes_to_mask, shifted
 from segdet.cascade import Cascade, Grids, segment
@@ -270,18 +270,6 @@ def test_a_shifted_mask_is_elsewhere():
     moved = [shifted(mask, seed) for seed in range(8)]
     assert all(m.sum() == mask.sum() and not (m & mask).any() for m in moved)
     assert len({m.tobytes() for m in moved}) > 4  # not one way that could be undone
-
-
-def test_a_study_on_dask_workers(small_phantoms, tmp_path, monkeypatch):
-    pytest.importorskip("distributed")
-    monkeypatch.setattr(
-        ablation,
-        "run_seed",
-        lambda plan, seed: [("cases", [{"seed": seed, "arm": plan.arms[0], "case": "a", "iou": 0.5}])],
-    )
-    with __import__("distributed").Client(processes=False, n_workers=1, dashboard_address=None) as client:
-        assert run_study(Plan(TINY, ("unet",)), [0, 1], tmp_path / "s", scheduler=client.scheduler.address, report=str)
-    assert sorted(row["seed"] for row in Study(tmp_path / "s").table("cases")) == [0, 1]
 
 
 def test_fitting_a_cropped_cascade(small_phantoms, tmp_path, monkeypatch):
