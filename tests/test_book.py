@@ -11,8 +11,11 @@ import pytest
 import runner
 import staleness
 from conftest import ROOT
+from imports import read_sources
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from segdet_book import PLOTLY_MIME, description, figure_html
+
+from segdet.errors import SegdetError
 
 NOTEBOOKS = runner.chapters(ROOT)
 IMAGES = ("image/png", "image/svg+xml", "image/jpeg")
@@ -81,10 +84,7 @@ def test_every_figure_is_described(notebook):
 
 def test_the_reference_lists_every_module():
     text = (ROOT / "book/api.md").read_text(encoding="utf-8")
-    modules = {f"segdet.{path.stem}" for path in (ROOT / "segdet").glob("*.py")} - {
-        "segdet.__init__",
-        "segdet.__main__",
-    }
+    modules = {name for name, source in read_sources(ROOT).items() if not source.path.stem.startswith("__")}
     listed = [line.split()[-1] for line in text.splitlines() if "automodule::" in line]
     assert sorted(listed) == sorted(modules)
 
@@ -112,51 +112,110 @@ def test_description(layout, expected):
     assert description({"layout": layout}) == expected
 
 
-# --- the fingerprint
+# --- what outputs depend on
 
 
 @pytest.fixture
 def repository(tmp_path):
-    """A package with a chain c -> b -> a, a module apart, results, and eager and lazy exports."""
+    """A package with eager and lazy exports, two packages inside it, and results.
+
+    Its imports: c -> b -> a; train.fit -> train, io.read -> io, io.raw, a; engine -> engine_cpu, engine_gpu.
+    """
     files = {
-        "segdet/__init__.py": 'from .a import first\n_LAZY = {"second": "b", "third": ".c"}\n',
+        "segdet/__init__.py": '"""Text."""\nfrom .a import first\nVERSION = "1"\n'
+        '_LAZY = {"second": "b", "third": ".c", "load": "segdet.io.read"}\n'
+        "def __getattr__(name):\n    return getattr(import_module(f'.{_LAZY[name]}', __name__), name)\n",
         "segdet/a.py": '"""Text."""\n\n\ndef first():\n    """Text."""\n    return 1\n',
-        "segdet/b.py": "from . import a\n",
-        "segdet/c.py": "from .b import a\n",
+        "segdet/b.py": "from . import a, VERSION\n",
+        "segdet/c.py": "def late():\n    from .b import a\n",
         "segdet/apart.py": "X = 1\n",
-        "segdet/results.py": "import json\n",
-        "results/run.csv": "1\n",
+        "segdet/engine.py": "def start(name):\n    return importlib.import_module(f'.engine_{name}', __package__)\n",
+        "segdet/engine_cpu.py": "",
+        "segdet/engine_gpu.py": "",
+        "segdet/io/__init__.py": "from .raw import parse\n",
+        "segdet/io/raw.py": "from ..a import first\n",
+        "segdet/io/read.py": "from . import parse\n",
+        "segdet/train/__init__.py": "",
+        "segdet/train/fit.py": "from ..io.read import *\n",
+        "segdet/study/__init__.py": "",
+        "segdet/study/results.py": "import json\n",
+        "segdet/.ipynb_checkpoints/a-checkpoint.py": "",
+        "results/bench.json": "{}",
         "results/book.json": "{}",
+        "results/laptop/runs.csv": "1\n",
     }
     for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).write_text(text)
     return tmp_path
 
 
-def fingerprint_of(code, root):
-    return staleness.fingerprint(new_notebook(cells=[new_markdown_cell("# T"), new_code_cell(code)]), root)
+IO = {"io", "io.raw", "io.read"}
+ALL = {
+    "a",
+    "b",
+    "c",
+    "apart",
+    "engine",
+    "engine_cpu",
+    "engine_gpu",
+    "train",
+    "train.fit",
+    "study",
+    "study.results",
+} | IO
+
+
+def inputs_of(cells, root):
+    notebook = new_notebook(cells=[new_markdown_cell("# T"), *map(new_code_cell, cells)])
+    return staleness.inputs_of(notebook, root)
 
 
 @pytest.mark.parametrize(
     ("code", "reached"),
     [
-        ("import numpy", set()),
-        ("from segdet import first", {"a"}),
-        ("from segdet import second", {"a", "b"}),
-        ("from segdet import third", {"a", "b", "c"}),
-        ("from segdet.c import anything", {"a", "b", "c"}),
+        ("from segdet import first", set()),
+        ("from segdet import second", {"b"}),
+        ("from segdet import third", {"b", "c"}),
+        ("from segdet import load", IO),
+        ("from segdet import VERSION", set()),
         ("from segdet import apart", {"apart"}),
-        ("import segdet.b as b", {"a", "b"}),
-        ("import segdet", {"a", "b", "c", "apart", "results"}),
-        ("from segdet import unheard_of", {"a", "b", "c", "apart", "results"}),
-        ("!segdet info scan.dcm", {"a", "b", "c", "apart", "results"}),
+        ("from segdet.c import anything", {"b", "c"}),
+        ("def late():\n    import segdet.b as b", {"b"}),
+        ("from segdet.engine import start", {"engine", "engine_cpu", "engine_gpu"}),
+        ("from segdet.io import parse", {"io", "io.raw"}),
+        ("from segdet.io import unheard_of", IO),
+        ("from segdet import io", IO),
+        ("import segdet.io as io", IO),
+        ("from segdet.train.fit import fit", {"train", "train.fit"} | IO),
+        ("import segdet", ALL),
+        ("import segdet.b", ALL),
+        ("from segdet import *", ALL),
+        ("from segdet import unheard_of", ALL),
+        ("!segdet info scan.dcm", ALL),
+        ("!python -m segdet info scan.dcm", ALL),
+        ("!{sys.executable} -m segdet info {scan}", ALL),
+        ("!torchrun --nproc-per-node 2 -m segdet fit", ALL),
+        ("%%bash\nSEGDET_PROFILE=smoke segdet plan", ALL),
+        ("%run ../segdet/b.py", ALL),
+        ("subprocess.run(['segdet', 'info'])", ALL),
+        ("subprocess.run(f'{python} -m segdet info', shell=True)", ALL),
+        ("!python -m segdet.io", IO),
+        ("importlib.import_module('segdet.b')", {"b"}),
+        ("import_module('.b', 'segdet')", ALL),
+        ("__import__('segdet.io.raw')", {"io", "io.raw"}),
         ("%matplotlib inline\nfrom segdet import apart", {"apart"}),
     ],
 )
 def test_reached_modules(repository, code, reached):
-    tree = staleness.ast.parse(staleness.to_python(code))
-    assert staleness.reached_modules(tree, repository / "segdet") == reached
+    files = [name for name in inputs_of([code], repository) if name.startswith("segdet/")]
+    found = {name.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for name in files}
+    assert found == {"segdet", "segdet.a", *(f"segdet.{name}" for name in reached)}  # segdet itself imports a
+
+
+@pytest.mark.parametrize("code", ["import numpy", "from segdet_tools import x", "print('segdetector')", "x = ("])
+def test_other_code_reaches_no_module(repository, code):
+    assert list(inputs_of([code], repository)) == ["code cells"]
 
 
 @pytest.mark.parametrize(
@@ -164,29 +223,61 @@ def test_reached_modules(repository, code, reached):
     [
         ("segdet/a.py", "def first():\n    return 2\n", True),
         ("segdet/a.py", '"""New words."""\n\n\ndef first():  # why\n    """More."""\n    return 1\n', False),
+        ("segdet/a.py", "def first(:\n", True),
         ("segdet/b.py", "from . import a\n\nY = None\n", True),
+        ("segdet/__init__.py", "from .a import first as second\n", True),
         ("segdet/apart.py", "X = 2\n", False),
-        ("results/run.csv", "2\n", False),
+        ("results/laptop/runs.csv", "2\n", False),
     ],
 )
 def test_what_makes_a_chapter_stale(repository, file, text, changes):
-    before = fingerprint_of("from segdet.b import a", repository)
+    before = inputs_of(["from segdet.b import a"], repository)
     (repository / file).write_text(text)
-    assert (fingerprint_of("from segdet.b import a", repository) != before) is changes
+    after = inputs_of(["from segdet.b import a"], repository)
+    assert [name for name in before if before[name] != after[name]] == ([file] if changes else [])
 
 
-def test_a_comment_in_a_cell_changes_nothing_and_code_does(repository):
-    before = fingerprint_of("x = 1", repository)
-    assert fingerprint_of("x = 1  # why", repository) == before
-    assert fingerprint_of("x = 2", repository) != before
+@pytest.mark.parametrize(
+    ("before", "after", "changes"),
+    [
+        (["x = 1"], ["x = 1  # why", ""], False),
+        (["x = 1"], ["x = 2"], True),
+        (["x = (", "y"], ["x = (", "z"], True),
+        (["x\ny"], ["x", "y"], True),  # now the first is shown too
+        (["x"], ["x;"], True),  # now it is not
+        (["'one'"], ["'two'"], True),  # no docstring, for it is shown
+        (["%pip list"], ["%pip check"], True),
+    ],
+)
+def test_which_edits_of_cells_count(repository, before, after, changes):
+    assert (inputs_of(before, repository) != inputs_of(after, repository)) is changes
 
 
-def test_results_count_for_a_chapter_that_reads_them(repository):
-    before = fingerprint_of("from segdet import results", repository)
-    (repository / "results/book.json").write_text('{"seconds": 1}')
-    assert fingerprint_of("from segdet import results", repository) == before
-    (repository / "results/run.csv").write_text("2\n")
-    assert fingerprint_of("from segdet import results", repository) != before
+@pytest.mark.parametrize(
+    ("file", "counts"),
+    [
+        ("bench.json", True),
+        ("laptop/runs.csv", True),
+        ("laptop/manifest.json", True),
+        ("book.json", False),
+        ("checks.json", False),
+        ("laptop/.0a1b2c3d.runs.csv", False),
+        ("laptop/notes.txt", False),
+        ("laptop/checkpoints/0-unet.safetensors", False),
+        ("laptop/checkpoints/0-unet.json", False),
+    ],
+)
+def test_the_tables_of_the_results_count_for_a_chapter_that_reads_them(repository, file, counts):
+    path = repository / "results" / file
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("new")
+    assert (f"results/{file}" in inputs_of(["from segdet.study.results import Study"], repository)) is counts
+    assert f"results/{file}" not in inputs_of(["from segdet import apart"], repository)
+
+
+def test_the_results_count_for_every_chapter_that_names_them(notebook):
+    if any("results/" in cell.source for cell in code_cells(notebook)):
+        assert "results/laptop/runs.csv" in staleness.inputs_of(notebook, ROOT)
 
 
 # --- execution
@@ -208,15 +299,22 @@ def write(tmp_path):
     return write_notebook
 
 
+def append(path, text):
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(text)
+
+
 def test_execution_stores_the_same_bytes_twice(write, monkeypatch):
     monkeypatch.setenv("SEGDET_PROFILE", "smoke")
-    path = write("import os\nprint(os.environ['SEGDET_PROFILE'])\nprint(object())", "# only words\n1 + 1")
+    pieces = "display({'text/html': ['a', 'b']}, raw=True)"  # of which a file makes one
+    path = write("import os\nprint(os.environ['SEGDET_PROFILE'])\nprint(object())", "# only words\n1 + 1", pieces)
     lines = []
     runner.execute(path, path, "smoke", say=lines.append)
     once = path.read_bytes()
     runner.execute(path, path, "smoke", say=lines.append)
     assert path.read_bytes() == once
-    first, second = nbformat.read(path, as_version=4).cells[1:]
+    assert runner.is_fresh(path, path, "smoke")
+    first, second, _ = nbformat.read(path, as_version=4).cells[1:]
     assert first.outputs[0].text == "smoke\n<object object at 0x...>\n"
     assert [first.execution_count, second.execution_count] == [1, 2]
     assert second.outputs[0].data["text/plain"] == "2"
@@ -241,6 +339,42 @@ def test_a_failing_chapter_is_named_and_not_stored(write, cells, cell, words):
     assert words in str(caught.value)
     assert path.read_bytes() == before
     assert [item.name for item in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize(
+    ("edited", "text"),
+    [
+        ("01-trial.ipynb", "\n"),
+        ("segdet/b.py", "Y = 1\n"),
+        ("segdet/io/raw.py", "half an ed"),
+        ("results/laptop/runs.csv", "2\n"),
+    ],
+)
+def test_an_edit_during_the_run_is_refused(write, repository, monkeypatch, edited, text):
+    monkeypatch.setattr(runner, "ROOT", repository)
+    path = write("if False:\n    from segdet import second, load\n    from segdet.study import results")
+    target = repository / "_build/01-trial.ipynb"
+    with pytest.raises(runner.BookError) as caught:
+        runner.execute(path, target, "smoke", say=lambda line: append(repository / edited, text))
+    assert str(caught.value) == (
+        f"01-trial.ipynb: the outputs are not stored, for {edited} changed during the run; run it again"
+    )
+    assert not target.exists()
+
+
+def test_an_edit_of_something_else_during_the_run_does_not_matter(write, repository, monkeypatch):
+    monkeypatch.setattr(runner, "ROOT", repository)
+    path = write("if False:\n    from segdet import second")
+    runner.execute(path, path, "smoke", say=lambda line: append(repository / "segdet/apart.py", "Y = 1\n"))
+    assert "Y = 1" in (repository / "segdet/apart.py").read_text()
+    assert runner.is_fresh(path, path, "smoke")
+
+
+def test_a_damaged_notebook_is_named(write):
+    path = write("1")
+    path.write_text("<<<<<<< HEAD\n" + path.read_text())
+    with pytest.raises(runner.BookError, match=r"^\S+01-trial\.ipynb: cannot be read as a notebook; [^\n]+$"):
+        runner.is_fresh(path, path, "smoke")
 
 
 def test_normalise_drops_what_differs_between_runs():
@@ -315,8 +449,32 @@ def test_refresh_renews_what_is_committed_where_it_is_stale(book):
     before = committed.read_bytes()
     runner.refresh([])
     assert committed.read_bytes() == before
+    committed.write_text(before.decode().replace('"1\\n"', '"7\\n"'))
+    assert nbformat.read(committed, 4).cells[1].outputs[0].text == "7\n"
+    assert not runner.is_fresh(committed, committed, runner.STORED_PROFILE)
+    committed.write_bytes(before)
+    assert not runner.is_fresh(committed, committed, "paper")
     committed.write_text(committed.read_text().replace("print(1)", "print(2)"))
     assert not runner.is_fresh(committed, committed, runner.STORED_PROFILE)
+
+
+def test_a_full_disk_leaves_the_status_page_as_it_was(book, monkeypatch):
+    root, committed = book
+    status = root / "results/book.json"
+    monkeypatch.setattr(runner, "execute", lambda *_, **__: {"seconds": 1.0, "gib": 0.5})
+    runner.execute_chapters([committed], root / "book", status, "smoke")
+    before = status.read_text()
+    assert json.loads(before)["01-trial"]["profile"] == "smoke"
+
+    def write_half(path, text, **_):
+        with open(path, "w") as file:
+            file.write(text[: len(text) // 2])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_text", write_half)
+    with pytest.raises(SegdetError, match="No space left on device"):
+        runner.execute_chapters([committed], root / "book", status, "quick")
+    assert status.read_text() == before
 
 
 def test_a_long_cell_says_what_it_does_and_its_output_stays_free_of_it(write, monkeypatch):

@@ -20,9 +20,10 @@ import papermill
 import yaml
 from forecast import beside_networks, choose_profile, foretell
 from normal import normalise
-from staleness import STATUS, fingerprint
+from staleness import STATUS, inputs_of, stamp
 from watch import clock, watching
 
+from segdet.atomic import write_text, writing
 from segdet.errors import SegdetError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -82,12 +83,30 @@ def execute(path, target, profile, say=print):
     Raises
     ------
     BookError
-        Naming the notebook, the cell and the error.
+        Naming the notebook, the cell and the error; or what was edited during the run, so that nobody can say
+        whether the outputs are those of the code before or after.
     """
-    source = nbformat.read(path, as_version=4)
-    where = cell_names(source)
+    content, source = path.read_bytes(), read_notebook(path)
+    inputs = inputs_of(source, ROOT)
     started = time.perf_counter()
-    cell = {"index": None, "started": started}
+    executed, gib = run_cells(path, cell_names(source), say)
+    facts = {"seconds": round(time.perf_counter() - started, 1), "gib": round(gib, 2)}
+    edited = sorted(dict(inputs.items() ^ inputs_of(source, ROOT).items()))
+    if not path.exists() or path.read_bytes() != content:
+        edited.append(path.name)
+    if edited:
+        named = ", ".join(edited[:3]) + (f" and {len(edited) - 3} more" if len(edited) > 3 else "")
+        raise BookError(f"{path.name}: the outputs are not stored, for {named} changed during the run; run it again")
+    normalise(executed)
+    executed.metadata["segdet"] = stamp(inputs, executed, profile)
+    with writing(target) as temporary:
+        nbformat.write(executed, temporary)
+    return facts
+
+
+def run_cells(path, where, say):
+    """Execute a notebook whose cells are called `where`: what came of it, and the GiB that its kernel used."""
+    cell = {"index": None, "started": time.perf_counter()}
 
     def on_start(cell_index, **_):
         cell.update(index=cell_index, started=time.perf_counter())
@@ -98,11 +117,12 @@ def execute(path, target, profile, say=print):
         watch.say(f"    cell {cell_index + 1:>2}  {seconds:7.2f} s  {where[cell_index]}")
 
     with tempfile.TemporaryDirectory() as temporary, watching(say) as watch:
+        output = Path(temporary) / path.name
         watch.begin("the kernel starts")
         try:
-            executed = papermill.execute_notebook(
+            papermill.execute_notebook(
                 path,
-                Path(temporary) / path.name,
+                output,
                 kernel_name="python3",
                 cwd=path.parent,
                 progress_bar=False,
@@ -116,17 +136,21 @@ def execute(path, target, profile, say=print):
             ) from error
         except Exception as error:  # the kernel died, or did not start
             raise BookError(failure(path, cell["index"], where, f"{type(error).__name__}: {error}")) from error
+        executed = read_notebook(output)  # as a file gives it back, so that the outputs keep their digest
     for index, done in enumerate(executed.cells):
         if done.cell_type == "code" and done.source.strip() and done.execution_count is None:
             raise BookError(failure(path, index, where, "the cell did not run; does a cell above call exit()?"))
-    facts = {"seconds": round(time.perf_counter() - started, 1), "gib": round(watch.gib, 2)}
-    normalise(executed)
-    executed.metadata["segdet"] = {"hash": fingerprint(source, ROOT), "profile": profile}
-    target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_name(target.name + ".part")
-    nbformat.write(executed, unfinished)
-    os.replace(unfinished, target)
-    return facts
+    return executed, watch.gib
+
+
+def read_notebook(path):
+    """A notebook from its file."""
+    try:
+        return nbformat.read(path, as_version=4)
+    except Exception as error:  # nbformat raises whatever it stumbles over
+        raise BookError(
+            f"{path}: cannot be read as a notebook; take it from git again, or in _build delete it"
+        ) from error
 
 
 def cell_names(notebook):
@@ -191,8 +215,7 @@ def execute_chapters(wanted, folder, status_path, profile, more=lambda name, sec
         print(f"[{number}/{len(wanted)}] {path.stem} took {facts['seconds']:.0f} s", flush=True)
         status = json.loads(status_path.read_text()) if status_path.exists() else {}
         status[path.stem] = {"profile": profile, **facts, **conditions, **more(path.stem, facts["seconds"])}
-        status_path.parent.mkdir(parents=True, exist_ok=True)
-        status_path.write_text(json.dumps(status, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        write_text(status_path, json.dumps(status, indent=1, sort_keys=True) + "\n")
     print(f"{len(wanted)} chapters executed in {clock(time.perf_counter() - started)}", flush=True)
 
 
@@ -208,8 +231,8 @@ def is_fresh(executed, source, profile):
     """Whether an executed notebook holds the outputs of the code of `source` at a profile."""
     if not executed.exists():
         return False
-    expected = {"hash": fingerprint(nbformat.read(source, as_version=4), ROOT), "profile": profile}
-    return nbformat.read(executed, as_version=4).metadata.get("segdet") == expected
+    stored = read_notebook(executed)
+    return stored.metadata.get("segdet") == stamp(inputs_of(read_notebook(source), ROOT), stored, profile)
 
 
 def read_book(names, profile):

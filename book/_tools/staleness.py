@@ -1,23 +1,44 @@
 """Are the stored outputs of a chapter still those of its code?
 
-The fingerprint of a notebook covers its code cells and every segdet module that they reach, followed from
-import to import; a chapter that reaches `segdet.results` also depends on the files in results/. Comments,
-docstrings, formatting and Markdown change no output, so they change no fingerprint.
+They depend on the code cells, on every module of segdet that these reach (see `imports`) and, for a chapter that
+reaches the module `results`, on the tables in results/. Comments, docstrings, formatting and Markdown change no
+output, so they do not count. The outputs count too: what was changed by hand is not what the code gave.
 """
 
 import ast
 import hashlib
-from pathlib import Path
+import json
+from functools import cache
 
+from imports import parse, reached_modules, read_sources
+from IPython.core.displayhook import DisplayHook
 from IPython.core.inputtransformer2 import TransformerManager
 
-PACKAGE = "segdet"
 # Written when chapters and checks are run, so no output can depend on them.
 STATUS, CHECKS = "book.json", "checks.json"
 
 
-def fingerprint(notebook, root):
-    """The fingerprint of a notebook.
+def stamp(inputs, executed, profile):
+    """What an executed notebook keeps in its metadata, to tell whether its outputs are still those of its code.
+
+    Parameters
+    ----------
+    inputs : dict of str
+        See `inputs_of`.
+    executed : NotebookNode
+    profile : str
+
+    Returns
+    -------
+    dict of str
+        The digests ``inputs`` and ``outputs``, and ``profile``.
+    """
+    outputs = [cell.outputs for cell in executed.cells if cell.cell_type == "code"]
+    return {"inputs": digest(inputs), "outputs": digest(outputs), "profile": profile}
+
+
+def inputs_of(notebook, root):
+    """What the outputs of a notebook depend on.
 
     Parameters
     ----------
@@ -27,29 +48,42 @@ def fingerprint(notebook, root):
 
     Returns
     -------
-    str
-        The first 16 hexadecimal digits of a SHA-256.
+    dict of str
+        A digest of the code cells, and of each file by its path in the repository.
     """
-    code = [to_python(cell.source) for cell in notebook.cells if cell.cell_type == "code"]
-    tree = ast.parse("\n".join(code))
-    digest = hashlib.sha256(dump(tree).encode())
-    modules = reached_modules(tree, root / PACKAGE)
-    for name in sorted(modules):
-        digest.update(f"\n{name}: {dump(parse(root / PACKAGE / f'{name}.py'))}".encode())
-    if "results" in modules:
-        for path in sorted(p for p in (root / "results").rglob("*") if p.is_file() and p.name not in (STATUS, CHECKS)):
-            digest.update(f"\n{path.relative_to(root).as_posix()}: ".encode() + path.read_bytes())
-    return digest.hexdigest()[:16]
+    cells = [cell.source for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
+    codes = [TransformerManager().transform_cell(source) for source in cells]  # magics and shell lines become calls
+    trees = [parse(code) for code in codes]
+    parts = [[dump(tree.body), ends_in_semicolon(code, tree)] for code, tree in zip(codes, trees, strict=True)]
+    sources = read_sources(root)
+    modules = reached_modules(ast.Module(trees, []), sources)
+    files = {sources[module].path: digest_of_code(sources[module].tree) for module in modules}
+    if any(module.endswith(".results") for module in modules):
+        files |= {path: digest(path.read_text(encoding="utf-8", errors="replace")) for path in tables(root / "results")}
+    return {path.relative_to(root).as_posix(): value for path, value in files.items()} | {"code cells": digest(parts)}
 
 
-def to_python(source):
-    """A cell as Python: IPython's magics and shell lines become calls."""
-    return TransformerManager().transform_cell(source)
+def tables(folder):
+    """The CSV and JSON files of results/ and of its studies, which are committed; checkpoints are further below."""
+    found = (*folder.glob("*"), *folder.glob("*/*"))
+    whole = [path for path in found if path.suffix in (".csv", ".json") and not path.name.startswith(".")]
+    return [path for path in whole if path.name not in (STATUS, CHECKS)]
 
 
-def parse(path):
-    """The syntax tree of a file."""
-    return ast.parse(Path(path).read_text(encoding="utf-8"))
+def digest(value):
+    """The first 16 hexadecimal digits of the SHA-256 of what JSON can hold."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@cache
+def digest_of_code(tree):
+    """The digest of a module, from one of the trees of `parse`."""
+    return digest(dump(tree))
+
+
+def ends_in_semicolon(code, tree):
+    """Whether a cell ends with a semicolon, which its syntax tree does not show."""
+    return isinstance(tree, ast.Module) and bool(DisplayHook.semicolon_at_end_of_expression(code))
 
 
 def dump(node):
@@ -74,57 +108,3 @@ def is_docstring(statements):
         and isinstance(statements[0], ast.Expr)
         and isinstance(getattr(statements[0].value, "value", None), str)
     )
-
-
-def reached_modules(tree, package):
-    """The names of the modules in the folder `package` that a syntax tree imports, at any distance."""
-    known = {path.stem for path in package.glob("*.py")} - {"__init__"}
-    exports = exported_names(parse(package / "__init__.py"), known)
-    reached = set()
-    waiting = set(known) if runs_command(tree) else imported_modules(tree, known, exports)
-    while waiting:
-        name = waiting.pop()
-        reached.add(name)
-        waiting |= imported_modules(parse(package / f"{name}.py"), known, exports) - reached
-    return reached
-
-
-def exported_names(tree, known):
-    """Which module each public name of `segdet/__init__.py` comes from, imported there at once or lazily.
-
-    A lazy export is found as an entry ``"name": "module"`` of any dictionary in the file.
-    """
-    exports = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module in known:
-            exports.update({alias.asname or alias.name: node.module for alias in node.names})
-        elif isinstance(node, ast.Dict):
-            for key, value in zip(node.keys, node.values, strict=True):
-                name, module = getattr(key, "value", None), getattr(value, "value", None)
-                if isinstance(name, str) and isinstance(module, str) and module.split(".")[-1] in known:
-                    exports[name] = module.split(".")[-1]
-    return exports
-
-
-def imported_modules(tree, known, exports):
-    """The modules that one file imports; all of them for `import segdet` and for a name of unknown origin."""
-    found = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom):
-            source = "." * node.level + (node.module or "")
-            if source in (PACKAGE, "."):
-                for name in (alias.name for alias in node.names):
-                    found |= {name} if name in known else {exports[name]} if name in exports else known
-            elif source.startswith((PACKAGE + ".", ".")):
-                found |= {source.removeprefix(PACKAGE).lstrip(".").split(".")[0]} & known
-        elif isinstance(node, ast.Import):
-            for first, _, rest in (alias.name.partition(".") for alias in node.names):
-                if first == PACKAGE:
-                    found |= {rest.split(".")[0]} & known if rest else known
-    return found
-
-
-def runs_command(tree):
-    """Whether a notebook runs the command line, as in `!segdet info scan.dcm`."""
-    strings = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
-    return any(isinstance(text, str) and text.split(" ")[0] == PACKAGE for text in strings)
