@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import SimpleITK
+from typer.main import get_command
 
 COMMANDS = ("info", "phantom", "download", "fit", "predict", "export", "ablate", "plan", "detectors", "bench")
 
@@ -30,10 +31,18 @@ def test_help_names_every_command():
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_help(command):
-    shown = segdet(command, "--help")
+def test_every_command_and_its_parameters_have_help(command):
+    from segdet.cli import app
+
+    described = get_command(app).commands[command]
+    shown = segdet(command, "--help", COLUMNS="300")
     assert shown.returncode == 0
-    assert "--" in shown.stdout
+    text = " ".join(shown.stdout.replace("│", " ").split())
+    for item in (described, *described.params):
+        assert item.help, item.name
+        assert " ".join(item.help.split()) in text, item.name
+    for parameter in described.params:
+        assert (parameter.opts[0] if parameter.param_type_name == "option" else parameter.name) in text.lower()
 
 
 def test_help_names_every_arm_and_benchmark():
