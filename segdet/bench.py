@@ -22,6 +22,8 @@ from .progress import in_words
 from .results import environment
 from .training import default_device, precision
 
+RAW = (256, 397, 192)  # voxels of the paper's raw scans
+
 
 @dataclass(frozen=True)
 class Row:
@@ -241,17 +243,17 @@ def bench_reading():
         positions = [[*frame.PlanePositionSequence[0].ImagePositionPatient] for frame in frames]
         return ds.pixel_array, np.array(positions, float)
 
-    scan = make_phantom(1).resample((256, 397, 192), (0.13, 0.11, 0.20)).voxels
+    scan = make_phantom(1).resample(RAW, (0.13, 0.11, 0.20)).voxels
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "scan.dcm"
         write_volume(Volume.from_spacing(scan.astype(np.uint8), (0.13, 0.11, 0.20)), path)
         for peer, function in (("pydicom, bare", bare), ("pydicom, places", with_positions)):
             times = paired(lambda: load_volume(path), function)
-            yield Row("reading, 256 x 397 x 192, raw", peer, *times, limit=1.2)
+            yield Row(f"reading, {grid(RAW)}, raw", peer, *times, limit=1.2)
         ds = pydicom.dcmread(path)
         ds.compress(RLELossless)
         ds.save_as(path)
-        yield Row("reading, 256 x 397 x 192, RLE", "pydicom, bare", *paired(lambda: load_volume(path), bare), limit=1.2)
+        yield Row(f"reading, {grid(RAW)}, RLE", "pydicom, bare", *paired(lambda: load_volume(path), bare), limit=1.2)
 
 
 def elsewhere(name):

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -43,11 +44,12 @@ def test_the_memory_of_a_step_is_more_than_its_weights(monkeypatch):
     assert bench.peak_of_a_step(step_of, "ours") > weights + bench.peak_gib("import torch, torchvision")
 
 
-def test_rows_are_printed_and_written(tmp_path):
+def test_rows_are_printed_and_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(bench, "RAW", (16, 40, 30))
     lines = []
     rows = bench.run(["reading"], tmp_path / "bench.json", lines.append)
     assert [row.peer for row in rows] == ["pydicom, bare", "pydicom, places", "pydicom, bare"]
-    assert sum("256 x 397 x 192" in line and "pydicom" in line for line in lines) == 3
+    assert sum("16 x 40 x 30" in line and "pydicom" in line for line in lines) == 3
     (written,) = json.loads((tmp_path / "bench.json").read_text())["runs"]
     assert [row["ours"] for row in written["rows"]["reading"]] == [row.ours for row in rows]
     assert written["environment"]["torch"]
@@ -221,7 +223,7 @@ def test_rows_of_the_cascade(monkeypatch):
     monkeypatch.setattr(bench_cascade, "SHAPES", (shape,))
     monkeypatch.setattr(bench_cascade, "PAPER", (16, 96, 64))
     monkeypatch.setattr(bench_cascade, "bench_memory", lambda *_: ())
-    small = RPN(), UNet3D(1, 2, 2), UNet3D(2, 2, 2)
+    small = RPN(backbone="resnet18"), UNet3D(1, 2, 2), UNet3D(2, 2, 2)
     monkeypatch.setattr(bench_cascade, "networks", lambda: small)
     rows = list(bench_cascade.bench_cascade())
     assert [row.peer for row in rows] == ["box by box", "3D U-Net", "cascade", "3D U-Net", "cascade"]
@@ -246,6 +248,7 @@ def test_rows_of_the_inference(monkeypatch):
     monkeypatch.setattr(bench_inference, "PAPER", (32, 48, 32))
     monkeypatch.setattr(bench_inference, "NETWORKS", ((2, (16, 22, 8)),))
     monkeypatch.setattr(bench_inference, "WIDTH", 2)
+    monkeypatch.setattr(bench_inference, "RPN", partial(RPN, backbone="resnet18"))
     lines = []
     rows = bench.run(["inference"], report=lines.append)
     assert [row.peer for row in rows] == ["onnxruntime", "onnxruntime", "3D U-Net, fastest"]
