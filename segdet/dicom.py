@@ -28,7 +28,7 @@ from .dicom_frames import (
 )
 from .dicom_pixels import check_pixels, grey_frames, open_dicom, rescaled, room, scale, stored_pixels
 from .dicom_ultrasound import read_clip, read_philips
-from .errors import FormatError, GeometryError
+from .errors import FormatError, GeometryError, LabelError
 from .volume import Volume
 
 PHILIPS_CARTESIAN = "1.2.840.113543.6.6.1.3.10002"
@@ -262,7 +262,7 @@ def _read_segmentation(ds, path, frame, label):
         raise FormatError(f"{path}: its few frames span {geometry.spatial_shape} voxels; a position must be wrong")
     numbers = [int(number) for number in seg.segment_numbers]
     if label is not None and label not in numbers:
-        raise FormatError(f"{path}: has no segment {label}; its segments are {numbers}")
+        raise LabelError(f"{path}: has no segment {label}; its segments are {numbers}")
     picked = numbers if label is None else [label]
     stack = seg.get_volume(segment_numbers=picked, combine_segments=True)
     voxels, affine = stack.array, np.array(stack.affine, float)

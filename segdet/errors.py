@@ -13,6 +13,10 @@ class FormatError(SegdetError):
     """A file that is not what its name or header claims, or a format that segdet does not read."""
 
 
+class LabelError(FormatError):
+    """A label map that does not hold the label asked for."""
+
+
 class CheckpointError(SegdetError):
     """A checkpoint that is missing, corrupt or belongs to another model or data set."""
 

@@ -7,10 +7,11 @@ import numpy as np
 
 from .atomic import writing
 from .dicom_frames import is_dicom, reading
-from .errors import FormatError, GeometryError
+from .errors import FormatError, GeometryError, LabelError
 from .itk import FORMATS, extension, read_itk, write_itk
 
 MASK_FORMATS = (".dcm", ".nii", ".nii.gz", ".mha", ".nrrd")
+LABEL_TOLERANCE = 1e-3  # by which a float may be off a label number
 TOLERANCE = 1e-3  # mm by which the voxels of a mask may be off those of its scan
 
 
@@ -37,7 +38,10 @@ def load_volume(path, *, label=None, frame=None):
     Raises
     ------
     FormatError
-        If the file is missing, damaged, of an unknown format, or holds several volumes.
+        If the file is missing, damaged, of an unknown format, or holds several volumes; with a label also if its
+        values are no label numbers.
+    LabelError
+        If it does not hold the label.
     GeometryError
         If its voxels do not lie on a regular grid or are not finite.
     """
@@ -57,7 +61,11 @@ def load_volume(path, *, label=None, frame=None):
         note = f"every voxel is {volume.voxels.flat[0]}: the scan is blank"
         volume = replace(volume, notes=(*volume.notes, note))
     if label is not None:
-        volume = replace(volume, voxels=(_labels(volume) == label).astype(np.uint8))
+        numbers = _label_numbers(volume, path)
+        if not (found := numbers == label).any():
+            held = _listed(np.unique(numbers[numbers > 0])) or "none"
+            raise LabelError(f"{path}: has no label {label}; it holds {held}")
+        volume = replace(volume, voxels=found.astype(np.uint8))
     return volume
 
 
@@ -74,7 +82,7 @@ def load_mask(path, label=None, *, frame=None):
     path : str or Path
         Anything that `load_volume` reads; values are rounded, for some tools store labels as scaled floats.
     label : int, optional
-        The label to keep; by default every label but 0.
+        The label to keep; by default every label above 0.
     frame : int, optional
         As in `load_volume`.
 
@@ -83,25 +91,38 @@ def load_mask(path, label=None, *, frame=None):
     mask : ndarray of bool, (D, H, W)
     affine : ndarray, (4, 4)
         Array index to LPS mm.
-    """
-    volume = load_volume(path, label=label, frame=frame)
-    return _labels(volume) != 0, volume.affine
-
-
-def load_case(image_path, mask_path, label=None, *, frame=None):
-    """Read a scan with its annotation.
-
-    A DICOM SEG may leave out empty slices; its slices are put where they belong. Any other mask must have the
-    grid of the scan.
 
     Raises
     ------
+    SegdetError
+        As in `load_volume`; values that are not within 0.001 of a whole number are no labels.
+    """
+    annotation, _ = _load_annotation(path, label, frame)
+    return annotation.mask, annotation.affine
+
+
+def load_case(image_path, mask_path, label=None, *, frame=None):
+    """Read a scan with its annotation, as `load_volume` and `load_mask` do.
+
+    A DICOM SEG may leave out empty slices; its slices are put where they belong. Any other mask must have the
+    grid of the scan; its axes may be stored in another order or direction.
+
+    Returns
+    -------
+    Volume
+        `notes` are those of the scan and what was understood of the label numbers.
+
+    Raises
+    ------
+    SegdetError
+        As in `load_volume` and `load_mask`.
     GeometryError
         If the grids differ in shape, or by more than 0.001 mm at a corner.
     """
     volume = load_volume(image_path, frame=frame)
-    annotation = load_volume(mask_path, label=label, frame=frame)
-    mask, affine = _labels(annotation) != 0, annotation.affine
+    annotation, notes = _load_annotation(mask_path, label, frame)
+    annotation = annotation.reoriented(volume.orientation)
+    mask, affine = annotation.mask, annotation.affine
     if annotation.meta.get("format") == "DICOM, segmentation":
         mask, affine = _place_slices(mask, affine, volume)
     if mask.shape != volume.shape:
@@ -114,7 +135,7 @@ def load_case(image_path, mask_path, label=None, *, frame=None):
         raise GeometryError(
             f"{mask_path}: its voxels are up to {off:.4g} mm away from those of {image_path}; resample it"
         )
-    return replace(volume, mask=mask)
+    return replace(volume, mask=mask, notes=volume.notes + notes)
 
 
 def check_mask_path(path):
@@ -166,9 +187,36 @@ def save_mask(mask, path, like, source=None):
     return ()
 
 
-def _labels(volume):
-    """Voxels as labels: rounded where they are floats; integers are not copied."""
-    return np.rint(volume.voxels) if volume.voxels.dtype.kind == "f" else volume.voxels
+def _load_annotation(path, label, frame):
+    """A label map, its mask being `label` or every label above 0, and notes on what its values leave open."""
+    volume, notes = load_volume(path, label=label, frame=frame), ()
+    numbers = _label_numbers(volume, path)
+    mask = numbers > 0
+    if (lowest := numbers.min()) < 0:
+        notes += (f"the annotation holds values below 0, down to {lowest:g}: they do not count as the object",)
+    if len(labels := np.unique(numbers[mask])) > 1:
+        notes += (f"the annotation holds the labels {_listed(labels)}: all count as the object",)
+    return replace(volume, mask=mask), notes
+
+
+def _label_numbers(volume, path):
+    """Voxels as label numbers: rounded where they are floats; integers are not copied."""
+    if volume.voxels.dtype.kind != "f":
+        return volume.voxels
+    numbers = np.rint(volume.voxels)
+    between = volume.voxels[np.abs(volume.voxels - numbers) > LABEL_TOLERANCE]
+    if between.size:
+        raise FormatError(
+            f"{path}: a label is a whole number, found {_listed(np.unique(between))}; threshold probabilities, undo a "
+            "scale, or resample labels by the nearest neighbour, and store the result"
+        )
+    return numbers
+
+
+def _listed(values):
+    """The first of some numbers in one line."""
+    text = ", ".join(f"{value:g}" for value in values[:8])
+    return f"{text}, ... ({len(values)} values)" if len(values) > 8 else text
 
 
 def _not_understood(path):

@@ -2,12 +2,13 @@
 
 import gzip
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from segdet.dicom_write import write_volume
-from segdet.errors import FormatError, GeometryError, SegdetError
+from segdet.errors import FormatError, GeometryError, LabelError, SegdetError
 from segdet.files import load_case, load_mask, load_volume, save_mask
 from segdet.volume import Volume
 
@@ -119,11 +120,57 @@ def test_labels_and_scaled_floats(voxels, tmp_path):
     assert np.array_equal(load_volume(tmp_path / "m.nii.gz", label=2).voxels, voxels % 3 == 2)
 
 
+@pytest.mark.parametrize("kind", [np.int16, np.int64, np.float32])
+def test_a_label_is_above_zero(kind, voxels, tmp_path):
+    labels = (voxels % 5).astype(kind)
+    sitk.WriteImage(image_of(voxels), str(tmp_path / "scan.mha"))
+    for lowest in (-1024, -1):  # a background, and what is to be ignored
+        sitk.WriteImage(image_of(np.where(labels == 4, np.array(lowest, kind), labels)), str(tmp_path / "m.mha"))
+        expected = (labels > 0) & (labels < 4)
+        assert np.array_equal(load_mask(tmp_path / "m.mha")[0], expected)
+        case = load_case(tmp_path / "scan.mha", tmp_path / "m.mha")
+        assert np.array_equal(case.mask, expected)
+        assert case.notes[-2:] == (
+            f"the annotation holds values below 0, down to {lowest}: they do not count as the object",
+            "the annotation holds the labels 1, 2, 3: all count as the object",
+        )
+        case = load_case(tmp_path / "scan.mha", tmp_path / "m.mha", 3)
+        assert np.array_equal(case.mask, labels == 3)
+        with pytest.raises(LabelError, match=r"m\.mha: has no label 4; it holds 1, 2, 3$"):
+            load_mask(tmp_path / "m.mha", 4)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.float32, np.float64])
+def test_one_label_of_255(kind, voxels, tmp_path):
+    sitk.WriteImage(image_of((voxels > 100) * np.array(255, kind)), str(tmp_path / "m.nii.gz"))
+    assert np.array_equal(load_mask(tmp_path / "m.nii.gz")[0], voxels > 100)
+    assert np.array_equal(load_mask(tmp_path / "m.nii.gz", 255)[0], voxels > 100)
+    with pytest.raises(LabelError, match="has no label 1; it holds 255"):
+        load_mask(tmp_path / "m.nii.gz", 1)
+
+
+@pytest.mark.parametrize("label", [None, 1])
+@pytest.mark.parametrize(
+    ("scale", "named"), [(1 / 255, "0.00392157, 0.00784314"), (0.4, "0.4, 0.8"), (0.998, "0.998,")]
+)
+def test_fractions_are_no_labels(scale, named, label, voxels, tmp_path):
+    sitk.WriteImage(image_of((voxels % 3 * scale).astype(np.float32)), str(tmp_path / "m.nii.gz"))
+    with pytest.raises(FormatError, match=f"a label is a whole number, found {named}.*; threshold"):
+        load_mask(tmp_path / "m.nii.gz", label)
+
+
+def test_a_mask_may_be_stored_otherwise_than_its_scan(scan, tmp_path):
+    mask = scan.voxels > 100
+    save_mask(scan.voxels, tmp_path / "scan.nii.gz", scan)
+    for orientation in ("LIP", "PRS", "IAR"):
+        turned = replace(scan, mask=mask).reoriented(orientation)
+        save_mask(turned.mask, tmp_path / "m.nii.gz", turned)
+        assert np.array_equal(load_case(tmp_path / "scan.nii.gz", tmp_path / "m.nii.gz").mask, mask)
+
+
 def test_real_masks(real_data):
-    mask, _ = load_mask(real_data / "philips_echo/ultrasound_seg4d.nii.gz", frame=1)
-    assert 105 <= mask.sum() <= 110  # as the folder's README says
-    case = load_case(*(real_data / f"philips_echo/ultrasound_{kind}4d.nii.gz" for kind in ("img", "seg")), frame=1)
-    assert np.array_equal(case.mask, mask)
+    with pytest.raises(FormatError, match=r"found 0\.125, 0\.25, .* by the nearest neighbour"):  # interpolated labels
+        load_case(*(real_data / f"philips_echo/ultrasound_{kind}4d.nii.gz" for kind in ("img", "seg")), frame=1)
     first = sorted((real_data / "msd_hippocampus/images").glob("*.nii.gz"))[0]
     case = load_case(first, real_data / "msd_hippocampus/labels" / first.name, label=1)
     truth = sitk.GetArrayFromImage(sitk.ReadImage(str(real_data / "msd_hippocampus/labels" / first.name)))
