@@ -51,7 +51,9 @@ PROFILE_HELP = (
     "smoke: seconds, to see that it runs. quick: minutes on any two cores. laptop: what the studies use. "
     "paper: hours on a GPU."
 )
-DATA_HELP = 'Annotated scans: "phantom" for simulated hips, or a folder with images/NAME and labels/NAME.'
+DATA_HELP = (
+    'Annotated scans: "phantom" for simulated hips, or a folder with images/NAME and labels/NAME, of any formats.'
+)
 LABEL_HELP = "Which label of the annotation to segment. Default: every label above 0."
 ScanArgument = Annotated[Path, typer.Argument(help="A DICOM file or folder, .nii, .nii.gz, .mha, .mhd or .nrrd.")]
 FrameOption = Annotated[int | None, typer.Option(help="Which volume of a series in time, counted from 0.")]
@@ -236,8 +238,8 @@ def predict(
     cascade = load_cascade(model, engine and engine.value)
     volume = load_volume(scan, frame=frame)
     drawn = boxes and read_boxes(boxes, volume.shape)
-    extent = np.multiply(volume.shape, volume.spacing)
-    notes = list(volume.notes)
+    seen = cascade.grids.oriented(volume)
+    extent, notes = np.multiply(seen.shape, seen.spacing), list(seen.notes)
     marked = [number for number, found in enumerate(drawn or ()) if len(found)]
     if marked and (gaps := marked[-1] - marked[0] + 1 - len(marked)):
         notes.append(f"{gaps} slices between the first and the last of {boxes} hold no box and count as outside")
@@ -245,8 +247,8 @@ def predict(
     if lowest < highest and ((volume.voxels == lowest) | (volume.voxels == highest)).all():
         notes.append("the scan has two values only: is it a mask?")
     if (extent > np.multiply(cascade.grids.extent, 1.02)).any():
-        seen = " x ".join(f"{e:.0f}" for e in np.minimum(extent, cascade.grids.extent))
-        notes.append(f"the model looks at the central {seen} mm of this scan; the rest is background in the mask")
+        central = " x ".join(f"{e:.0f}" for e in np.minimum(extent, cascade.grids.extent))
+        notes.append(f"the model looks at the central {central} mm of this scan; the rest is background in the mask")
     for note in notes:
         print(f"note: {note}")
     start = time.monotonic()

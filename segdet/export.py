@@ -132,7 +132,8 @@ def _settings(cascade, differences):
     anchors = detector.anchors
     return {
         "segdet": __version__,
-        "axes": "arrays are (slice, row, column), boxes (x0, y0, x1, y1) in pixels, half-open edges, x along columns",
+        "axes": "arrays are (slice, row, column), boxes (x0, y0, x1, y1) in pixels, half-open edges, x along columns; "
+        "orientation: where they run in the patient (L, P, S or R, A, I), empty where that is not known",
         "grids": asdict(grids) | {f"{name}_spacing": grids.spacing(shape) for name, shape in shapes.items()},
         "detector": {
             "file": "detector.onnx",

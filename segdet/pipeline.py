@@ -17,16 +17,31 @@ from .volume import covered, resample_array, with_neighbours
 class Grids:
     """The two grids that the networks work on. Both cover the same millimetres around the scan's centre.
 
-    The paper has one grid, 128 x 184 x 96 (section 4). Here the segmenter's may be coarser.
+    The paper has one grid, 128 x 184 x 96 (section 4). Here the segmenter's may be coarser. A scan whose axes run
+    otherwise than those of the training scans is reoriented first.
     """
 
     extent: tuple[float, float, float]  # mm along slices, rows, columns
     detector_shape: tuple[int, int, int]
     segmenter_shape: tuple[int, int, int]
+    orientation: tuple[str, ...] = ()  # of the training scans, as `Volume.orientation`; empty where it is not known
 
     def spacing(self, shape):
         """(dz, dy, dx) in mm of a grid of `shape` over the extent."""
         return tuple(e / n for e, n in zip(self.extent, shape, strict=True))
+
+    def oriented(self, volume):
+        """The scan with its axes as the training scans have them; a note says what was done or assumed."""
+        there, here = ("-".join(orientation) for orientation in (volume.orientation, self.orientation))
+        if there == here:
+            return volume
+        if there and here:
+            note = f"its axes run {there} and were brought to {here}, as the training scans have them"
+        elif here:
+            note = f"its axes were taken to run {here}, as those of the training scans"
+        else:
+            note = "where the axes of the training scans run is not known; this scan was taken as it is stored"
+        return replace(volume.reoriented(self.orientation), notes=(*volume.notes, note))
 
     def inputs(self, volume):
         """The scan on both grids, and what the networks see of it.
@@ -45,7 +60,7 @@ class Grids:
         GeometryError
             The scan is so thin that no voxel of a grid has its centre in it.
         """
-        found = []
+        volume, found = volume.reoriented(self.orientation), []
         for shape, how in ((self.detector_shape, "unit"), (self.segmenter_shape, "zscore")):
             spacing = self.spacing(shape)
             grid = volume.resample(shape, spacing)
@@ -70,6 +85,8 @@ class Grids:
 class Prediction:
     """What the cascade says of a scan; `mask` and `probability` are on the scan's own grid.
 
+    The detector's grid runs as `Grids.orientation` says.
+
     Attributes
     ----------
     mask : ndarray of bool, (D, H, W)
@@ -78,12 +95,15 @@ class Prediction:
         On the detector's grid.
     boxes : ndarray of float32, (slices, top_k, 4)
         On the detector's grid, padded with boxes of no area.
+    notes : tuple of str
+        What the scan's notes say, and what was assumed of its axes (`Grids.oriented`).
     """
 
     mask: np.ndarray
     probability: np.ndarray
     attention: np.ndarray
     boxes: np.ndarray
+    notes: tuple[str, ...]
 
 
 class Pipeline:
@@ -158,7 +178,8 @@ class Pipeline:
             if mask.dtype != bool:
                 raise ValueError(f"the attention is a mask of True and False, found {mask.dtype}")
             volume = replace(volume, mask=mask)
-        fine, working, slices, image = self.grids.inputs(volume)
+        seen = self.grids.oriented(volume)
+        fine, working, slices, image = self.grids.inputs(seen)
         if attention is None:
             boxes, attended = self.attend(slices, step)
         else:
@@ -166,9 +187,10 @@ class Pipeline:
         coarse = self.grids.attention_to_segmenter(attended)
         region = attended_region(coarse, working.spacing, self.margin)
         inside = self.segment(image, coarse, region)
-        scale = np.divide(volume.spacing, working.spacing)
-        probability = resample_array(inside, volume.shape, scale)
-        return Prediction(probability >= 0.5, probability, attended, boxes)
+        scale = np.divide(seen.spacing, working.spacing)
+        found = replace(seen, voxels=resample_array(inside, seen.shape, scale), mask=None)
+        probability = found.reoriented(volume.orientation).voxels
+        return Prediction(probability >= 0.5, probability, attended, boxes, seen.notes)
 
 
 def search(find, count, step):

@@ -6,11 +6,15 @@ coordinates are DICOM's LPS.
 """
 
 from dataclasses import dataclass, field, replace
+from itertools import permutations
 
 import numpy as np
 from scipy import ndimage
 
 from .errors import GeometryError
+
+AXES = "LPSRAI"  # towards left, posterior, superior, and their opposites
+DIRECTIONS_UNKNOWN = "directions are unknown"  # what a reader says in a note where its file leaves them open
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,10 +81,49 @@ class Volume:
         """(dz, dy, dx) in mm: the lengths of the affine's first three columns."""
         return tuple(float(s) for s in np.linalg.norm(self.affine[:3, :3], axis=0))
 
+    @property
+    def orientation(self):
+        """Where slices, rows and columns run in the patient: for each the nearest of `AXES`, such as ("S", "P", "L").
+
+        Empty where the reader noted that the directions are unknown.
+        """
+        if any(DIRECTIONS_UNKNOWN in note for note in self.notes):
+            return ()
+        cosines = self.affine[:3, :3] / self.spacing
+        nearest = max(permutations(range(3)), key=lambda axes: np.abs(cosines[axes, range(3)]).sum())
+        return tuple(AXES[axis + 3 * (cosines[axis, i] < 0)] for i, axis in enumerate(nearest))
+
+    def reoriented(self, orientation):
+        """This scan with its array axes exchanged and turned round until its orientation is the one asked for.
+
+        Every voxel stays where it is in the patient. Unchanged where either orientation is empty.
+
+        Parameters
+        ----------
+        orientation : tuple of 3 letters, or empty
+            As `Volume.orientation`.
+        """
+        own = self.orientation
+        if not own or not orientation or own == tuple(orientation):
+            return self
+        order = [[AXES.index(o) % 3 for o in own].index(AXES.index(letter) % 3) for letter in orientation]
+        turned = [axis for axis, letter in enumerate(orientation) if own[order[axis]] != letter]
+        affine = self.affine[:, [*order, 3]]
+        for axis in turned:
+            affine[:3, 3] += affine[:3, axis] * (self.shape[order[axis]] - 1)
+            affine[:3, axis] *= -1
+
+        def stored(array):
+            return np.ascontiguousarray(np.flip(array.transpose(order), turned))
+
+        mask = None if self.mask is None else stored(self.mask)
+        return replace(self, voxels=stored(self.voxels), affine=affine, mask=mask)
+
     def resample(self, shape, spacing):
         """This scan on another grid with the same axes and the same centre.
 
-        Voxels outside the scan take its minimum; the mask is kept where at least half a voxel is covered.
+        Voxels outside the scan take its minimum. The mask is kept where at least half a voxel is covered; one that
+        would vanish for being too small is kept where most of a voxel is, and a note says so.
 
         Parameters
         ----------
@@ -94,8 +137,15 @@ class Volume:
         old_centre, new_centre = (np.asarray(self.shape) - 1) / 2, (np.asarray(shape) - 1) / 2
         affine[:3, 3] += self.affine[:3, :3] @ old_centre - affine[:3, :3] @ new_centre
         voxels = resample_array(self.voxels, shape, scale, fill=float(self.voxels.min()))
-        mask = None if self.mask is None else resample_array(self.mask, shape, scale) >= 0.5
-        return replace(self, voxels=voxels, affine=affine, mask=mask)
+        mask, notes = None, self.notes
+        if self.mask is not None:
+            share = resample_array(self.mask, shape, scale)
+            mask = (share > 0) & (share >= min(0.5, share.max()))
+            if 0 < share.max() < 0.5:
+                size = " x ".join(f"{s:.3g}" for s in spacing)
+                notes += (f"a mask of {np.count_nonzero(self.mask)} voxels covers less than half a voxel of {size} mm "
+                          f"anywhere: it was kept as {np.count_nonzero(mask)} of these",)  # fmt: skip
+        return replace(self, voxels=voxels, affine=affine, mask=mask, notes=notes)
 
     def normalised(self, how="zscore", over=None):
         """Intensities as float32, (D, H, W) (the paper does not say which, `facts` B16).

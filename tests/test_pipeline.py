@@ -1,14 +1,22 @@
 """The search of the detector over slices."""
 
+from dataclasses import replace
+from itertools import permutations, product
+
 import numpy as np
 import pytest
 import torch
 
 from segdet.attention import boxes_to_mask, coverage_and_leakage, painted
 from segdet.boxes import box_iou, pad_boxes
+from segdet.cascade import Cascade, Grids
+from segdet.files import load_volume, save_mask
+from segdet.itk import write_itk
 from segdet.phantom import make_phantom
 from segdet.pipeline import search
-from segdet.volume import slice_boxes
+from segdet.rpn import RPN
+from segdet.unet3d import UNet3D
+from segdet.volume import Volume, axis_aligned_affine, slice_boxes
 
 
 class Finder:
@@ -98,3 +106,69 @@ def test_painting_with_and_without_pytorch():
         assert np.array_equal(
             painted(boxes, (12, 30, 24)), boxes_to_mask(torch.from_numpy(boxes), (12, 30, 24)).numpy()
         )
+
+
+@pytest.fixture
+def scan():
+    voxels = np.random.default_rng(0).integers(0, 255, (10, 20, 13), dtype=np.uint8)
+    return Volume(voxels, axis_aligned_affine((1.5, 2.0, 1.7), (3, -8, 40)))
+
+
+@pytest.fixture
+def cascade(scan):
+    """Untrained networks for scans that run S, P, L, which call half of the voxels foreground."""
+    torch.manual_seed(0)
+    grids = Grids((16, 40, 24), (4, 64, 48), (8, 12, 8), ("S", "P", "L"))
+    cascade = Cascade(RPN(backbone="resnet18"), UNet3D(2, 2, 4), grids)
+    middle = float(np.median(cascade.predict(scan).probability))
+    cascade.segmenter.head.bias.data[1] -= np.log(middle / (1 - middle))
+    return cascade
+
+
+def test_the_mask_does_not_depend_on_how_a_scan_is_stored(cascade, scan):
+    expected = cascade.predict(scan)
+    assert 0.3 < expected.mask.mean() < 0.7
+    assert expected.notes == ()
+    for axes in permutations(("LR", "PA", "SI")):
+        for orientation in product(*axes):
+            stored = scan.reoriented(orientation)
+            found = cascade.predict(stored)
+            assert found.mask.shape == stored.shape
+            there = replace(stored, mask=found.mask).reoriented(scan.orientation)
+            np.testing.assert_array_equal(there.mask, expected.mask)
+            said = f"its axes run {'-'.join(orientation)} and were brought to S-P-L, as the training scans have them"
+            assert found.notes == (() if stored is scan else (said,))
+
+
+def test_a_mask_of_a_turned_file_lies_where_it_belongs(cascade, scan, tmp_path):
+    stored = scan.reoriented(("L", "I", "A"))
+    write_itk(stored.voxels, stored, tmp_path / "scan.nii.gz")
+    read = load_volume(tmp_path / "scan.nii.gz")
+    save_mask(cascade.predict(read).mask, tmp_path / "mask.nii.gz", read)
+    mask = load_volume(tmp_path / "mask.nii.gz").reoriented(scan.orientation)
+    np.testing.assert_array_equal(mask.voxels, cascade.predict(scan).mask)
+    np.testing.assert_allclose(mask.affine, scan.affine, atol=1e-5)
+
+
+def test_boxes_of_a_person_are_drawn_on_the_scan_as_it_is_stored(cascade, scan):
+    drawn = np.zeros(scan.shape, bool)
+    drawn[2:6, 3:12, 4:7] = True
+    scan = replace(scan, mask=drawn)
+    stored = scan.reoriented(("R", "S", "A"))
+    expected, found = (cascade.predict(each, lambda volume: volume.mask) for each in (scan, stored))
+    assert 0.1 < expected.mask.mean() < 0.9
+    np.testing.assert_array_equal(found.attention, expected.attention)
+    np.testing.assert_array_equal(replace(stored, mask=found.mask).reoriented(scan.orientation).mask, expected.mask)
+
+
+def test_what_is_not_known_of_the_axes_is_said(cascade, scan):
+    unknown = replace(scan, notes=("LPS directions are unknown",))
+    found = cascade.predict(unknown)
+    assert found.notes[-1] == "its axes were taken to run S-P-L, as those of the training scans"
+    np.testing.assert_array_equal(found.mask, cascade.predict(scan).mask)
+    cascade.grids = replace(cascade.grids, orientation=())  # as of a model of before
+    assert cascade.predict(unknown).notes == unknown.notes
+    found = cascade.predict(scan)
+    assert found.notes == (
+        "where the axes of the training scans run is not known; this scan was taken as it is stored",
+    )

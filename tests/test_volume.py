@@ -1,5 +1,8 @@
 """Grids: resampling against plain averages and interpolation, and where voxels are in millimetres."""
 
+from dataclasses import replace
+from itertools import permutations, product
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -101,3 +104,53 @@ def test_refusals(kwargs, message):
     with pytest.raises(GeometryError, match=message) as caught:
         Volume(**good | kwargs)
     assert str(caught.value).startswith("scan.dcm: ")
+
+
+ORIENTATIONS = [letters for axes in permutations(("LR", "PA", "SI")) for letters in product(*axes)]
+
+
+@pytest.mark.parametrize("turn", [0.0, 0.6])  # radians about a diagonal
+def test_an_orientation_is_another_order_of_the_same_voxels(turn):
+    x, y, z = np.ones(3) / np.sqrt(3)
+    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    affine = axis_aligned_affine((3.0, 2.0, 1.0), (7, -5, 2))
+    affine[:3, :3] = (np.eye(3) + np.sin(turn) * cross + (1 - np.cos(turn)) * cross @ cross) @ affine[:3, :3]
+    volume = Volume(RNG.integers(0, 99, (4, 5, 6)), affine, RNG.random((4, 5, 6)) > 0.5)
+    assert volume.orientation == ("S", "P", "L")
+    assert len(set(ORIENTATIONS)) == 48
+    for orientation in ORIENTATIONS:
+        turned = volume.reoriented(orientation)
+        assert turned.orientation == orientation
+        assert turned.voxels.flags.c_contiguous
+        here = np.indices(turned.shape).reshape(3, -1)
+        there = turned.affine[:3, :3] @ here + turned.affine[:3, 3:]
+        index = np.linalg.inv(affine) @ np.vstack([there, np.ones(there.shape[1])])
+        index = tuple(np.rint(index[:3]).astype(int))
+        np.testing.assert_array_equal(turned.voxels.ravel(), volume.voxels[index])
+        np.testing.assert_array_equal(turned.mask.ravel(), volume.mask[index])
+        back = turned.reoriented(volume.orientation)
+        np.testing.assert_array_equal(back.voxels, volume.voxels)
+        np.testing.assert_allclose(back.affine, affine, atol=1e-12)
+
+
+def test_unknown_directions_are_left_alone():
+    volume = Volume.from_spacing(np.zeros((2, 3, 4)), (1, 1, 1), notes=("no header: LPS directions are unknown",))
+    assert volume.orientation == ()
+    assert volume.reoriented(("L", "P", "S")) is volume
+    known = replace(volume, notes=())
+    assert known.reoriented(()) is known
+
+
+def test_a_small_mask_is_kept_where_most_of_a_voxel_is():
+    mask = np.zeros((8, 8, 8), bool)
+    mask[1, 5, 2] = mask[1, 4, 2] = mask[1, 3, 2] = True
+    volume = Volume.from_spacing(np.zeros(mask.shape), (1, 1, 1), mask)
+    coarse = volume.resample((4, 4, 4), (2, 2, 2))
+    assert np.argwhere(coarse.mask).tolist() == [[0, 2, 1]]  # two of its eight voxels; one lies in [0, 1, 1]
+    assert coarse.notes == (
+        "a mask of 3 voxels covers less than half a voxel of 2 x 2 x 2 mm anywhere: it was kept as 1 of these",
+    )
+    large = replace(volume, mask=np.ones((8, 8, 8), bool)).resample((4, 4, 4), (2, 2, 2))
+    assert large.mask.all()
+    assert large.notes == ()
+    assert not volume.resample((2, 2, 2), (1, 1, 1)).mask.any()  # the mask lies outside
