@@ -39,10 +39,12 @@ class History:
 
 
 def digest(*arrays):
-    """A fingerprint of tensors, arrays and numbers with their shapes and types, for the identity of a training."""
+    """A fingerprint of tensors, arrays and texts with their shapes and types, for the identity of a training."""
     found = hashlib.sha256()
     for array in arrays:
         array = np.asarray(array.cpu() if isinstance(array, torch.Tensor) else array)
+        if array.dtype.hasobject:  # its bytes would be addresses
+            raise TypeError(f"no fingerprint of {array.dtype} arrays")
         found.update(f"{array.shape} {array.dtype.str} ".encode())
         found.update(np.ascontiguousarray(array).tobytes())
     return found.hexdigest()[:16]

@@ -1,8 +1,9 @@
 """What an experiment is made of: profiles, arms, splits, and scans ready for the networks (chapter 10)."""
 
 import os
-from dataclasses import astuple, dataclass
-from pathlib import Path
+import warnings
+from collections import Counter
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -10,9 +11,10 @@ import torch
 from .boxes import pad_boxes
 from .cascade import Grids
 from .checkpoint import digest
-from .errors import SegdetError
+from .dataset import folder_cases as folder_cases
+from .dataset import folder_pairs, read_cases, tell_notes
+from .errors import SegdetError, TrainingError
 from .phantom_cache import cached_phantoms
-from .progress import progress
 from .volume import slice_boxes, tight_box
 
 
@@ -88,7 +90,7 @@ class Plan:
     data : str
         "phantom", or a folder with images/ and labels/.
     label : int or None
-        Which label of the annotation counts; None means every non-zero one.
+        Which label of the annotation counts; None means every one above 0.
     """
 
     profile: Profile
@@ -125,9 +127,16 @@ class Case:
 
 
 def prepare(volume, grids):
-    """An annotated `Volume` as a `Case`."""
+    """An annotated `Volume` as a `Case`; an annotation too small for a grid is kept as one of its voxels, and said.
+
+    Raises
+    ------
+    SegdetError
+        There is no annotation, or it leaves what the grids cover.
+    """
     if volume.mask is None:
         raise SegdetError(f"{volume.name}: has no annotation to train on or compare with")
+    volume = volume.reoriented(grids.orientation)
     box = tight_box(volume.mask)
     for axis, side in enumerate(box or ()):
         middle = volume.shape[axis] / 2
@@ -138,9 +147,13 @@ def prepare(volume, grids):
                 f"{grids.extent[axis] / 2:.1f} mm that the training scans cover; crop the scan around the object"
             )
     fine, coarse, slices, image = grids.inputs(volume)
+    for note in dict.fromkeys((*fine.notes[len(volume.notes) :], *coarse.notes[len(volume.notes) :])):
+        warnings.warn(f"{volume.name}: {note}", stacklevel=2)
+    if box and not (fine.mask.any() and coarse.mask.any()):
+        raise SegdetError(f"{volume.name}: its annotation lies beside what the training scans cover; crop the scan")
     boxes = pad_boxes(slice_boxes(fine.mask))
     slices, image = torch.from_numpy(slices), torch.from_numpy(image)
-    source = digest(volume.voxels, volume.mask, volume.affine, *astuple(grids))
+    source = digest(volume.voxels, volume.mask, volume.affine, repr(grids))
     return Case(volume.name, slices, fine.mask, boxes, image, coarse.mask, coarse.spacing, source)
 
 
@@ -157,21 +170,8 @@ def phantom_split(profile, seed):
     return volumes[: profile.train], volumes[profile.train : last], volumes[last:]
 
 
-def folder_cases(folder, label=None):
-    """Every annotated scan of a folder: images/NAME beside labels/NAME, as a list of `Volume` sorted by name."""
-    from .files import is_scan, load_case
-
-    folder = Path(folder)
-    images = sorted(p for p in (folder / "images").glob("*") if not p.name.startswith(".") and is_scan(p))
-    if not images:
-        raise SegdetError(
-            f"{folder}: expected scans in its folder images/ and their masks, of the same names, in its folder labels/"
-        )
-    return [load_case(path, folder / "labels" / path.name, label) for path in progress(images, "reading")]
-
-
 def folder_split(cases, profile, seed):
-    """A random split of a list of annotated volumes, as three lists; at most as many as the profile asks for."""
+    """A random split of a list of annotated scans, as three lists; at most as many as the profile asks for."""
     if len(cases) < 4:
         raise SegdetError(
             f"an ablation needs at least 4 annotated scans (2 to train, 1 to select, 1 to test), found {len(cases)}"
@@ -188,17 +188,38 @@ def split_scans(plan, seed):
     """The plan's training, validation and test scans of one seed, as three lists of `Volume`."""
     if plan.data == "phantom":
         return phantom_split(plan.profile, seed)
-    return folder_split(folder_cases(plan.data, plan.label), plan.profile, seed)
+    parts = folder_split(folder_pairs(plan.data), plan.profile, seed)
+    volumes = iter(read_cases([pair for part in parts for pair in part], plan.label))
+    return tuple([next(volumes) for _ in part] for part in parts)
 
 
 def prepared_split(plan, seed):
-    """Working grids, and the training, validation and test scans of a seed as three lists of `Case`."""
+    """Working grids, and the training, validation and test scans of a seed as three lists of `Case`.
+
+    Raises
+    ------
+    TrainingError
+        No training scan, or no validation scan, holds anything to find.
+    """
     split = split_scans(plan, seed)
+    for part, what in zip(split, ("training", "validation"), strict=False):
+        if not any(volume.mask.any() for volume in part):
+            names = ", ".join(volume.name for volume in part)
+            wanted = "a mask that is not empty" if plan.label is None else f"label {plan.label}"
+            raise TrainingError(
+                f"{plan.data}: none of the {len(part)} {what} scans of seed {seed} ({names}) holds {wanted}; "
+                "see --label, take these scans away or try another seed"
+            )
     grids = grids_for(split[0], plan.profile)
+    split = [[grids.oriented(volume) for volume in part] for part in split]
+    tell_notes(volume for part in split for volume in part)
     return grids, *([prepare(volume, grids) for volume in part] for part in split)
 
 
 def grids_for(volumes, profile):
-    """Working grids that hold the largest of the training scans, at the profile's shapes."""
-    extent = np.max([np.multiply(v.shape, v.spacing) for v in volumes], 0)
-    return Grids(tuple(float(round(e, 6)) for e in extent), profile.detector_shape, profile.segmenter_shape)
+    """Working grids that hold the largest of the training scans, at the profile's shapes; most of them lie that way."""
+    known = Counter(volume.orientation for volume in volumes if volume.orientation)
+    orientation = known.most_common(1)[0][0] if known else ()
+    sizes = [np.multiply(v.shape, v.spacing) for v in (volume.reoriented(orientation) for volume in volumes)]
+    extent = tuple(float(round(e, 6)) for e in np.max(sizes, 0))
+    return Grids(extent, profile.detector_shape, profile.segmenter_shape, orientation)

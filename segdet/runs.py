@@ -14,7 +14,6 @@ from .attention import attended_region, box3d_mask, boxes_to_mask, shifted, slic
 from .cascade import Cascade, detect, segment, stacked
 from .checkpoint import digest, load_tensors, save_tensors
 from .detection import RECIPES, choose_threshold, train_detector
-from .errors import TrainingError
 from .experiment import ARMS, prepared_split
 from .proposals import Proposals
 from .training import default_device, fit, precision, random_state_kept
@@ -139,7 +138,7 @@ class Run:
     Raises
     ------
     TrainingError
-        No training scan holds anything to learn.
+        The training scans, or the validation scans, hold nothing to find.
     """
 
     def __init__(self, plan, seed, checkpoints=None, deadline=None, log=None, network=None, shared=False):
@@ -148,9 +147,6 @@ class Run:
         self._fitting = {"deadline": deadline, "log": log}
         self.grids, self.train, self.validation, self.test = prepared_split(plan, seed)
         self._attention, self._boxes = {}, {}
-        if not any(case.mask.any() for case in self.train):
-            what = "a mask that is not empty" if plan.label is None else f"label {plan.label}"
-            raise TrainingError(f"{plan.data}: none of the {len(self.train)} training scans holds {what}; see --label")
 
     def checkpoint(self, name):
         """Where the state of the training of this name is kept, as `segdet.training.fit` takes it."""
