@@ -142,9 +142,12 @@ class Volume:
             share = resample_array(self.mask, shape, scale)
             mask = (share > 0) & (share >= min(0.5, share.max()))
             if 0 < share.max() < 0.5:
+                before, after = np.count_nonzero(self.mask), np.count_nonzero(mask)
                 size = " x ".join(f"{s:.3g}" for s in spacing)
-                notes += (f"a mask of {np.count_nonzero(self.mask)} voxels covers less than half a voxel of {size} mm "
-                          f"anywhere: it was kept as {np.count_nonzero(mask)} of these",)  # fmt: skip
+                notes += (
+                    f"a mask of {before} voxel(s) covers less than half a voxel of {size} mm anywhere: "
+                    f"it was kept as {after} of these",
+                )
         return replace(self, voxels=voxels, affine=affine, mask=mask, notes=notes)
 
     def normalised(self, how="zscore", over=None):

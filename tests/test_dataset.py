@@ -152,7 +152,7 @@ def test_scans_stored_otherwise_train_the_same(tmp_path):
 def test_a_lesion_smaller_than_a_working_voxel(tmp_path):
     scans = [scan_of(index, (1, 1, 1)) for index in range(6)]
     with pytest.warns(
-        UserWarning, match=r"gz: a mask of 1 voxels covers less than half a voxel of 2 x 2 x 3 mm"
+        UserWarning, match=r"gz: a mask of 1 voxel\(s\) covers less than half a voxel of 2 x 2 x 3 mm"
     ) as told:
         _, train, validation, test = prepared_split(plan(write(tmp_path, scans)), 0)
     cases = [*train, *validation, *test]

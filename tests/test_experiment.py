@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import json
 
 import numpy as np
 import pytest
@@ -333,6 +334,12 @@ def test_fit_save_load_predict(small_phantoms, tmp_path):
     assert prediction.attention.shape == TINY.detector_shape
     assert np.array_equal(prediction.probability, again.probability)
     assert np.array_equal(prediction.mask, prediction.probability >= 0.5)
+    settings = json.loads((tmp_path / "model/cascade.json").read_text())
+    del settings["grids"]["orientation"]  # as models of before have it
+    (tmp_path / "model/cascade.json").write_text(json.dumps(settings))
+    old = Cascade.load(tmp_path / "model")
+    assert old.grids.orientation == ()
+    assert np.array_equal(old.predict(scan).probability, prediction.probability)
 
 
 @pytest.fixture

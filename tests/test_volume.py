@@ -148,7 +148,7 @@ def test_a_small_mask_is_kept_where_most_of_a_voxel_is():
     coarse = volume.resample((4, 4, 4), (2, 2, 2))
     assert np.argwhere(coarse.mask).tolist() == [[0, 2, 1]]  # two of its eight voxels; one lies in [0, 1, 1]
     assert coarse.notes == (
-        "a mask of 3 voxels covers less than half a voxel of 2 x 2 x 2 mm anywhere: it was kept as 1 of these",
+        "a mask of 3 voxel(s) covers less than half a voxel of 2 x 2 x 2 mm anywhere: it was kept as 1 of these",
     )
     large = replace(volume, mask=np.ones((8, 8, 8), bool)).resample((4, 4, 4), (2, 2, 2))
     assert large.mask.all()
