@@ -441,6 +441,19 @@ def test_a_readers_book_leaves_the_checkout_clean_and_goes_on_where_it_stopped(b
     assert "1 chapters executed" in capsys.readouterr().out
 
 
+def test_new_prose_reaches_a_readers_page_without_running_the_chapter_again(book, capsys):
+    _, committed = book
+    runner.read_book([], "smoke")
+    notebook = nbformat.read(committed, 4)
+    notebook.cells.insert(0, nbformat.v4.new_markdown_cell("New prose."))
+    nbformat.write(notebook, committed)
+    runner.read_book([], "smoke")
+    assert "0 chapters executed" in capsys.readouterr().out
+    cells = nbformat.read(runner.stage("smoke") / "book/01-trial.ipynb", 4).cells
+    assert cells[0].source == "New prose."
+    assert [cell.outputs[0].text for cell in cells if cell.cell_type == "code"][-1] == "1\n"
+
+
 def test_refresh_renews_what_is_committed_where_it_is_stale(book):
     root, committed = book
     runner.refresh([])

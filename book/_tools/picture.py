@@ -6,7 +6,7 @@ from runner import ROOT
 from skimage.measure import marching_cubes
 
 from segdet import plots
-from segdet.runs import chapter_run
+from segdet.chapters import chapter_run
 
 
 def main():

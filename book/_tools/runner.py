@@ -272,7 +272,7 @@ def build(source, target=ROOT):
 
 
 def stage(profile):
-    """A copy of the book's sources with the notebooks that were executed at `profile`."""
+    """A copy of the book's sources with the outputs of `profile`; the prose is that of today."""
     executed, folder = ROOT / "_build/notebooks" / profile, ROOT / "_build" / f"stage-{profile}"
     missing = [path.stem for path in chapters(ROOT) if not (executed / path.name).exists()]
     if missing:
@@ -283,7 +283,12 @@ def stage(profile):
     for name in ("_config.yml", "_toc.yml"):
         shutil.copy(ROOT / name, folder / name)
     for path in chapters(ROOT):
-        shutil.copy(executed / path.name, folder / "book" / path.name)
+        notebook, ran = read_notebook(path), read_notebook(executed / path.name)
+        codes = [[cell for cell in each.cells if cell.cell_type == "code"] for each in (notebook, ran)]
+        for cell, done in zip(*codes, strict=True):
+            cell.outputs, cell.execution_count = done.outputs, done.execution_count
+        notebook.metadata = ran.metadata
+        nbformat.write(notebook, folder / "book" / path.name)
     (folder / "results").mkdir()
     shutil.copy(executed / STATUS, folder / "results" / STATUS)
     return folder
