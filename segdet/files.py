@@ -9,7 +9,9 @@ from .atomic import writing
 from .dicom_frames import is_dicom, reading
 from .errors import FormatError, GeometryError, LabelError
 from .itk import FORMATS, extension, read_itk, write_itk
+from .nifti import read_nifti
 
+NIFTI = (".nii", ".nii.gz")
 MASK_FORMATS = (".dcm", ".nii", ".nii.gz", ".mha", ".nrrd")
 LABEL_TOLERANCE = 1e-3  # by which a float may be off a label number
 TOLERANCE = 1e-3  # mm by which the voxels of a mask may be off those of its scan
@@ -54,7 +56,7 @@ def load_volume(path, *, label=None, frame=None):
         if path.is_dir() or is_dicom(path):
             volume = read_dicom(path, frame, label)
         elif extension(path) in FORMATS:
-            volume = read_itk(path, frame)
+            volume = (read_nifti if extension(path) in NIFTI else read_itk)(path, frame)
         else:
             raise FormatError(f"{path}: {_not_understood(path)}; expected DICOM or one of {', '.join(FORMATS)}")
     if volume.voxels.min() == volume.voxels.max():
