@@ -67,8 +67,8 @@ def load_volume(path, *, label=None, frame=None):
         if not (found := numbers == label).any():
             held = _listed(np.unique(numbers[numbers > 0])) or "none"
             raise LabelError(f"{path}: has no label {label}; it holds {held}")
-        volume = replace(volume, voxels=found.astype(np.uint8))
-    return volume
+        return replace(volume, voxels=found.astype(np.uint8))
+    return replace(volume, notes=volume.limited()[0].notes)
 
 
 def is_scan(path):

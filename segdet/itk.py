@@ -25,6 +25,7 @@ FORMATS = {
     ".nhdr": ("NrrdImageIO", "NRRD"),
 }
 SMALL = 256 << 20  # bytes that are never too many: a mask of 512 x 512 x 1024 packs a thousand to one
+TO_LPS = {"right-anterior-superior-time": [[-1], [-1]], "left-anterior-superior-time": [[1], [-1]]}
 UNKNOWN = ("", "?", "???", "unknown")
 MILLIMETRES = {name: 1.0 for name in UNKNOWN} | {
     name: size
@@ -185,15 +186,19 @@ def _meta_notes(header):
 
 
 def _nrrd_notes(header, image):
-    """What the header of an NRRD leaves open; ITK has turned the spaces of a patient into LPS."""
-    space = image.GetMetaData("NRRD_space") if image.HasMetaDataKey("NRRD_space") else "not given"
-    notes = ()
-    if not space.startswith("left-posterior-superior"):
-        notes += (f"the space of the header is {space}: LPS directions are unknown",)
+    """What the header of an NRRD leaves open."""
+    space, notes = _space(image), ()
+    if not space.endswith(("superior", "superior-time")):
+        notes += (f"the space of the header is {space or 'not given'}: LPS directions are unknown",)
     spacings = re.findall(r"[-+.\d][-+.\de]*", header.get("spacings", ""), re.IGNORECASE)
     if "spacedirections" not in header and len(spacings) < min(image.GetDimension(), 3):
         notes += ("the header gives no voxel size (space directions or spacings); 1 mm was assumed",)
     return notes
+
+
+def _space(image):
+    """The space of an NRRD, or nothing; ITK has turned RAS and LAS into LPS, but not those with a fourth axis."""
+    return image.GetMetaData("NRRD_space") if image.HasMetaDataKey("NRRD_space") else ""
 
 
 def _geometry(path, image, header):
@@ -205,6 +210,7 @@ def _geometry(path, image, header):
     affine[:axes, :axes] = (np.reshape(image.GetDirection(), (dimension, -1)) * image.GetSpacing())[:axes, :axes]
     affine[:axes, 3] = image.GetOrigin()[:axes]
     affine[:axes] *= np.reshape(factors, (-1, 1))
+    affine[:2] *= TO_LPS.get(_space(image), 1)
     if axes == 2:
         notes += ("a single slice of unknown thickness; 1 mm was assumed",)
     return affine[:, [2, 1, 0, 3]], notes

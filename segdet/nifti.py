@@ -148,9 +148,11 @@ def _geometry(header, path):
 
 def _qform(header, spacing):
     """Index (x, y, z) to RAS in the file's unit, from the unit quaternion (a, b, c, d), a >= 0, and the voxel size."""
-    b, c, d = header["quatern"].astype(float)
-    b, c, d = np.array([b, c, d]) / max(1.0, np.sqrt(b * b + c * c + d * d))  # may be rounded to more than a unit
-    a = np.sqrt(max(0.0, 1 - b * b - c * c - d * d))
+    quaternion = np.array([0, *header["quatern"]], float)
+    rest = 1 - quaternion @ quaternion
+    if rest > 3 * np.finfo(np.float32).eps:  # else b, c, d are a unit, rounded
+        quaternion[0] = np.sqrt(rest)
+    a, b, c, d = quaternion / np.linalg.norm(quaternion)
     rotation = np.array([
         [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
         [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],

@@ -10,6 +10,7 @@ import numpy as np
 
 from .attention import attended_region, painted
 from .errors import GeometryError
+from .intensities import normalise
 from .volume import covered, resample_array, with_neighbours
 
 
@@ -46,7 +47,8 @@ class Grids:
     def inputs(self, volume):
         """The scan on both grids, and what the networks see of it.
 
-        Voxels of the grid outside the scan are filled with its minimum and do not count in the normalisation.
+        Voxels of the grid outside the scan are filled with its minimum and do not count in the normalisation, nor do
+        those far outside its intensities (`segdet.volume.Volume.limited`).
 
         Returns
         -------
@@ -60,18 +62,21 @@ class Grids:
         GeometryError
             The scan is so thin that no voxel of a grid has its centre in it.
         """
-        volume, found = volume.reoriented(self.orientation), []
+        volume, usual = volume.reoriented(self.orientation).limited()
+        found = []
         for shape, how in ((self.detector_shape, "unit"), (self.segmenter_shape, "zscore")):
             spacing = self.spacing(shape)
             grid = volume.resample(shape, spacing)
-            inside = covered(volume.shape, shape, np.divide(spacing, volume.spacing))
+            scale = np.divide(spacing, volume.spacing)
+            inside = covered(volume.shape, shape, scale)
             if not inside.any():
                 size = " x ".join(f"{n * s:.3g}" for n, s in zip(volume.shape, volume.spacing, strict=True))
                 voxel = " x ".join(f"{s:.3g}" for s in spacing)
                 raise GeometryError(
                     f"{volume.name}: its {size} mm lie between the working voxels of {voxel} mm; expected a 3D scan"
                 )
-            found.append((grid, grid.normalised(how, inside)))
+            counted = inside if usual is None else inside & (resample_array(usual, shape, scale) > 0.99)
+            found.append((grid, normalise(grid.voxels, how, counted if counted.any() else inside)))
         (fine, slices), (coarse, image) = found
         return fine, coarse, slices, image
 

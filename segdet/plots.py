@@ -72,9 +72,10 @@ def show_planes(volume, mask=None, centre=None):
         ((slice(None), slice(None), centre[2]), (dz, dy), f"column {centre[2]}"),
         ((slice(None), centre[1]), (dz, dx), f"row {centre[1]}"),
     ]
+    voxels = volume.limited()[0].voxels  # one hot voxel would blacken the rest
     figure, axes = plt.subplots(1, 3, figsize=(9, 3.4))
     for ax, (index, spacing, title) in zip(axes, planes, strict=True):
-        show_plane(ax, volume.voxels[index], spacing, None if mask is None else mask[index], title=title)
+        show_plane(ax, voxels[index], spacing, None if mask is None else mask[index], title=title)
     return figure
 
 

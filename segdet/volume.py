@@ -12,6 +12,10 @@ import numpy as np
 from scipy import ndimage
 
 from .errors import GeometryError
+from .intensities import normalise, usual_range
+
+LARGEST = 1e38  # an intensity; leaves room for differences in float32
+SKEW = 0.02  # cosine between two axes of a grid that counts as rectangular; headers round
 
 AXES = "LPSRAI"  # towards left, posterior, superior, and their opposites
 DIRECTIONS_UNKNOWN = "directions are unknown"  # what a reader says in a note where its file leaves them open
@@ -39,7 +43,8 @@ class Volume:
     Raises
     ------
     GeometryError
-        If the shapes disagree, a value is not finite or the affine has no volume.
+        If the shapes disagree, a value is not finite, or the axes of the affine have no length or are not
+        perpendicular.
     """
 
     voxels: np.ndarray
@@ -56,8 +61,7 @@ class Volume:
             raise GeometryError(f"{self.name}: expected a volume (slices, rows, columns), found {self.voxels.shape}")
         if self.voxels.dtype.kind == "f" and not np.isfinite(self.voxels).all():
             raise GeometryError(f"{self.name}: the voxels hold NaN or infinity; replace them before reading the scan")
-        if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
-            raise GeometryError(f"{self.name}: the affine is not an invertible 4 x 4 matrix: {affine.tolist()}")
+        _check_affine(affine, self.name)
         if self.mask is not None:
             if self.mask.shape != self.voxels.shape:
                 raise GeometryError(
@@ -150,8 +154,40 @@ class Volume:
                 )
         return replace(self, voxels=voxels, affine=affine, mask=mask, notes=notes)
 
+    def limited(self):
+        """This scan with the voxels far outside its other intensities clipped to these, and a note that says so.
+
+        Returns
+        -------
+        volume : Volume
+            The scan itself where there are none.
+        usual : bool array, (D, H, W), or None
+            The other voxels; None where these are all.
+
+        Raises
+        ------
+        GeometryError
+            If even the others are too large for float32.
+        """
+        low, high = usual_range(self.voxels)
+        if max(-low, high) > LARGEST:
+            raise GeometryError(f"{self.name}: its intensities, {low:.3g} to {high:.3g}, are too large; rescale it")
+        ends = {float(self.voxels.min()), float(self.voxels.max())} - {low, high}
+        if not ends:
+            return self, None
+        usual = (self.voxels >= low) & (self.voxels <= high)
+        note = (
+            f"voxels far outside the range {low:g} to {high:g} of the others: {np.count_nonzero(~usual)} of {usual.size}, "
+            f"up to {' and '.join(f'{end:g}' for end in sorted(ends))}; the networks see them clipped to that range, "
+            "and they do not count in the normalisation"
+        )
+        voxels = self.voxels.clip(low, high).astype(self.voxels.dtype)
+        return replace(self, voxels=voxels, notes=tuple(dict.fromkeys((*self.notes, note)))), usual
+
     def normalised(self, how="zscore", over=None):
         """Intensities as float32, (D, H, W) (the paper does not say which, `facts` B16).
+
+        Voxels far outside the others (`segdet.intensities.usual_range`) are clipped to them and do not count.
 
         Parameters
         ----------
@@ -161,14 +197,21 @@ class Volume:
         over : bool array, (D, H, W), optional
             The voxels that decide mean, deviation and percentiles; all by default.
         """
-        voxels = self.voxels.astype(np.float32)
-        counted = voxels if over is None else voxels[over]
-        if how == "zscore":
-            return (voxels - counted.mean()) / (counted.std() or 1)
-        if how == "unit":
-            low, high = np.percentile(counted, (0.5, 99.5)).astype(np.float32)
-            return np.clip((voxels - low) / ((high - low) or 1), 0, 1)
-        raise ValueError(f'how must be "zscore" or "unit", not {how!r}')
+        scan, usual = self.limited()
+        counted = over if usual is None else usual if over is None else usual & over
+        return normalise(scan.voxels, how, counted)
+
+
+def _check_affine(affine, name):
+    lengths = np.linalg.norm(affine[:3, :3], axis=0) if affine.shape == (4, 4) else np.zeros(3)
+    if not np.isfinite(affine).all() or lengths.min() == 0:
+        raise GeometryError(f"{name}: the affine is not an invertible 4 x 4 matrix: {affine.tolist()}")
+    axes = affine[:3, :3] / lengths
+    if np.abs(axes.T @ axes - np.eye(3)).max() > SKEW:
+        raise GeometryError(
+            f"{name}: its axes are not perpendicular (a shear, or a tilted gantry); expected a rectangular grid, so "
+            "resample the scan first"
+        )
 
 
 def axis_aligned_affine(spacing, origin=(0.0, 0.0, 0.0)):

@@ -1,0 +1,81 @@
+"""Intensities as the networks see them, and the voxels that no scanner measured (chapter 02)."""
+
+import numpy as np
+
+GAP = 2  # intensities are far outside beyond a gap of so many times the range of the others
+RARE = 1e-3  # and where at most so many of the voxels, or one value, lie there
+LEVELS = 16  # fewer other intensities are labels, no scan
+FLAT = 2e-6  # a range of so much of the largest intensity is rounding of float32
+
+
+def usual_range(voxels):
+    """The lowest and the highest intensity apart from those far outside the others.
+
+    A fill value (-1024, 1e36, the largest float) marks voxels that were not measured, and a defect leaves hot ones;
+    a few of them move mean and deviation until nothing is left of the scan. A gap tells them from tissue, which
+    reaches its brightest and darkest through all values between, by noise and by voxels that it fills in part. So an
+    intensity is far outside where the gap before it is wider than `GAP` times the range of the others, and what lies
+    beyond is one value, however frequent, or at most 8 voxels and a thousandth of the others. Zero, the background of
+    masked scans, belongs to the others, and so does everything in 8 bits, for which the range of ordinary scans stays
+    what it was.
+
+    Parameters
+    ----------
+    voxels : ndarray
+        Finite numbers.
+
+    Returns
+    -------
+    low, high : float
+    """
+    if voxels.dtype.itemsize == 1:
+        return float(voxels.min()), float(voxels.max())
+    ordered = np.sort(voxels, axis=None)
+    while True:
+        lowest, highest = ordered[0], ordered[-1]
+        first, end = np.searchsorted(ordered, lowest, "right"), np.searchsorted(ordered, highest)
+        few = 8 + int(RARE * (end - first))  # neither they nor the two ends are needed to know the range
+        if end - first <= 2 * few:
+            return float(lowest), float(highest)
+        below = np.array([lowest, *ordered[first : first + few + 1]], float)
+        above = np.array([*ordered[end - few - 1 : end], highest], float)
+        low, high = below[-1], above[0]
+        if ordered[np.searchsorted(ordered, 0) % len(ordered)] == 0:
+            low, high = min(low, 0), max(high, 0)
+        low, high = -_reached(-below[::-1], -low, -high), _reached(above, high, low)
+        if (low, high) == (lowest, highest) or len(np.unique(ordered[first:end])) < LEVELS:
+            return float(lowest), float(highest)
+        ordered = ordered[(ordered >= low) & (ordered <= high)]
+
+
+def _reached(values, start, other):
+    """The last of ascending values that is reached from `start` on without a gap; `other` is the range's other end."""
+    values = values[values >= start]
+    with np.errstate(over="ignore"):
+        wide = np.diff(values) > GAP * (values[:-1] - other)
+    return values[np.argmax(wide)] if wide.any() else values[-1]
+
+
+def normalise(voxels, how, counted=None):
+    """Intensities as float32, of the shape of the voxels; see `segdet.volume.Volume.normalised`.
+
+    Parameters
+    ----------
+    voxels : ndarray
+    how : str
+        ``"zscore"`` or ``"unit"``.
+    counted : bool array, optional
+        The voxels that decide mean, deviation and percentiles; all by default.
+    """
+    voxels = voxels.astype(np.float32)
+    counted = voxels if counted is None else voxels[counted]
+    low, high = counted.min(), counted.max()
+    if high - low <= FLAT * max(abs(low), abs(high)):
+        return np.zeros_like(voxels)
+    if how == "zscore":
+        mean, deviation = counted.mean(dtype=np.float64), counted.std(dtype=np.float64)
+        return (voxels - np.float32(mean)) / np.float32(deviation)
+    if how == "unit":
+        low, high = np.percentile(counted, (0.5, 99.5)).astype(np.float32)
+        return np.clip((voxels - low) / ((high - low) or 1), 0, 1)
+    raise ValueError(f'how must be "zscore" or "unit", not {how!r}')

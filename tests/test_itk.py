@@ -1,0 +1,173 @@
+"""NRRD and MetaImage: units, what a header leaves out, spaces, and axes that are no space."""
+
+import numpy as np
+import pytest
+
+from segdet.errors import FormatError, GeometryError
+from segdet.files import load_volume
+
+pytest.importorskip("SimpleITK")
+VOXELS = np.random.default_rng(6).integers(0, 255, (6, 8, 7), dtype=np.uint8)
+SIZES, DIRECTIONS = "7 8 6", "(0.38,0,0) (0,0.4,0) (0,0,0.5)"
+PLACE = f"space: LPS\nspace directions: {DIRECTIONS}\nspace origin: (1,2,3)"
+MATRIX, SPACING = "TransformMatrix = 1 0 0 0 1 0 0 0 1", "ElementSpacing = 0.38 0.4 0.5"
+
+
+def nrrd(path, fields, sizes=SIZES, voxels=VOXELS):
+    header = f"NRRD0005\ntype: uchar\nencoding: raw\ndimension: {len(sizes.split())}\nsizes: {sizes}\n{fields}\n\n"
+    path.write_bytes(header.encode() + voxels.tobytes())
+    return path
+
+
+def meta(path, *fields, data="LOCAL"):
+    header = ["ObjectType = Image", "NDims = 3", "BinaryData = True", f"DimSize = {SIZES}", *fields]
+    header += ["ElementType = MET_UCHAR", f"ElementDataFile = {data}\n"]
+    path.write_bytes("\n".join(header).encode() + VOXELS.tobytes() * (data == "LOCAL"))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("unit", "mm"),
+    [("um", 1e-3), ("microns", 1e-3), ("\N{MICRO SIGN}m", 1e-3), ("mm", 1), ("cm", 10), ("m", 1000), ("Meters", 1000)],
+)
+def test_units_are_converted_in_every_place(unit, mm, tmp_path):
+    axes = f"spacings: 0.38 0.4 0.5\naxis mins: 1 2 3\ncenters: node node node\nunits: {f' {chr(34)}{unit}{chr(34)}' * 3}"
+    for path in (
+        nrrd(tmp_path / "space.nrrd", f"{PLACE}\nspace units: {f' {chr(34)}{unit}{chr(34)}' * 3}"),
+        nrrd(tmp_path / "axes.nrrd", axes),
+        meta(tmp_path / "a.mha", MATRIX, SPACING, "Offset = 1 2 3", f"DistanceUnits = {unit}"),
+    ):
+        volume = load_volume(path)
+        np.testing.assert_allclose(volume.spacing, np.multiply((0.5, 0.4, 0.38), mm), rtol=1e-9)
+        np.testing.assert_allclose(volume.affine[:3, 3], np.multiply((1, 2, 3), mm), rtol=1e-9)
+        assert np.array_equal(volume.voxels, VOXELS)
+
+
+def test_units_that_differ_by_axis(tmp_path):
+    volume = load_volume(nrrd(tmp_path / "a.nrrd", f'{PLACE}\nspace units: "cm" "mm" "um"'))
+    np.testing.assert_allclose(volume.spacing, (0.0005, 0.4, 3.8))
+    np.testing.assert_allclose(volume.affine[:3, 3], (10, 2, 0.003))
+
+
+def test_unknown_units(tmp_path):
+    for path in (
+        nrrd(tmp_path / "a.nrrd", f'{PLACE}\nspace units: "furlong" "mm" "mm"'),
+        meta(tmp_path / "a.mha", MATRIX, SPACING, "DistanceUnits = furlong"),
+    ):
+        with pytest.raises(FormatError, match=rf"{path.name}: 'furlong' is no known unit of length; expected um"):
+            load_volume(path)
+    assert load_volume(meta(tmp_path / "b.mha", MATRIX, SPACING, "DistanceUnits = ?")).notes == (
+        "the header gives no unit of length; mm were assumed",
+    )
+
+
+SIZE_NOTE, SPACE_NOTE = "no voxel size", "LPS directions are unknown"
+
+
+@pytest.mark.parametrize(
+    ("fields", "spacing", "notes"),
+    [
+        ("", (1, 1, 1), (SPACE_NOTE, SIZE_NOTE)),
+        ("space: LPS", (1, 1, 1), (SIZE_NOTE,)),
+        ("spacings: 2 3 4", (4, 3, 2), (SPACE_NOTE,)),
+        ("Spacings: 2 3 nan", (1, 3, 2), (SPACE_NOTE, SIZE_NOTE)),
+        ("thicknesses: 2 3 4", (1, 1, 1), (SPACE_NOTE, SIZE_NOTE)),
+        (f"space: scanner-xyz\nspace directions: {DIRECTIONS}", (0.5, 0.4, 0.38), ("scanner-xyz: LPS",)),
+        (f"space: 3D-right-handed\nspace directions: {DIRECTIONS}", (0.5, 0.4, 0.38), ("3D-right-handed: LPS",)),
+        (f"space dimension: 3\nspacedirections: {DIRECTIONS}", (0.5, 0.4, 0.38), ("not given: LPS",)),
+        (PLACE, (0.5, 0.4, 0.38), ()),
+    ],
+)
+def test_what_an_nrrd_leaves_out_is_said(fields, spacing, notes, tmp_path):
+    volume = load_volume(nrrd(tmp_path / "a.nrrd", fields))
+    np.testing.assert_allclose(volume.spacing, spacing)
+    assert len(volume.notes) == len(notes)
+    assert all(text in note for text, note in zip(notes, volume.notes, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("fields", "spacing", "notes"),
+    [
+        ((), (1, 1, 1), (SPACE_NOTE, SIZE_NOTE)),
+        ((SPACING,), (0.5, 0.4, 0.38), (SPACE_NOTE,)),
+        ((SPACING, "AnatomicalOrientation = LPI"), (0.5, 0.4, 0.38), (SPACE_NOTE,)),
+        ((MATRIX,), (1, 1, 1), (SIZE_NOTE,)),
+        ((MATRIX, "ElementSize = 2 3 4"), (4, 3, 2), ()),
+        ((MATRIX, SPACING, "ElementSize = 2 3 4"), (0.5, 0.4, 0.38), ()),
+        ((MATRIX.replace("TransformMatrix", "Rotation"), SPACING), (0.5, 0.4, 0.38), ()),
+    ],
+)
+def test_what_a_metaimage_leaves_out_is_said(fields, spacing, notes, tmp_path):
+    volume = load_volume(meta(tmp_path / "a.mha", *fields))
+    np.testing.assert_allclose(volume.spacing, spacing)
+    assert len(volume.notes) == len(notes)
+    assert all(text in note for text, note in zip(notes, volume.notes, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("names", "flip"),
+    [
+        (("left-posterior-superior", "LPS"), (1, 1, 1)),
+        (("right-anterior-superior", "RAS"), (-1, -1, 1)),
+        (("left-anterior-superior", "LAS"), (1, -1, 1)),
+    ],
+)
+def test_spaces_of_a_patient(names, flip, tmp_path):
+    expected = np.zeros((3, 4))
+    expected[[2, 1, 0], [0, 1, 2]] = (0.5, 0.4, 0.38)
+    expected[:, 3] = (1, 2, 3)
+    expected *= np.reshape(flip, (3, 1))
+    for name in names:
+        volume = load_volume(nrrd(tmp_path / "a.nrrd", PLACE.replace("LPS", name)))
+        np.testing.assert_allclose(volume.affine[:3], expected)
+        assert volume.notes == ()
+    in_time = PLACE.replace("LPS", names[1] + "T").replace("0)", "0,0)").replace("0.5)", "0.5,0) (0,0,0,1)")
+    path = nrrd(tmp_path / "t.nrrd", in_time.replace("3)", "3,0)"), f"{SIZES} 2", np.stack([VOXELS, VOXELS + 1]))
+    volume = load_volume(path, frame=1)
+    np.testing.assert_allclose(volume.affine[:3], expected)
+    assert np.array_equal(volume.voxels, VOXELS + 1)
+    assert len(volume.notes) == 1  # of the frame
+
+
+@pytest.mark.parametrize("place", [0, 1, 3])
+def test_a_sequence_of_slicer_is_read_by_frame(place, tmp_path):
+    frames = np.stack([VOXELS, VOXELS + 1, VOXELS + 2])
+    kinds, sizes, directions = ["domain"] * 3, SIZES.split(), DIRECTIONS.split()
+    for values, value in ((kinds, "list"), (sizes, "3"), (directions, "none")):
+        values.insert(place, value)
+    fields = f"space: LPS\nkinds: {' '.join(kinds)}\nspace directions: {' '.join(directions)}"
+    path = nrrd(tmp_path / "a.seq.nrrd", fields, " ".join(sizes), np.moveaxis(frames, 0, 3 - place))
+    with pytest.raises(FormatError, match=r"a\.seq\.nrrd: holds 3 volumes .* frame=0 to frame=2"):
+        load_volume(path)
+    for frame in range(3):
+        volume = load_volume(path, frame=frame)
+        assert np.array_equal(volume.voxels, frames[frame])
+        np.testing.assert_allclose(volume.spacing, (0.5, 0.4, 0.38))
+    vector = nrrd(tmp_path / "v.nrrd", fields.replace("list", "vector"), " ".join(sizes), frames)
+    with pytest.raises(FormatError, match="3 values a voxel"):
+        load_volume(vector, frame=1)
+
+
+def test_sheared_axes_are_refused(tmp_path):
+    for path in (
+        nrrd(tmp_path / "a.nrrd", "space: LPS\nspace directions: (1,0,0) (0.3,1,0) (0,0,2)"),
+        meta(tmp_path / "a.mha", "TransformMatrix = 1 0 0 0.3 1 0 0 0 1", SPACING),
+    ):
+        with pytest.raises(GeometryError, match=f"{path.name}: its axes are not perpendicular"):
+            load_volume(path)
+
+
+def test_voxels_beside_a_header(tmp_path):
+    (tmp_path / "there ü.raw").write_bytes(VOXELS.tobytes())
+    for data in ("there ü.raw", "./there ü.raw"):
+        assert np.array_equal(load_volume(meta(tmp_path / "a.mhd", MATRIX, SPACING, data=data)).voxels, VOXELS)
+    for data in ("gone.raw", "../there ü.raw", "."):
+        with pytest.raises(FormatError, match=r"a\.mhd: .* ElementDataFile = LOCAL or a file beside it"):
+            load_volume(meta(tmp_path / "a.mhd", MATRIX, SPACING, data=data))
+
+
+def test_a_refusal_by_itk_is_one_line_without_addresses(tmp_path):
+    with pytest.raises(FormatError) as caught:
+        load_volume(nrrd(tmp_path / "a.nrrd", "space: LPS\nspacings: 1 1 1"))
+    assert str(caught.value).startswith(f"{tmp_path / 'a.nrrd'}: not a readable NRRD file: ")
+    assert "0x" not in str(caught.value)
