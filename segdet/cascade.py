@@ -45,6 +45,7 @@ def detect(detector, slices, proposals=None, batch=16):
 def stacked(image, attention, region, device):
     """A segmenter's input, float32 (1, C, d, h, w): that region of the image and, unless None, of its attention."""
     channels = [image] if attention is None else [image, attention]
+    channels = [np.ascontiguousarray(c) if isinstance(c, np.ndarray) else c for c in channels]  # no negative strides
     x = torch.stack([torch.as_tensor(c[region], dtype=torch.float32) for c in channels])[None].to(device)
     return x.contiguous(memory_format=torch.channels_last_3d)
 

@@ -83,7 +83,8 @@ def info(
     ]
     for axis, direction in zip(("slices", "rows", "columns"), (volume.affine[:3, :3] / volume.spacing).T, strict=True):
         rows.append((f"{axis} run", "along LPS ({:+.3f}, {:+.3f}, {:+.3f})".format(*direction)))
-    rows.append(("intensity", f"{volume.voxels.min():g} to {volume.voxels.max():g}, mean {volume.voxels.mean(dtype=float):.4g}"))
+    voxels = volume.voxels
+    rows.append(("intensity", f"{voxels.min():g} to {voxels.max():g}, mean {voxels.mean(dtype=float):.4g}"))
     rows += [(key.replace("_", " "), value) for key, value in volume.meta.items() if value != ""]
     rows += [("note", note) for note in volume.notes]
     rows += [("privacy", warning) for warning in identifying_tags(scan)]

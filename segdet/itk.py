@@ -27,7 +27,7 @@ FORMATS = {
 SMALL = 256 << 20  # bytes that are never too many: a mask of 512 x 512 x 1024 packs a thousand to one
 TO_LPS = {"right-anterior-superior-time": [[-1], [-1]], "left-anterior-superior-time": [[1], [-1]]}
 UNKNOWN = ("", "?", "???", "unknown")
-MILLIMETRES = {name: 1.0 for name in UNKNOWN} | {
+MILLIMETRES = dict.fromkeys(UNKNOWN, 1.0) | {
     name: size
     for size, names in (
         (1e-3, "um \u00b5m \u03bcm micron microns micrometer micrometers micrometre micrometres"),

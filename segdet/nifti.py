@@ -12,7 +12,7 @@ from math import prod
 import numpy as np
 
 from .dicom_frames import choose, chosen_note
-from .errors import FormatError, GeometryError
+from .errors import FormatError
 from .itk import check_size
 from .volume import Volume
 

@@ -177,9 +177,9 @@ class Volume:
             return self, None
         usual = (self.voxels >= low) & (self.voxels <= high)
         note = (
-            f"voxels far outside the range {low:g} to {high:g} of the others: {np.count_nonzero(~usual)} of {usual.size}, "
-            f"up to {' and '.join(f'{end:g}' for end in sorted(ends))}; the networks see them clipped to that range, "
-            "and they do not count in the normalisation"
+            f"voxels far outside the range {low:g} to {high:g} of the others: {np.count_nonzero(~usual)} of "
+            f"{usual.size}, up to {' and '.join(f'{end:g}' for end in sorted(ends))}; the networks see them clipped to "
+            "that range, and they do not count in the normalisation"
         )
         voxels = self.voxels.clip(low, high).astype(self.voxels.dtype)
         return replace(self, voxels=voxels, notes=tuple(dict.fromkeys((*self.notes, note)))), usual

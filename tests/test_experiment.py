@@ -98,6 +98,12 @@ def test_voxels_outside_the_scan_do_not_count_in_the_normalisation():
     torch.testing.assert_close(slices[inside], exact_slices)
 
 
+def test_the_segmenter_takes_arrays_that_run_backwards():
+    image = np.random.default_rng(0).random((8, 16, 8), np.float32)
+    network = UNet3D(1, base_channels=2, depth=1)
+    assert np.array_equal(segment(network, image[::-1]), segment(network, image[::-1].copy()))
+
+
 def test_score_boxes_by_hand():
     none = [0.0, 0, 0, 0]
     target = torch.tensor([[[0.0, 0, 10, 10]], [[0, 0, 10, 10]], [none], [none], [[0, 0, 10, 10]]])

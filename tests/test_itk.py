@@ -31,10 +31,10 @@ def meta(path, *fields, data="LOCAL"):
     [("um", 1e-3), ("microns", 1e-3), ("\N{MICRO SIGN}m", 1e-3), ("mm", 1), ("cm", 10), ("m", 1000), ("Meters", 1000)],
 )
 def test_units_are_converted_in_every_place(unit, mm, tmp_path):
-    axes = f"spacings: 0.38 0.4 0.5\naxis mins: 1 2 3\ncenters: node node node\nunits: {f' {chr(34)}{unit}{chr(34)}' * 3}"
+    units = f' "{unit}"' * 3
     for path in (
-        nrrd(tmp_path / "space.nrrd", f"{PLACE}\nspace units: {f' {chr(34)}{unit}{chr(34)}' * 3}"),
-        nrrd(tmp_path / "axes.nrrd", axes),
+        nrrd(tmp_path / "a.nrrd", f"{PLACE}\nspace units: {units}"),
+        nrrd(tmp_path / "b.nrrd", f"spacings: 0.38 0.4 0.5\naxis mins: 1 2 3\ncenters:{' node' * 3}\nunits: {units}"),
         meta(tmp_path / "a.mha", MATRIX, SPACING, "Offset = 1 2 3", f"DistanceUnits = {unit}"),
     ):
         volume = load_volume(path)

@@ -61,7 +61,8 @@ def test_quaternions_as_nibabel(angle, flip, tmp_path):
 
 
 def test_the_sform_counts_and_what_disagrees_is_said(tmp_path):
-    moved = RAS + [[0, 0, 0, 5], [0] * 4, [0] * 4, [0] * 4]
+    moved = RAS.copy()
+    moved[0, 3] += 5
     write(tmp_path / "a.nii", qform=moved, codes=(1, 1))
     volume = load_volume(tmp_path / "a.nii")
     np.testing.assert_array_equal(volume.affine, nibabel_affine(tmp_path / "a.nii"))
@@ -81,7 +82,8 @@ def test_rounded_quaternion_is_not_said(tmp_path):
 
 @pytest.mark.parametrize("codes", [(0, 1), (1, 1)])
 def test_sheared_sform_is_refused(codes, tmp_path):
-    sheared = np.diag([0.5, 0.5, 1, 1]) + [[0, 0.2, 0, 3], [0] * 4, [0] * 4, [0] * 4]
+    sheared = np.diag([0.5, 0.5, 1, 1])
+    sheared[0, 1] = 0.2
     write(tmp_path / "a.nii", sheared, np.diag([0.5, 0.5, 1, 1]), codes)
     with pytest.raises(GeometryError, match=r"a\.nii: its axes are not perpendicular"):
         load_volume(tmp_path / "a.nii")
@@ -131,7 +133,7 @@ def test_names_versions_and_byte_orders(name, kind, order, tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("kind", "i1 u1 i2 u2 i4 u4 i8 u8 f4 f8".split())
+@pytest.mark.parametrize("kind", ["i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8"])
 def test_data_types(kind, tmp_path):
     array = (VOXELS % 100).astype(kind)
     nib.Nifti1Image(array.transpose(2, 1, 0), RAS, dtype=array.dtype).to_filename(tmp_path / "a.nii")

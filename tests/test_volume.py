@@ -24,6 +24,11 @@ def test_spacing_and_affine():
     ]  # x from the column, y from the row, z from the slice
 
 
+def test_voxels_of_any_size():
+    for size in (5e-5, 1e-9, 1e6):
+        assert Volume.from_spacing(np.zeros((2, 3, 4)), (size,) * 3).spacing == (size,) * 3
+
+
 def test_halving_is_a_block_mean_and_keeps_the_place():
     voxels = RNG.random((4, 6, 8)).astype(np.float32)
     volume = Volume.from_spacing(voxels, (0.13, 0.11, 0.2))
@@ -96,6 +101,9 @@ def test_slice_boxes():
         ({"voxels": np.full((2, 2, 2), np.nan)}, "NaN"),
         ({"affine": np.zeros((4, 4))}, "invertible"),
         ({"affine": np.full((4, 4), np.inf)}, "invertible"),
+        ({"affine": np.diag([1, 0, 1, 1])}, "invertible"),
+        ({"affine": np.eye(4) + np.diag([0.1, 0, 0], 1)}, "not perpendicular"),
+        ({"affine": np.ones((4, 4))}, "not perpendicular"),
         ({"mask": np.zeros((2, 2, 3), bool)}, "same grid"),
     ],
 )
