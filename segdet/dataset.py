@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from .errors import FormatError, LabelError, SegdetError
-from .files import is_scan, load_case, load_volume
-from .itk import FORMATS, extension
+from .files import FORMATS, is_scan, load_case, load_volume
+from .itk import extension
 from .progress import progress
 
 EXTENSIONS = (*FORMATS, ".dcm", ".dicom", ".ima")

@@ -5,13 +5,15 @@ from pathlib import Path
 
 import numpy as np
 
+from . import itk
 from .atomic import writing
 from .dicom_frames import is_dicom, reading
 from .errors import FormatError, GeometryError, LabelError
-from .itk import FORMATS, extension, read_itk, write_itk
+from .itk import extension, read_itk, write_itk
 from .nifti import read_nifti
 
 NIFTI = (".nii", ".nii.gz")
+FORMATS = (*NIFTI, *itk.FORMATS)
 MASK_FORMATS = (".dcm", ".nii", ".nii.gz", ".mha", ".nrrd")
 LABEL_TOLERANCE = 1e-3  # by which a float may be off a label number
 TOLERANCE = 1e-3  # mm by which the voxels of a mask may be off those of its scan

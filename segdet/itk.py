@@ -17,8 +17,6 @@ from .errors import FormatError
 from .volume import Volume
 
 FORMATS = {
-    ".nii": ("NiftiImageIO", "NIfTI"),
-    ".nii.gz": ("NiftiImageIO", "NIfTI"),
     ".mha": ("MetaImageIO", "MetaImage"),
     ".mhd": ("MetaImageIO", "MetaImage"),
     ".nrrd": ("NrrdImageIO", "NRRD"),

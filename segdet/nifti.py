@@ -110,7 +110,7 @@ def _scaled(voxels, header, path):
     if not np.isfinite(intercept):
         raise FormatError(f"{path}: its scl_slope is {slope:g}, its scl_inter {intercept}; expected a number")
     kind = np.result_type(voxels, np.float32).type
-    with np.errstate(over="ignore"):  # a Volume refuses infinity
+    with np.errstate(over="ignore", invalid="ignore"):  # a Volume refuses infinity and NaN
         return voxels * kind(slope) + kind(intercept)
 
 

@@ -133,14 +133,21 @@ class Volume:
         ----------
         shape : (D, H, W)
         spacing : (dz, dy, dx) in mm
+
+        Raises
+        ------
+        GeometryError
+            If an intensity is too large for float32; `limited` clips those far outside the others.
         """
         shape = tuple(int(n) for n in shape)
+        lowest = float(self.voxels.min())
+        self._check_float32(lowest, float(self.voxels.max()))
         scale = np.asarray(spacing, float) / self.spacing
         affine = self.affine.copy()
         affine[:3, :3] = self.affine[:3, :3] * scale
         old_centre, new_centre = (np.asarray(self.shape) - 1) / 2, (np.asarray(shape) - 1) / 2
         affine[:3, 3] += self.affine[:3, :3] @ old_centre - affine[:3, :3] @ new_centre
-        voxels = resample_array(self.voxels, shape, scale, fill=float(self.voxels.min()))
+        voxels = resample_array(self.voxels, shape, scale, fill=lowest)
         mask, notes = None, self.notes
         if self.mask is not None:
             share = resample_array(self.mask, shape, scale)
@@ -170,8 +177,7 @@ class Volume:
             If even the others are too large for float32.
         """
         low, high = usual_range(self.voxels)
-        if max(-low, high) > LARGEST:
-            raise GeometryError(f"{self.name}: its intensities, {low:.3g} to {high:.3g}, are too large; rescale it")
+        self._check_float32(low, high)
         ends = {float(self.voxels.min()), float(self.voxels.max())} - {low, high}
         if not ends:
             return self, None
@@ -183,6 +189,10 @@ class Volume:
         )
         voxels = self.voxels.clip(low, high).astype(self.voxels.dtype)
         return replace(self, voxels=voxels, notes=tuple(dict.fromkeys((*self.notes, note)))), usual
+
+    def _check_float32(self, low, high):
+        if max(-low, high) > LARGEST:
+            raise GeometryError(f"{self.name}: its intensities, {low:.3g} to {high:.3g}, are too large; rescale it")
 
     def normalised(self, how="zscore", over=None):
         """Intensities as float32, (D, H, W) (the paper does not say which, `facts` B16).

@@ -131,6 +131,9 @@ def test_only_some_voxels_may_decide():
 def test_intensities_beyond_float32_are_refused():
     with pytest.raises(GeometryError, match=r"scan\.nii: its intensities, 0 to .*e\+302, are too large; rescale it"):
         GRIDS.inputs(scan(PLAIN * 1e300))
+    voxels = np.where(CORNERS, 1e300, PLAIN)  # one that the networks would see clipped
+    with pytest.raises(GeometryError, match=r"scan\.nii: its intensities, .* to 1e\+300, are too large"):
+        scan(voxels).resample((8, 16, 12), (3, 2, 2))
 
 
 def test_files_say_it_and_training_names_the_scan(tmp_path):

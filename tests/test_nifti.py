@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from segdet.errors import FormatError, GeometryError
-from segdet.files import load_volume
+from segdet.files import load_volume, save_mask
 
 nib = pytest.importorskip("nibabel")
 CASES = Path(__file__).resolve().parents[2] / "shared/cases"
@@ -71,6 +71,18 @@ def test_the_sform_counts_and_what_disagrees_is_said(tmp_path):
     volume = load_volume(tmp_path / "b.nii")
     np.testing.assert_array_equal(volume.affine, nibabel_affine(tmp_path / "b.nii"))
     assert volume.notes == ("voxels of 2 x 2.5 x 3 in the sform, 1 x 1 x 1 in pixdim; the sform counts",)
+
+
+@pytest.mark.parametrize("name", ["m.nii", "m.Nii.GZ"])
+@pytest.mark.parametrize("codes", [(0, 1), (1, 2), (1, 0)])
+def test_a_mask_lies_on_its_scan_for_nibabel(name, codes, tmp_path):
+    write(tmp_path / "a.nii", codes=codes, pixdim=[1, 2, 2.5, 3 if codes[1] == 0 else 1, 0, 0, 0, 0])
+    volume = load_volume(tmp_path / "a.nii")
+    save_mask(volume.voxels > 0, tmp_path / name, volume)
+    (tmp_path / name).rename(tmp_path / name.lower())
+    mask = nib.load(tmp_path / name.lower())
+    np.testing.assert_allclose(mask.affine, nib.load(tmp_path / "a.nii").affine, atol=1e-5)
+    assert np.array_equal(np.asarray(mask.dataobj).transpose(2, 1, 0), VOXELS > 0)
 
 
 def test_rounded_quaternion_is_not_said(tmp_path):
