@@ -2,6 +2,7 @@
 
 import json
 import time
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 
 from . import distributed
-from .atomic import remove_leftovers, write_text
+from .atomic import locked, remove_leftovers, write_text
 from .attention import coverage_and_leakage
 from .cascade import Cascade
 from .checkpoint import forget
@@ -131,6 +132,8 @@ def fit_cascade(
 ):  # fmt: skip
     """Train a `Cascade` and save it to the folder `out`; returns its mean IoU on the validation scans.
 
+    No other process can train in the same folder meanwhile.
+
     Parameters
     ----------
     profile : Profile
@@ -152,10 +155,7 @@ def fit_cascade(
         As in `run_study`.
     """
     out, arm = Path(out), "cascade-crop" if crop else "cascade"
-    begun = out / "training.json"
     this = {"profile": profile.name, "seed": seed, "data": str(data), "label": label, "arm": arm}
-    if (out / "cascade.json").exists():
-        raise SegdetError(f"{out}: holds a finished model; name another --out")
     if checkpointing and compiled:
         raise SegdetError("--checkpointing and --compile do not go together; leave out one of them")
     if compiled:  # before the detector is trained
@@ -164,14 +164,8 @@ def fit_cascade(
         except RuntimeError as error:
             reason = str(error).splitlines()[0]
             raise SegdetError(f"--compile does not work here ({reason}); leave it out") from error
-    if begun.exists():
-        held = begun.read_text()
-        if not resume:
-            raise SegdetError(
-                f"{out}: holds a training that was interrupted or is running; add --resume to go on with it"
-            )
-        if held.strip() != json.dumps(this):
-            raise SegdetError(f"{out}: holds a training with {held.strip()}; use the same, or another --out")
+    first = distributed.processes()[0] == 0
+    report = report if first else lambda line: None
 
     def network(channels):
         segmenter = UNet3D(channels, 2, profile.base_channels, checkpointing=checkpointing)
@@ -179,27 +173,52 @@ def fit_cascade(
             segmenter.compile()
         return segmenter
 
-    if foretell and distributed.processes()[0] == 0:
-        foretell(lambda p: work_of_a_study(replace(p, test=0), 1, 1, data == "phantom"))
-    used = replace(profile, test=0) if data == "phantom" else profile  # no hip is simulated to be left aside
-    run = Run(Plan(used, (arm,), data, label), seed, out, log=out / "logs", network=network)
-    distributed.wait()  # until every process has looked at the folder
-    first = distributed.processes()[0] == 0
-    report = report if first else lambda line: None
-    if first:
-        remove_leftovers(out)
-        write_text(begun, json.dumps(this) + "\n")
+    with locked(out) if first else nullcontext():
+        begun = _check_begun(out, this, resume)
+        if foretell and first:
+            foretell(lambda p: work_of_a_study(replace(p, test=0), 1, 1, data == "phantom"))
+        used = replace(profile, test=0) if data == "phantom" else profile  # no hip is simulated to be left aside
+        run = Run(Plan(used, (arm,), data, label), seed, out, log=out / "logs", network=network)
+        distributed.wait()  # until every process has looked at the folder
+        if first:
+            remove_leftovers(out)
+            write_text(begun, json.dumps(this) + "\n")
+        score = _train_both(run, arm, report)
+        if first:
+            for name in ("detector", arm):
+                (out / f"{seed}-{name}.safetensors").unlink(missing_ok=True)
+            begun.unlink()
+    return score
+
+
+def _check_begun(out, this, resume):
+    """Refuse a folder that holds anything but a training with these settings; returns where they are written."""
+    begun = out / "training.json"
+    if (out / "cascade.json").exists():
+        raise SegdetError(f"{out}: holds a finished model; name another --out")
+    if begun.exists():
+        held = begun.read_text().strip()
+        if not resume:
+            raise SegdetError(
+                f"{out}: holds a training that was interrupted or is running; add --resume to go on with it"
+            )
+        if held != json.dumps(this):
+            raise SegdetError(f"{out}: holds a training with {held}; use the same, or another --out")
+    elif out.exists() and any(not path.name.startswith(".") for path in out.iterdir()):
+        raise SegdetError(f"{out}: holds files of something else; name a new folder as --out")
+    return begun
+
+
+def _train_both(run, arm, report):
+    """Train the networks of a `Run` and save them to its folder; returns the IoU on the validation scans."""
     used, spare = len(run.train) + len(run.validation), len(run.test)
     report(f"{used + spare} scans: {len(run.train)} to train, {len(run.validation)} to select, {spare} left aside")
-    report(f"detector: {len(run.train)} scans, {profile.detector_steps} steps")
+    report(f"detector: {len(run.train)} scans, {run.plan.profile.detector_steps} steps")
     found = np.nanmean([score_boxes(run.detect(c), c.boxes)["box_iou"] for c in run.validation])
     report(f"detector: box IoU on the validation scans {found:.3f}")
-    report(f"segmenter: {profile.segmenter_steps} steps")
+    report(f"segmenter: {run.plan.profile.segmenter_steps} steps")
     segmenter, history = run.segmenter(arm)
     distributed.wait()  # until every process has read the checkpoints that go now
-    if first:
-        Cascade(run.detector, segmenter, run.grids, run.proposals, ARMS[arm].margin).save(out)
-        for name in ("detector", arm):
-            (out / f"{seed}-{name}.safetensors").unlink(missing_ok=True)
-        begun.unlink()
+    if distributed.processes()[0] == 0:
+        Cascade(run.detector, segmenter, run.grids, run.proposals, ARMS[arm].margin).save(run.checkpoints)
     return max(value for _, value in history.validation)

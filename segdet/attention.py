@@ -102,16 +102,21 @@ def read_boxes(path, shape):
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, skipinitialspace=True)
-            names = reader.fieldnames or ()
+            names = reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
             if not set(columns) <= set(names):
                 found = ",".join(names) or "empty"
                 raise FormatError(f"{path}: its first line is {found}; expected the columns {','.join(columns)}")
             for row in reader:
+                if not any(row.values()):  # a spreadsheet's empty line
+                    continue
                 where = f"{path}, line {reader.line_num}"
                 try:
                     if None in row:
                         raise ValueError("more values than columns")
-                    number, box = int(row["slice"]), [float(row[name]) for name in columns[1:]]
+                    number, *box = (float(row[name]) for name in columns)
+                    if number % 1:  # pandas writes a whole number as 3.0 where a column has gaps
+                        raise ValueError("part of a slice")
+                    number = int(number)
                 except (TypeError, ValueError) as error:
                     raise FormatError(f"{where}: expected five numbers, found {list(row.values())}") from error
                 x0, y0, x1, y1 = box

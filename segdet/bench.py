@@ -323,7 +323,14 @@ def run(names=(), out=None, report=print):
 
 
 def _runs(path):
-    return json.loads(Path(path).read_text())["runs"] if path and Path(path).exists() else []
+    if not path or not Path(path).exists():
+        return []
+    try:
+        found = json.loads(Path(path).read_text())["runs"]
+        _ = [run["environment"]["device"] for run in found]
+    except (ValueError, KeyError, TypeError) as error:
+        raise SegdetError(f"{path}: holds no measurements of `segdet bench`; name another --out") from error
+    return found
 
 
 def _kept(path, device):

@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from .atomic import write_text
+from .atomic import locked, write_text
 from .detection import RECIPES, choose_threshold, train_detector
 from .experiment import ARMS, Plan, Profile, get_profile, grids_for, prepare
 from .phantom_cache import cache_folder
@@ -93,15 +93,16 @@ def same(found, kept):
 def folder_of(parent, backbone):
     """The folder in `parent` for networks that the present code trains; a new one if it computes something new."""
     found = behaviour(backbone)
-    for path in sorted(parent.glob("networks-*/behaviour.json")):
-        try:
-            if same(found, json.loads(path.read_text())):
-                return path.parent
-        except (OSError, ValueError, AttributeError, TypeError):  # damaged, or of another version
-            continue
-    folder = parent / f"networks-{secrets.token_hex(4)}"
-    write_text(folder / "behaviour.json", json.dumps(found, indent=1) + "\n")
-    return folder
+    with locked(parent, wait=60):  # two that look at the same time shall find the same folder
+        for path in sorted(parent.glob("networks-*/behaviour.json")):
+            try:
+                if same(found, json.loads(path.read_text())):
+                    return path.parent
+            except (OSError, ValueError, AttributeError, TypeError):  # damaged, or of another version
+                continue
+        folder = parent / f"networks-{secrets.token_hex(4)}"
+        write_text(folder / "behaviour.json", json.dumps(found, indent=1) + "\n")
+        return folder
 
 
 def _case(profile, seed):

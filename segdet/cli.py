@@ -1,5 +1,6 @@
 """The command `segdet`: look at a scan, simulate one, train, predict, and run the ablation."""
 
+import os
 import sys
 import time
 import warnings
@@ -56,7 +57,15 @@ DATA_HELP = (
 )
 LABEL_HELP = "Which label of the annotation to segment. Default: every label above 0."
 ScanArgument = Annotated[Path, typer.Argument(help="A DICOM file or folder, .nii, .nii.gz, .mha, .mhd or .nrrd.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace files that are there, but never the scan.")]
 FrameOption = Annotated[int | None, typer.Option(help="Which volume of a series in time, counted from 0.")]
+
+
+@app.callback()
+def only_fit_is_shared(context: typer.Context):
+    """Refuse torchrun for everything that does not share its work among processes."""
+    if "TORCHELASTIC_RUN_ID" in os.environ and context.invoked_subcommand != "fit":
+        raise SegdetError(f"torchrun is for `segdet fit` only; start `segdet {context.invoked_subcommand}` without it")
 
 
 @app.command()
@@ -64,13 +73,14 @@ def info(
     scan: ScanArgument,
     frame: FrameOption = None,
     png: Annotated[Path | None, typer.Option(help="Also save the three middle planes as a picture.")] = None,
+    force: ForceOption = False,
 ):
     """Say what a scan is: geometry, intensities, what was understood and what was not."""
     from .dicom import identifying_tags
     from .files import load_volume
+    from .outputs import check_outputs
 
-    check_outputs(scan, png)
-    check_picture(png)
+    check_outputs({"a picture": png}, scan, force)
     volume = load_volume(scan, frame=frame)
     d, h, w = volume.shape
     extent = [n * s for n, s in zip(volume.shape, volume.spacing, strict=True)]
@@ -117,11 +127,13 @@ def phantom(
     count: Annotated[
         int | None, typer.Option(min=1, help="Make so many hips, from --seed on, as a folder for `segdet fit --data`.")
     ] = None,
+    force: ForceOption = False,
 ):
     """Simulate a 3D ultrasound scan of an infant hip, or many, and write DICOM."""
     from .dicom_write import write_volume
-    from .files import check_mask_path, save_mask
+    from .files import save_mask
     from .hip_parameters import DYSPLASTIC, HipParameters
+    from .outputs import check_outputs
     from .phantom import make_phantom
     from .phantom_cache import write_phantoms
 
@@ -137,9 +149,7 @@ def phantom(
         write_phantoms(range(seed, seed + count), out, **options)
         print(f"wrote {out}: {count} hips from seed {seed} on, in images/ and labels/")
         return
-    if mask:
-        check_mask_path(mask)
-    check_outputs(None, out, mask)
+    check_outputs({"a phantom": out, "a mask": mask}, force=force)
     volume = make_phantom(seed, **options)
     write_volume(volume, out)
     print(f"wrote {out}: {volume.name}, {' x '.join(map(str, volume.shape))} voxels")
@@ -227,17 +237,18 @@ def predict(
         Engine | None,
         typer.Option(help="onnx: ONNX Runtime. Default: torch, or onnx for what `segdet export` wrote."),
     ] = None,
+    force: ForceOption = False,
 ):
     """Segment one scan and write the mask on the scan's own grid."""
     from .attention import boxes_to_mask, read_boxes
     from .exported import load_cascade
     from .files import check_mask_path, load_volume, save_mask
+    from .outputs import check_outputs
 
-    check_mask_path(out)
-    check_outputs(scan, out, png)
-    check_picture(png)
+    check_outputs({"a mask": out, "a picture": png}, scan, force)
     cascade = load_cascade(model, engine and engine.value)
     volume = load_volume(scan, frame=frame)
+    check_mask_path(out, volume, scan)
     drawn = boxes and read_boxes(boxes, volume.shape)
     seen = cascade.grids.oriented(volume)
     extent, notes = np.multiply(seen.shape, seen.spacing), list(seen.notes)
@@ -255,7 +266,7 @@ def predict(
     start = time.monotonic()
     prediction = cascade.predict(volume, drawn and (lambda scan: boxes_to_mask(drawn, scan.shape).numpy()), step)
     seconds = time.monotonic() - start
-    save_mask(prediction.mask, out, volume, source=scan)
+    said = save_mask(prediction.mask, out, volume, source=scan)
     detected = int(prediction.attention.any((1, 2)).sum())
     millilitres = prediction.mask.sum() * abs(np.linalg.det(volume.affine)) / 1000
     print(f"boxes on {detected} of {len(prediction.attention)} slices; mask {millilitres:.2f} ml; {seconds:.1f} s")
@@ -263,7 +274,7 @@ def predict(
         print("the mask is empty: nothing in this scan looked like what the model was trained on")
     elif not detected:
         print("there is no box: the mask rests on nothing")
-    print(f"wrote {out}")
+    print("; ".join([f"wrote {out}", *said]))
     if png:
         from .plots import save_planes
 
@@ -367,12 +378,13 @@ def bench(
         list[str] | None,
         typer.Argument(help="Which: phantom, reading, detector, segmenter, cascade, metrics, inference. Default: all."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Also write what was measured, as JSON.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Also add what was measured to a JSON file, by machine.")] = None,
 ):
     """Measure every claim about time and memory beside its peer, in one run."""
     from .bench import run
+    from .outputs import check_outputs
 
-    check_outputs(None, out)
+    check_outputs({"measurements": out}, force=True)
     run(names or (), out)
 
 
@@ -395,12 +407,6 @@ def arm_names(text):
     return names
 
 
-def check_picture(png):
-    """Refuse a picture that is not a PNG."""
-    if png and png.suffix.lower() != ".png":
-        raise SegdetError(f"{png}: pictures are written as PNG; end the name with .png")
-
-
 def check_folder(out):
     """Refuse a file where a folder is to be filled."""
     if out.exists() and not out.is_dir():
@@ -411,18 +417,6 @@ def check_label(data, label):
     """Refuse a label where there is nothing to choose from."""
     if data == "phantom" and label is not None:
         raise SegdetError("--label chooses from the annotation of --data; a simulated hip has one label only")
-
-
-def check_outputs(scan, *outputs):
-    """Refuse, before any work, outputs that would overwrite the scan or have no folder to lie in."""
-    paths = [path for path in outputs if path]
-    for path in paths:
-        if (scan and path.resolve() == scan.resolve()) or paths.count(path) > 1:
-            raise SegdetError(f"{path}: would overwrite the scan or another output; choose another name")
-        if path.is_dir():
-            raise SegdetError(f"{path}: is a folder; name a file in it")
-        if not path.parent.is_dir():
-            raise SegdetError(f"{path}: its folder does not exist; make it first")
 
 
 def main():

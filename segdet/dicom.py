@@ -5,8 +5,6 @@ the Philips "Cartesian" export with its private group 3001, folders of single-fr
 clips, whose frames follow each other in time. A DICOM SEG is read as a volume of segment numbers.
 """
 
-import re
-import warnings
 from collections import defaultdict
 from dataclasses import replace
 from math import prod
@@ -22,9 +20,11 @@ from .dicom_frames import (
     is_dicom,
     one_line,
     reading,
+    silenced,
     sop_class_name,
     split_volumes,
     stack_slices,
+    without_values,
 )
 from .dicom_pixels import check_pixels, grey_frames, open_dicom, rescaled, room, scale, stored_pixels
 from .dicom_ultrasound import read_clip, read_philips
@@ -69,11 +69,9 @@ def read_dicom(path, frame=None, label=None):
         If the slices are not a regular grid.
     """
     path = Path(path)
-    with reading(path), warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with reading(path), silenced() as caught:
         volume = _read_folder(path, frame) if path.is_dir() else _read_file(path, frame, label)
-    # Quoted parts are values of the file, which may name a patient.
-    said = dict.fromkeys("pydicom: " + one_line(re.sub(r"'[^']*'", "'...'", str(w.message))) for w in caught)
+    said = dict.fromkeys(f"pydicom: {without_values(warning.message)}" for warning in caught)
     return replace(volume, notes=volume.notes + tuple(said))
 
 
@@ -94,8 +92,7 @@ def identifying_tags(path):
         The names of the filled attributes, never their values; empty for other formats.
     """
     found = set()
-    with reading(path), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with reading(path), silenced():
         for file in dicom_files(path):
             ds = open_dicom(file, stop_before_pixels=True)
             found.update(name for name in IDENTIFYING if ds.get(name))

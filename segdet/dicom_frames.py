@@ -1,13 +1,18 @@
 """What all DICOM layouts share: errors, telling volumes apart, stacking slices (chapter 02)."""
 
+import logging
+import re
+import warnings
 from collections import defaultdict
 from contextlib import contextmanager
+from threading import RLock
 
 import numpy as np
 
 from .errors import FormatError, GeometryError, SegdetError
 
 NO_PLACE = "the file gives no position or orientation in the patient: LPS directions are unknown"
+_SILENCE = RLock()  # filters of warnings and levels of loggers belong to the process
 
 
 @contextmanager
@@ -20,7 +25,7 @@ def reading(path):
     except OSError as error:
         raise FormatError(f"{path}: cannot be read: {error.strerror or error}") from error
     except Exception as error:  # pydicom, its decoders and ITK raise nearly every type on damaged input
-        reason = one_line(error) or type(error).__name__
+        reason = without_values(error) or type(error).__name__
         raise FormatError(f"{path}: cannot be understood, the file may be damaged: {reason}") from error
 
 
@@ -29,6 +34,33 @@ def one_line(text, longest=200):
     text = "".join(letter if letter.isprintable() else " " for letter in str(text))
     text = " ".join(text.split())
     return text if len(text) <= longest else text[:longest] + "..."
+
+
+def without_values(text):
+    """A library's message in one line, up to where it quotes the file: the quotation may name the patient."""
+    return re.split(r"(?<!\w)b?['\"`‘“”]", one_line(text), maxsplit=1)[0].rstrip(" :(,")
+
+
+@contextmanager
+def silenced():
+    """Nothing that pydicom or highdicom say in the block comes out of it, for they quote the patient's name.
+
+    Yields
+    ------
+    list of warnings.WarningMessage
+        What they warned of, to be passed on through `without_values`.
+    """
+    loggers = [logging.getLogger(name) for name in ("pydicom", "highdicom")]
+    with _SILENCE, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        before = [(logger.propagate, list(logger.handlers)) for logger in loggers]
+        for logger in loggers:
+            logger.propagate, logger.handlers = False, [logging.NullHandler()]
+        try:
+            yield caught
+        finally:
+            for logger, (propagate, handlers) in zip(loggers, before, strict=True):
+                logger.propagate, logger.handlers = propagate, handlers
 
 
 def is_dicom(path):

@@ -6,7 +6,7 @@ import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from .atomic import writing_folder
+from .atomic import MARK, locked, writing_folder
 from .errors import SegdetError
 from .progress import progress
 
@@ -47,7 +47,7 @@ def download(name, folder):
     """Fetch a data set, check it, and lay it out as `segdet fit --data` takes it: images/NAME and labels/NAME.
 
     An interrupted download goes on where it stopped. The folder appears when it is complete. An archive that was
-    fetched by hand and put beside the folder is used after the same check.
+    fetched by hand and put beside the folder is used after the same check, and stays.
 
     Parameters
     ----------
@@ -63,37 +63,52 @@ def download(name, folder):
     Raises
     ------
     SegdetError
-        Unknown name, no connection, a wrong checksum, an archive of another layout, a folder that is there already.
+        Unknown name, no connection, a wrong checksum, an archive of another layout, a folder that is there already,
+        another process that downloads to the same place.
     """
-    import pooch
+    from pooch.hashes import hash_matches
 
     if name not in DATASETS:
         raise SegdetError(f"there is no data set {name!r}; choose from {', '.join(DATASETS)}")
     dataset, folder = DATASETS[name], Path(folder)
     if folder.exists():
         raise SegdetError(f"{folder}: is there already; delete it or name another folder")
-    archive = folder.parent / dataset.url.rsplit("/", 1)[-1]
-    pooch.get_logger().setLevel("WARNING")
-    try:
-        archive.parent.mkdir(parents=True, exist_ok=True)
-        pooch.retrieve(dataset.url, dataset.checksum, archive.name, archive.parent, downloader=_resume)
-    except ValueError as error:  # pooch's word for a wrong checksum
-        raise SegdetError(f"{archive}: its checksum is not {dataset.checksum}; delete it and try again") from error
-    except OSError as error:  # requests' errors are OSErrors too
-        raise SegdetError(
-            f"{dataset.url}: cannot be downloaded ({_reason(error)}); run this again to go on, "
-            f"or put the file at {archive} by hand"
-        ) from error
-    _unpack(archive, dataset, folder)
-    archive.unlink()
+    by_hand = folder.parent / dataset.url.rsplit("/", 1)[-1]
+    with locked(folder.parent):
+        if by_hand.exists():
+            if not hash_matches(by_hand, dataset.checksum):
+                raise SegdetError(f"{by_hand}: its checksum is not {dataset.checksum}; delete it and try again")
+            _unpack(by_hand, dataset, folder)
+        else:
+            archive = _fetch(dataset, by_hand)
+            _unpack(archive, dataset, folder)
+            archive.unlink()
     return len(list((folder / "images").iterdir()))
 
 
+def _fetch(dataset, by_hand):
+    """Download the archive to a name beside `by_hand` that is segdet's own, and return it."""
+    import pooch
+
+    pooch.get_logger().setLevel("WARNING")
+    name = f"{MARK}{by_hand.name}"
+    try:
+        return Path(pooch.retrieve(dataset.url, dataset.checksum, name, by_hand.parent, downloader=_resume))
+    except ValueError as error:  # pooch's word for a wrong checksum
+        raise SegdetError(f"{by_hand.name}: its checksum is not {dataset.checksum}; try again later") from error
+    except OSError as error:  # requests' errors are OSErrors too
+        raise SegdetError(
+            f"{dataset.url}: cannot be downloaded ({_reason(error)}); run this again to go on, "
+            f"or put the file at {by_hand} by hand"
+        ) from error
+
+
 def _resume(url, output_file, _pooch):
-    """A downloader for pooch that keeps what it has in URL's name.part beside the output."""
+    """A downloader for pooch that keeps what it has in a file of its own beside the output."""
     import requests
 
-    partial = Path(output_file).with_name(url.rsplit("/", 1)[-1] + ".part")
+    name = url.rsplit("/", 1)[-1]
+    partial = Path(output_file).with_name(f"{MARK}{name}.part")
     have = partial.stat().st_size if partial.exists() else 0
     headers = {"Range": f"bytes={have}-"} if have else {}
     with requests.get(url, headers=headers, stream=True, timeout=30) as answer:
@@ -102,7 +117,7 @@ def _resume(url, output_file, _pooch):
             if answer.status_code != 206:  # the server cannot go on in the middle
                 have = 0
             whole = have + int(answer.headers.get("Content-Length", 0))
-            bar = progress(None, partial.stem, whole or None, unit="B", unit_scale=True, initial=have)
+            bar = progress(None, name, whole or None, unit="B", unit_scale=True, initial=have)
             with bar, open(partial, "ab" if have else "wb") as file:
                 for chunk in answer.iter_content(1 << 14):
                     file.write(chunk)

@@ -11,10 +11,11 @@ from .dicom_frames import is_dicom, reading
 from .errors import FormatError, GeometryError, LabelError
 from .itk import extension, read_itk, write_itk
 from .nifti import read_nifti
+from .outputs import KINDS, check_kind, check_not_of_scan
 
 NIFTI = (".nii", ".nii.gz")
 FORMATS = (*NIFTI, *itk.FORMATS)
-MASK_FORMATS = (".dcm", ".nii", ".nii.gz", ".mha", ".nrrd")
+MASK_FORMATS = KINDS["a mask"]
 LABEL_TOLERANCE = 1e-3  # by which a float may be off a label number
 TOLERANCE = 1e-3  # mm by which the voxels of a mask may be off those of its scan
 
@@ -142,20 +143,29 @@ def load_case(image_path, mask_path, label=None, *, frame=None):
     return replace(volume, mask=mask, notes=volume.notes + notes)
 
 
-def check_mask_path(path):
-    """Raise `FormatError` unless `save_mask` can write this kind of file; worth asking before a long computation."""
-    suffix = extension(Path(path))
-    if suffix not in MASK_FORMATS:
-        found = suffix or "a name without extension"
-        raise FormatError(f"{path}: cannot write a mask as {found}; expected one of {', '.join(MASK_FORMATS)}")
+def check_mask_path(path, like=None, source=None):
+    """Raise `SegdetError` unless `save_mask` can write this kind of file; worth asking before a long computation.
+
+    With the arguments of `save_mask` it also tries whether the header of the scan allows a SEG.
+    """
+    check_kind(path, "a mask")
+    if source is not None:
+        check_not_of_scan(path, source)
+    if like is not None and extension(Path(path)) == ".dcm":
+        from .dicom_write import check_segmentation
+
+        check_segmentation(path, like, source)
 
 
 def save_mask(mask, path, like, source=None):
     """Write a mask on the grid of a scan; the file appears only when it is complete.
 
+    A file that is there is replaced, unless `source` is read from it.
+
     Parameters
     ----------
-    mask : ndarray of bool, (D, H, W)
+    mask : ndarray, (D, H, W)
+        Of bool, or of the values 0 and 1.
     path : str or Path
         ``.dcm`` for a DICOM SEG, else ``.nii``, ``.nii.gz``, ``.mha`` or ``.nrrd``. Missing folders are made.
     like : Volume
@@ -169,17 +179,24 @@ def save_mask(mask, path, like, source=None):
     Returns
     -------
     tuple of str
-        What a SEG refers to; empty for other formats.
+        What a SEG refers to, and what of the patient and study of `source` it had to leave out; empty for other
+        formats.
 
     Raises
     ------
     GeometryError
         If mask and scan differ in shape.
     FormatError
-        If the extension is unknown or the file cannot be written.
+        If the extension is unknown, the mask holds other values, the file cannot be written, or it belongs to
+        `source`.
     """
-    path, mask = Path(path), np.asarray(mask, bool)
-    check_mask_path(path)
+    path, mask = Path(path), np.asarray(mask)
+    check_mask_path(path, source=source)
+    if mask.dtype != bool and not np.isin(mask, (0, 1)).all():
+        raise FormatError(
+            f"{path}: the mask holds values other than 0 and 1; write a threshold, such as probability >= 0.5"
+        )
+    mask = mask.astype(bool, copy=False)
     if mask.shape != like.shape:
         raise GeometryError(f"{path}: the mask is {mask.shape}, the scan is {like.shape}; expected one grid")
     from .dicom_write import write_segmentation

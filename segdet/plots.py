@@ -8,6 +8,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patches import Rectangle
 
+from .atomic import writing
+
 # Okabe and Ito's palette, told apart by most colour-blind readers.
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442",
@@ -53,7 +55,9 @@ def show_plane(ax, image, spacing, mask=None, attention=None, boxes=None, title=
         tint[attention] = (*mpl.colors.to_rgb(SKY), 0.3)
         ax.imshow(tint, aspect=spacing[0] / spacing[1], interpolation="nearest")
     if mask is not None and mask.any():
-        ax.contour(mask, [0.5], colors=[RED], linewidths=1.2)
+        ax.autoscale(False)  # for the frame around the mask, which closes its outline at the border
+        rows, columns = (np.arange(-1, n + 1) for n in mask.shape)
+        ax.contour(columns, rows, np.pad(mask, 1), [0.5], colors=[RED], linewidths=1.2)
     for x0, y0, x1, y1 in boxes if boxes is not None else ():
         if x1 > x0 and y1 > y0:
             ax.add_patch(Rectangle((x0 - 0.5, y0 - 0.5), x1 - x0, y1 - y0, fill=False, ec=ORANGE, lw=1.5))
@@ -83,7 +87,8 @@ def save_planes(volume, path, mask=None):
     """Save `show_planes` as a picture."""
     use_style()
     figure = show_planes(volume, mask)
-    figure.savefig(path, dpi=130)
+    with writing(path) as temporary:
+        figure.savefig(temporary, dpi=130)
     plt.close(figure)
 
 

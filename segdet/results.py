@@ -3,15 +3,15 @@
 import csv
 import json
 import platform
-import shutil
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from .atomic import write_text, writing
+from .atomic import locked, remove_leftovers, write_text, writing
 from .errors import SegdetError
 from .training import OutOfTime, bfloat16_is_native, default_device
 
@@ -44,13 +44,17 @@ class Study:
             return [{k: v if k in NAMES else _number(v) for k, v in row.items()} for row in csv.DictReader(file)]
 
     def add(self, name, rows):
-        """Add rows (dicts with the table's columns) to a table; a row of the same seed, arm and case is replaced."""
-        merged = {tuple(row.get(key) for key in KEYS): row for row in self.table(name) + rows}
+        """Add rows (dicts) to a table; a row of the same seed, arm and case is replaced.
+
+        A column that only some of the rows have is empty in the others.
+        """
+        merged = {tuple(row.get(key, "") for key in KEYS): row for row in self.table(name) + rows}
         rows = list(merged.values())
         if not rows:
             return
+        columns = dict.fromkeys(key for row in rows for key in row)
         with writing(self.folder / f"{name}.csv") as temporary, open(temporary, "w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+            writer = csv.DictWriter(file, columns, lineterminator="\n")
             writer.writeheader()
             writer.writerows({k: _text(v) for k, v in row.items()} for row in rows)
 
@@ -128,6 +132,8 @@ class Study:
     def fill(self, fixed, runs, *, resume=False, max_minutes=None, report=print):
         """Add what the runs of all seeds find, as soon as it is ready; each complete arm is reported.
 
+        No other process can fill the same study meanwhile.
+
         Parameters
         ----------
         fixed : dict
@@ -145,26 +151,48 @@ class Study:
         -------
         bool
             Whether the study is complete.
+
+        Raises
+        ------
+        SegdetError
+            Another process fills it, or it holds what is not to be gone on with.
         """
-        if any(self.folder.glob("*.csv")) and not resume:
+        with locked(self.folder):
+            self._check(fixed, resume)
+            remove_leftovers(self.folder)
+            return self._fill(fixed, runs, max_minutes, report)
+
+    def _check(self, fixed, resume):
+        tables = any(self.folder.glob("*.csv"))
+        if tables and resume and not self.manifest:
+            raise SegdetError(
+                f"{self.folder}: its tables are of no study, for it has no manifest.json; name another --out"
+            )
+        if (tables or (self.folder / "checkpoints").exists()) and not resume:
             raise SegdetError(
                 f"{self.folder}: holds results already; add --resume to go on with them, or name another --out folder"
             )
-        made_by = environment(default_device())
         if self.manifest:
             self.describe(**fixed)  # refuses another study; who made the rows changes only where rows are added
+
+    def _fill(self, fixed, runs, max_minutes, report):
+        made_by = environment(default_device())
         deadline = None if max_minutes is None else time.monotonic() + 60 * max_minutes
         checkpoints = self.folder / "checkpoints"
         try:
             for table, rows in runs(checkpoints, deadline):
+                self.describe(**fixed, **made_by)  # before the table, which is no study's without it
                 self.add(table, rows)
-                self.describe(**fixed, **made_by)
                 if rows and {"arm", "case"} <= rows[0].keys():
                     report(f"seed {rows[0]['seed']}  {rows[0]['arm']:<15}{_means(rows)}")
         except OutOfTime:
             report(f"stopped after {max_minutes} minutes; go on with --resume")
             return False
-        shutil.rmtree(checkpoints, ignore_errors=True)
+        remove_leftovers(checkpoints)
+        for file in checkpoints.glob("*-*.safetensors"):  # of a seed whose process ended just before they were deleted
+            file.unlink()
+        with suppress(OSError):  # absent, or something else is in it
+            checkpoints.rmdir()
         return True
 
 

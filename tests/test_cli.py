@@ -113,7 +113,7 @@ def test_fit_predict_ablate(tmp_path):
     assert np.array_equal(*masks)
     drawn = tmp_path / "boxes.csv"
     drawn.write_text("slice,x0,y0,x1,y1\n" + "".join(f"{n},20,60,70,130\n" for n in range(40, 90)))
-    own = ("predict", scan, "--model", tmp_path / "model", "--out", tmp_path / "own.nii", "--boxes", drawn)
+    own = ("predict", scan, "--model", tmp_path / "model", "--out", tmp_path / "own.nii", "--boxes", drawn, "--force")
     made = segdet(*own)
     assert made.returncode == 0, made.stderr
     assert "boxes on 4 of 8 slices" in made.stdout  # of the detector's grid
@@ -124,7 +124,7 @@ def test_fit_predict_ablate(tmp_path):
     refused = segdet(*own)
     assert refused.returncode == 2
     assert "boxes.csv, line 2: slice 128, but the scan has slices 0 to 127" in refused.stderr
-    refused = segdet("predict", scan, "--model", tmp_path / "model", "--out", scan)
+    refused = segdet("predict", scan, "--model", tmp_path / "model", "--out", scan, "--force")
     assert refused.returncode == 2
     assert "would overwrite the scan" in refused.stderr
     assert scan.read_bytes() == before
@@ -151,8 +151,11 @@ def test_fit_predict_ablate(tmp_path):
         (("predict", "missing.dcm", "--model", "nowhere", "--out", "m.dcm"), "holds no cascade.json"),
         (("predict", "scan.dcm", "--model", "nowhere", "--out", "m.jpg"), "cannot write a mask as .jpg"),
         (("predict", "scan.nii", "--model", "nowhere", "--out", "scan.nii"), "would overwrite the scan"),
-        (("predict", "scan.nii", "--model", "nowhere", "--out", "m.nii", "--png", "m.tga"), "end the name with .png"),
-        (("predict", "scan.nii", "--model", "nowhere", "--out", "m.nii", "--png", "m.nii"), "another output"),
+        (
+            ("predict", "scan.nii", "--model", "nowhere", "--out", "m.nii", "--png", "m.tga"),
+            "cannot write a picture as .tga",
+        ),
+        (("phantom", "--out", "m.dcm", "--mask", "./m.dcm"), "is named for a phantom and a mask"),
         (("fit", "--out", __file__), "is a file; --out must be a folder"),
         (("ablate", "--out", __file__), "is a file; --out must be a folder"),
         (("fit", "--out", "m", "--label", "3"), "a simulated hip has one label only"),

@@ -91,8 +91,8 @@ def test_an_interrupted_download_goes_on(server, tmp_path, ranges):
     server.limit, server.ranges = 20_000, ranges
     with pytest.raises(SegdetError, match=r"cannot be downloaded .* run this again to go on, or put the file at"):
         download("hippocampus", tmp_path / "h")
-    assert files(tmp_path) == ["hip.tar.part"]
-    have = (tmp_path / "hip.tar.part").stat().st_size
+    assert files(tmp_path) == [".segdet-hip.tar.part"]
+    have = (tmp_path / ".segdet-hip.tar.part").stat().st_size
     assert have > 10_000
     assert download("hippocampus", tmp_path / "h") == 2
     assert server.asked == [None, f"bytes={have}-"]
@@ -100,7 +100,7 @@ def test_an_interrupted_download_goes_on(server, tmp_path, ranges):
 
 
 def test_a_download_that_stopped_at_its_last_byte(server, tmp_path):
-    (tmp_path / "hip.tar.part").write_bytes(server.archive)
+    (tmp_path / ".segdet-hip.tar.part").write_bytes(server.archive)
     assert download("hippocampus", tmp_path / "h") == 2
 
 

@@ -392,7 +392,7 @@ def test_an_interrupted_fit_goes_on_as_it_began_or_not_at_all(folder, small_phan
         with pytest.raises(SegdetError, match="use the same, or another --out"):
             fit_cascade(TINY, seed, tmp_path / "m", label=label, resume=True, **options)
     monkeypatch.setattr(runs.Run, "segmenter", original)
-    (tmp_path / "m/.0123abcd.cascade.json").touch()  # what a kill leaves of a file that was being written
+    (tmp_path / "m/.segdet-0123abcd.part.json").touch()  # what a kill leaves of a file that was being written
     fit_cascade(TINY, 0, tmp_path / "m", label=1, resume=True, **options)
     names = {p.name for p in (tmp_path / "m").iterdir()}
     assert names == MODEL
