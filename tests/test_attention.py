@@ -134,6 +134,21 @@ def test_boxes_from_a_file(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "slice,x0,y0,x1,y1\n2.0,1,1,5,5\n",  # pandas, where a column has gaps
+        ",slice,x0,y0,x1,y1\n0,2,1,1,5,5\n",  # pandas, with its index
+        "slice,x0,y0,x1,y1\n2,1,1,5,5\n,,,,\n",  # a spreadsheet
+        "slice ,x0 ,y0 ,x1 ,y1\n2 ,1 ,1 ,5 ,5 \n",
+    ],
+)
+def test_boxes_as_other_programs_write_them(tmp_path, text):
+    path = tmp_path / "boxes.csv"
+    path.write_text(text)
+    assert [b.tolist() for b in read_boxes(path, (3, 6, 6))] == [[], [], [[1, 1, 5, 5]]]
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("slice,x0,y0,x1\n", "its first line is slice,x0,y0,x1; expected the columns slice,x0,y0,x1,y1"),
@@ -143,6 +158,7 @@ def test_boxes_from_a_file(tmp_path):
         ("slice,x0,y0,x1,y1\n0,1,1,2\n", "line 2: expected five numbers"),
         ("slice,x0,y0,x1,y1\n0,1,1,2,2,9\n", "line 2: expected five numbers"),
         ("slice,x0,y0,x1,y1\n0.5,1,1,2,2\n", "line 2: expected five numbers"),
+        ("slice,x0,y0,x1,y1\ninf,1,1,2,2\n", "line 2: expected five numbers"),
         ("slice,x0,y0,x1,y1\n0,2,1,1,2\n", r"line 2: \[2.0, 1.0, 1.0, 2.0\] is no box .* of 6 x 5 pixels"),
         ("slice,x0,y0,x1,y1\n0,1,1,nan,2\n", "line 2: .* is no box"),
         ("slice,x0,y0,x1,y1\n0,1,1,6,2\n", "line 2: .* is no box"),

@@ -95,6 +95,15 @@ def test_a_table_of_what_was_written(tmp_path):
     assert bench.ratios(path, "a").splitlines()[-1] == "| b | **0.25** | (1.00) |"
 
 
+@pytest.mark.parametrize("text", ["[]", "{", '{"runs": 3}', '{"runs": [{}]}'])
+def test_a_file_of_something_else_is_not_written_to(text, tmp_path):
+    path = tmp_path / "bench.json"
+    path.write_text(text)
+    with pytest.raises(SegdetError, match=r"bench\.json: holds no measurements of `segdet bench`"):
+        bench.run(["metrics"], path, report=str)
+    assert path.read_text() == text
+
+
 def test_the_peer_of_the_detector_finds_the_same_boxes():
     """Same weights, anchors and selection, so the best box of every slice is the same."""
     torch.manual_seed(0)

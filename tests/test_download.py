@@ -108,6 +108,20 @@ def test_an_archive_fetched_by_hand(server, tmp_path):
     (tmp_path / "hip.tar").write_bytes(server.archive)
     assert download("hippocampus", tmp_path / "h") == 2
     assert server.asked == []
+    assert (tmp_path / "hip.tar").read_bytes() == server.archive
+    assert files(tmp_path / "h") == PAIRS
+    (tmp_path / "hip.tar").write_bytes(b"half")
+    with pytest.raises(SegdetError, match=r"hip\.tar: its checksum is not md5:.*; delete it and try again"):
+        download("hippocampus", tmp_path / "other")
+    assert (tmp_path / "hip.tar").read_bytes() == b"half"
+    assert server.asked == []
+
+
+def test_a_part_of_somebody_else_is_left_alone(server, tmp_path):
+    (tmp_path / "hip.tar.part").write_bytes(b"of a browser")
+    assert download("hippocampus", tmp_path / "h") == 2
+    assert (tmp_path / "hip.tar.part").read_bytes() == b"of a browser"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["h", "hip.tar.part"]
 
 
 def test_a_wrong_checksum(server, tmp_path):

@@ -65,3 +65,12 @@ def test_arms_are_joined_by_seed_and_case(tmp_path):
         other.pairs("cascade", "cascade", other=study)
     with pytest.raises(SegdetError, match="no seed in common"):
         study.pairs("unet", "cascade", other=other)
+
+
+def test_a_new_column_is_empty_in_the_rows_before_it(tmp_path):
+    study, row = Study(tmp_path), {"seed": 0, "arm": "unet", "case": "a", "iou": 0.5}
+    study.add("cases", [row])
+    study.add("cases", [row | {"case": "b", "dice": 0.75}])
+    study.add("cases", [{"seed": 0, "arm": "unet", "case": "c", "iou": 0.25}])
+    assert [row["dice"] for row in study.table("cases")] == ["", 0.75, ""]
+    assert study.column("unet").tolist() == [0.5, 0.5, 0.25]
