@@ -202,7 +202,7 @@ def fit(
     from .memory import check_training
     from .training import default_device
 
-    check_folder(out)
+    check_folder(out, data)
     check_label(data, label)
     check_training(get_profile(profile.value), checkpointing=checkpointing, can_checkpoint=True)
     start = time.monotonic()
@@ -321,7 +321,7 @@ def ablate(
     from .experiment import get_profile
     from .memory import check_training
 
-    check_folder(out)
+    check_folder(out, data)
     check_label(data, label)
     names = arm_names(arms)
     if not scheduler:  # whose workers are other machines
@@ -407,10 +407,13 @@ def arm_names(text):
     return names
 
 
-def check_folder(out):
-    """Refuse a file where a folder is to be filled."""
+def check_folder(out, data="phantom"):
+    """Refuse a file where a folder is to be filled, and a folder that would be taken for a scan."""
     if out.exists() and not out.is_dir():
         raise SegdetError(f"{out}: is a file; --out must be a folder")
+    scans = [] if data == "phantom" else [Path(data, kind).resolve() for kind in ("images", "labels")]
+    if any(out.resolve().is_relative_to(folder) for folder in scans):
+        raise SegdetError(f"{out}: lies among the scans of {data}; name another --out folder")
 
 
 def check_label(data, label):

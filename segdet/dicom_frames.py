@@ -25,8 +25,8 @@ def reading(path):
     except OSError as error:
         raise FormatError(f"{path}: cannot be read: {error.strerror or error}") from error
     except Exception as error:  # pydicom, its decoders and ITK raise nearly every type on damaged input
-        reason = without_values(error) or type(error).__name__
-        raise FormatError(f"{path}: cannot be understood, the file may be damaged: {reason}") from error
+        reason = without_values(error)  # and without the cause, whose message may name the patient
+        raise FormatError(f"{path}: cannot be understood, the file may be damaged: {reason}") from None
 
 
 def one_line(text, longest=200):
@@ -36,9 +36,10 @@ def one_line(text, longest=200):
     return text if len(text) <= longest else text[:longest] + "..."
 
 
-def without_values(text):
-    """A library's message in one line, up to where it quotes the file: the quotation may name the patient."""
-    return re.split(r"(?<!\w)b?['\"`‘“”]", one_line(text), maxsplit=1)[0].rstrip(" :(,")
+def without_values(error):
+    """An error or a warning in one line, up to where it quotes the file, for that may name the patient."""
+    said = re.split(r"(?<!\w)b?['\"`‘“”]", one_line(error), maxsplit=1)[0].rstrip(" :(,")
+    return said or type(error).__name__
 
 
 @contextmanager
@@ -53,14 +54,14 @@ def silenced():
     loggers = [logging.getLogger(name) for name in ("pydicom", "highdicom")]
     with _SILENCE, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        before = [(logger.propagate, list(logger.handlers)) for logger in loggers]
+        levels = [logger.level for logger in loggers]
         for logger in loggers:
-            logger.propagate, logger.handlers = False, [logging.NullHandler()]
+            logger.setLevel(logging.CRITICAL + 1)
         try:
             yield caught
         finally:
-            for logger, (propagate, handlers) in zip(loggers, before, strict=True):
-                logger.propagate, logger.handlers = propagate, handlers
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
 
 
 def is_dicom(path):

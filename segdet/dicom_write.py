@@ -30,7 +30,7 @@ PATIENT_AND_STUDY = (*TEXTS, *DATES, TIME, SEX)
 
 
 def write_volume(volume, path):
-    """Write a scan without a patient, such as a phantom, as a DICOM Enhanced US Volume.
+    """Write a scan without a patient, such as a phantom, as a DICOM Enhanced US Volume; a file there is replaced.
 
     Parameters
     ----------
@@ -111,8 +111,9 @@ def _segmentation(mask, path, like, source):
             _refer_to_file(seg, headers)
         seg.save_as(content := BytesIO())
     except Exception as error:  # highdicom and pydicom check the headers of the scan and raise several types
-        reason = without_values(error) or type(error).__name__
-        raise FormatError(f"{path}: no DICOM SEG can refer to {source}: {reason}; write .nii.gz instead") from error
+        raise FormatError(
+            f"{path}: no DICOM SEG can refer to {source}: {without_values(error)}; write .nii.gz instead"
+        ) from None  # whose message may name the patient
     return content.getvalue(), (note, *repairs)
 
 
@@ -150,6 +151,8 @@ def _repair(ds):
         valid = _valid(keyword, text)
         if valid != text:
             changed[keyword] = "put right" if valid else "left out"
+        elif "\N{REPLACEMENT CHARACTER}" in text:
+            changed[keyword] = "a part of it could not be decoded"
         setattr(ds, keyword, valid)
     ds.SpecificCharacterSet = "ISO_IR 192"  # can hold any name; the scan's may not be one that highdicom writes
     return changed
@@ -165,9 +168,10 @@ def _valid(keyword, text):
     if keyword in DATES:
         found = re.fullmatch(r"(\d{4})([.:/-]?)(\d\d)\2(\d\d)", text)
         try:
-            return datetime(*(int(found[n]) for n in (1, 3, 4))).strftime("%Y%m%d") if found else ""
-        except ValueError:  # no day of any month
+            datetime(*map(int, day := found.group(1, 3, 4)))
+        except (AttributeError, ValueError):  # no date, or no day of its month
             return ""
+        return "".join(day)
     return text
 
 

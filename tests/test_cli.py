@@ -163,6 +163,7 @@ def test_fit_predict_ablate(tmp_path):
         (("ablate", "--out", "s", "--max-minutes", "1", "--scheduler", "local"), "leave it out with --scheduler"),
         (("ablate", "--out", "s", "--arms", "unet,magic"), "there is no arm 'magic'; choose from unet"),
         (("ablate", "--out", "s", "--data", "nowhere", "--profile", "smoke"), "images/"),
+        (("fit", "--out", "d/images/m", "--data", "d"), "lies among the scans of d"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_2(arguments, message, tmp_path, monkeypatch):

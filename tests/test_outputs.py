@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+import traceback
 import warnings
 
 import numpy as np
@@ -166,6 +167,7 @@ def test_a_folder_that_cannot_be_made_is_known_before(tmp_path):
         ({"PatientSex": "f"}, "F", "put right"),
         ({"PatientBirthDate": "00000000"}, "", "left out"),
         ({"PatientBirthDate": "19800231"}, "", "left out"),
+        ({"PatientBirthDate": "1980"}, "", "left out"),
         ({"StudyDate": "2018.01.31"}, "20180131", "put right"),
         ({"StudyTime": "12:30:45"}, "123045", "put right"),
         ({"StudyTime": "12:30:45.5"}, "123045.5", "put right"),
@@ -199,6 +201,15 @@ def test_a_seg_keeps_the_name_in_any_character_set(charset, name, tmp_path):
     volume = load_volume(folder)
     save_mask(volume.voxels > 12, tmp_path / "m.dcm", volume, folder)
     assert str(pydicom.dcmread(tmp_path / "m.dcm").PatientName) == name
+
+
+def test_a_seg_says_where_a_name_could_not_be_decoded(tmp_path):
+    folder = write_series(tmp_path / "series", SpecificCharacterSet="ISO_IR 192", PatientName="Ann^One")
+    for file in folder.iterdir():
+        file.write_bytes(file.read_bytes().replace(b"Ann^One", b"A\xfcn^One"))
+    volume = load_volume(folder)
+    notes = save_mask(volume.voxels > 12, tmp_path / "m.dcm", volume, folder)
+    assert notes[1:] == ("PatientName of the scan is no valid DICOM: a part of it could not be decoded",)
 
 
 def test_a_seg_of_slices_with_one_uid_refers_to_the_scan(tmp_path):
@@ -259,9 +270,11 @@ def test_no_name_leaves_the_patient_module(name, tmp_path, capfd, caplog):
 def test_no_name_in_what_a_library_says():
     for quoted in (repr(INVENTED), f"'{INVENTED}'", f'"{INVENTED}"', f"b'{INVENTED}'", f"`{INVENTED}"):
         assert without_values(f"Invalid value for VR DA: {quoted}. See 'here'") == "Invalid value for VR DA"
+    assert without_values(UserWarning(f"'{INVENTED}' is no name")) == "UserWarning"
     assert without_values("the patient's file can't be read") == "the patient's file can't be read"
-    with pytest.raises(FormatError, match=r"a\.dcm: cannot be understood.*convert string to float$"), reading("a.dcm"):
-        float(INVENTED)
+    with pytest.raises(FormatError, match=r"damaged: could not convert string to float$") as caught, reading("a.dcm"):
+        float("O'Quill" + "feather")
+    assert INVENTED not in "".join(traceback.format_exception(caught.value))
 
 
 # ------------------------------------------------------------------------------------------------ locks
