@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -134,3 +137,22 @@ def test_chapters_share_a_folder_and_what_was_found(usual, small_phantoms, monke
     monkeypatch.setitem(PROFILES, "tiny", dataclasses.replace(tiny, segmenter_steps=6))
     with pytest.raises(AssertionError, match="computed again"):  # other settings have a file of their own
         chapters.chapter_run("tiny").segmenter("cascade")
+
+
+def test_two_that_look_at_the_same_time_find_one_folder(tmp_path, monkeypatch):
+    both, write = threading.Barrier(2), chapters.write_text
+
+    def behaviour(_):
+        both.wait(60)
+        return {"a": [1.0]}
+
+    def write_slowly(*arguments):
+        time.sleep(0.2)
+        write(*arguments)
+
+    monkeypatch.setattr(chapters, "behaviour", behaviour)
+    monkeypatch.setattr(chapters, "write_text", write_slowly)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(chapters.folder_of, [tmp_path] * 2, ["vgg16"] * 2)
+    assert first == second
+    assert [path.name for path in tmp_path.iterdir()] == [first.name]

@@ -63,6 +63,10 @@ def test_phantom_info_predict(tmp_path):
     assert "128 slices of 184 rows x 96 columns" in shown.stdout
     assert "0.26 mm between slices, 0.22 x 0.4 mm pixels" in shown.stdout
     assert (tmp_path / "planes.png").stat().st_size > 10_000
+    for again in (("info", hip, "--png", tmp_path / "planes.png"), ("phantom", "--seed", 4, "--out", hip)):
+        refused = segdet(*again)
+        assert refused.returncode == 2
+        assert f"{again[-1]}: is there already; add --force to replace it" in refused.stderr
 
     from segdet.files import load_mask, load_volume
     from segdet.phantom import make_phantom
