@@ -59,6 +59,7 @@ LABEL_HELP = "Which label of the annotation to segment. Default: every label abo
 ScanArgument = Annotated[Path, typer.Argument(help="A DICOM file or folder, .nii, .nii.gz, .mha, .mhd or .nrrd.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace files that are there, but never the scan.")]
 FrameOption = Annotated[int | None, typer.Option(help="Which volume of a series in time, counted from 0.")]
+SeriesOption = Annotated[str | None, typer.Option(help="Which series of a DICOM folder: its number, or its UID.")]
 
 
 @app.callback()
@@ -72,6 +73,7 @@ def only_fit_is_shared(context: typer.Context):
 def info(
     scan: ScanArgument,
     frame: FrameOption = None,
+    series: SeriesOption = None,
     png: Annotated[Path | None, typer.Option(help="Also save the three middle planes as a picture.")] = None,
     force: ForceOption = False,
 ):
@@ -81,7 +83,7 @@ def info(
     from .outputs import check_outputs
 
     check_outputs({"a picture": png}, scan, force)
-    volume = load_volume(scan, frame=frame)
+    volume = load_volume(scan, frame=frame, series=series)
     d, h, w = volume.shape
     extent = [n * s for n, s in zip(volume.shape, volume.spacing, strict=True)]
     rows = [
@@ -222,6 +224,7 @@ def predict(
     model: Annotated[Path, typer.Option(help="A folder that `segdet fit` or `segdet export` wrote.")],
     out: Annotated[Path, typer.Option(help="The mask: .dcm (DICOM SEG), .nii, .nii.gz, .mha or .nrrd.")],
     frame: FrameOption = None,
+    series: SeriesOption = None,
     png: Annotated[
         Path | None, typer.Option(help="Also save the three middle planes with the mask as a picture.")
     ] = None,
@@ -247,7 +250,7 @@ def predict(
 
     check_outputs({"a mask": out, "a picture": png}, scan, force)
     cascade = load_cascade(model, engine and engine.value)
-    volume = load_volume(scan, frame=frame)
+    volume = load_volume(scan, frame=frame, series=series)
     check_mask_path(out, volume, scan)
     drawn = boxes and read_boxes(boxes, volume.shape)
     seen = cascade.grids.oriented(volume)

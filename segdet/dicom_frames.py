@@ -2,6 +2,7 @@
 
 import logging
 import re
+import struct
 import warnings
 from collections import defaultdict
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ from .errors import FormatError, GeometryError, SegdetError
 
 NO_PLACE = "the file gives no position or orientation in the patient: LPS directions are unknown"
 _SILENCE = RLock()  # filters of warnings and levels of loggers belong to the process
+
+INFERRED = "not stated"  # meta["slice_distance"] of a SEG where the positions of its frames alone say it
 
 
 @contextmanager
@@ -65,14 +68,38 @@ def silenced():
 
 
 def is_dicom(path):
-    """Whether a file carries DICOM's mark, ``DICM`` at byte 128 (PS3.10, 7.1)."""
+    """Whether a file is DICOM: it carries the mark ``DICM`` at byte 128 (PS3.10, 7.1), or is a bare data set.
+
+    Older programs wrote data sets alone. One begins with two elements of the groups 0002 or 0008, in order.
+    """
     with open(path, "rb") as file:
-        return file.read(132)[128:] == b"DICM"
+        start = file.read(4096)
+    return start[128:132] == b"DICM" or any(_begins_data_set(start, order) for order in "<>")
+
+
+def _begins_data_set(start, order):
+    if len(start) < 132:
+        return False
+    group, element, length = struct.unpack(f"{order}HHI", start[:8])
+    if start[4:6].isalpha() and start[4:6].isupper():  # an explicit VR, of those with a short length
+        (length,) = struct.unpack(f"{order}H", start[6:8])
+    if group not in (2, 8) or 16 + length > len(start):
+        return False
+    return (group, element) < struct.unpack(f"{order}HH", start[8 + length : 12 + length]) < (9, 0)
 
 
 def sop_class_name(ds):
     """The name of the SOP class as pydicom knows it, else its UID, else "no SOP class"."""
-    return one_line(getattr(ds.get("SOPClassUID"), "name", "no SOP class"), 64)
+    return one_line(getattr(ds.get("SOPClassUID"), "name", "") or "no SOP class", 64)
+
+
+def slice_distance(item):
+    """The distance between slices in mm, else their thickness; None where neither is stated.
+
+    It may be negative where a maker counts downwards; the positions say where slices are.
+    """
+    found = item.get("SpacingBetweenSlices") or item.get("SliceThickness")
+    return abs(float(found)) if found else None
 
 
 def facts(ds, layout, volumes, frame):
@@ -81,11 +108,12 @@ def facts(ds, layout, volumes, frame):
         "format": f"DICOM, {layout}",
         "sop_class": sop_class_name(ds),
         "transfer_syntax": ds.file_meta.TransferSyntaxUID.name,
-        "modality": one_line(ds.get("Modality", ""), 16),
+        "modality": one_line(ds.get("Modality") or "", 16),
         "time_points": volumes,
         "frame": frame,
-        "sop_instance_uid": str(ds.get("SOPInstanceUID", "")),
-        "frame_of_reference_uid": str(ds.get("FrameOfReferenceUID", "")),
+        "sop_instance_uid": str(ds.get("SOPInstanceUID") or ""),
+        "series_instance_uid": str(ds.get("SeriesInstanceUID") or ""),
+        "frame_of_reference_uid": str(ds.get("FrameOfReferenceUID") or ""),
     }
 
 
@@ -173,7 +201,7 @@ def stack_slices(positions, orientation, pixel_spacing, thickness, path):
     normal = np.cross(across, down)
     order = np.argsort(positions @ normal, kind="stable")
     placed, n = positions[order], len(positions)
-    step = (placed[-1] - placed[0]) / (n - 1) if n > 1 else normal * float(thickness or 1)
+    step = (placed[-1] - placed[0]) / (n - 1) if n > 1 else normal * (thickness or 1)
     distance = float(step @ normal)
     off = np.linalg.norm(placed - placed[0] - np.arange(n)[:, None] * step, axis=1).max()
     if distance <= 0 or off > 0.02 * distance:  # 2 % leaves room for positions that were rounded when written

@@ -2,16 +2,25 @@
 
 import zlib
 from io import BytesIO
+from math import prod
 
 import numpy as np
 import pydicom
 from PIL import Image
 from pydicom.encaps import generate_frames
+from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
-from pydicom.pixels import apply_color_lut, as_pixel_options, get_decoder, iter_pixels, pixel_array
+from pydicom.pixels import apply_modality_lut, as_pixel_options, get_decoder
 from pydicom.pixels.utils import get_expected_length
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    RLELossless,
+)
 
+from .dicom_colour import grey_colours, grey_palette
 from .dicom_frames import one_line
 from .errors import FormatError
 
@@ -19,20 +28,30 @@ LARGEST_RATIO = 100
 SMALL = 64 << 20  # bytes of compressed DICOM that are never too many: 256 MiB once rescaled to float32
 META_START = 144  # preamble, DICM and the group length, which counts the bytes from here to the data set
 FRAME_HEADERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}  # SOF of JPEG (ITU T.81, table B.1) and of JPEG-LS
-COLOUR_NOTE = "the colours were turned into grey (BT.601 luma)"
+NATIVE = {(True, True): ImplicitVRLittleEndian, (False, True): ExplicitVRLittleEndian, (False, False):
+          ExplicitVRBigEndian}  # fmt: skip
 
 
 def open_dicom(path, **options):
-    """`pydicom.dcmread`, careful with memory: long uncompressed pixel data stay in the file until they are needed."""
-    meta = read_file_meta_info(path)
+    """`pydicom.dcmread`, careful with memory: long uncompressed pixel data stay in the file until they are needed.
+
+    A file that does not say its transfer syntax, as those without the mark ``DICM``, is not compressed.
+    """
+    try:
+        meta = read_file_meta_info(path)
+    except InvalidDicomError:
+        meta = {}
     syntax = meta.get("TransferSyntaxUID")
     if syntax == DeflatedExplicitVRLittleEndian:
         with open(path, "rb") as file:
             file.seek(META_START + meta.FileMetaInformationGroupLength)
             _check_inflated(file.read(), path)
-    elif syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian):
+    elif syntax in (None, ExplicitVRLittleEndian, ImplicitVRLittleEndian):
         options["defer_size"] = 1 << 20
-    return pydicom.dcmread(path, **options)
+    ds = pydicom.dcmread(path, force=True, **options)
+    if not ds.file_meta.get("TransferSyntaxUID"):
+        ds.file_meta.TransferSyntaxUID = NATIVE[ds.original_encoding]
+    return ds
 
 
 def room(held, small):
@@ -69,29 +88,55 @@ def grey_frames(ds, path, scales):
     notes : tuple of str
         What was done to them.
     """
-    stored, notes = stored_pixels(ds), ()
-    shape = check_pixels(ds, stored, path)
-    if ds.SamplesPerPixel > 1:  # frame by frame, for the weights take four times the memory
-        pixels, notes = np.stack([_luma(frame) for frame in iter_pixels(ds)]), (COLOUR_NOTE,)
-    elif isinstance(stored, bytes):
-        pixels = pixel_array(ds)
-    else:
-        decoder = get_decoder(ds.file_meta.TransferSyntaxUID)
-        pixels, _ = decoder.as_array(memoryview(stored), pixel_keyword="PixelData", **as_pixel_options(ds))
-    pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+    if ds.SamplesPerPixel > 1:
+        check_pixels(ds, stored_pixels(ds), path)
+        return grey_colours(ds)
+    pixels, lut, notes = decoded(ds, stored_pixels(ds), path), ds.get("ModalityLUTSequence"), ()
+    if _lowest_bit(ds):
+        notes = (f"the values were taken from bits {_lowest_bit(ds)} to {ds.HighBit}, where HighBit puts them",)
     if ds.PhotometricInterpretation == "PALETTE COLOR":
-        _check_palette(ds, path)
-        # Each index once, not each pixel; negative ones are last, where Python looks for them.
-        indices = np.arange(1 << 16).astype(f"u{pixels.itemsize}").view(pixels.dtype)
-        pixels, notes = _luma(apply_color_lut(indices, ds))[pixels], (COLOUR_NOTE,)
+        pixels, notes = grey_palette(pixels, ds, path)
+    if lut:
+        pixels, notes = apply_modality_lut(pixels.astype(np.int32), ds), (*notes, "its Modality LUT was applied")
     if ds.PhotometricInterpretation == "MONOCHROME1":
-        if set(scales) == {(1, 0)}:
+        if set(scales) == {(1, 0)} and not lut:
             # The stored values fill -2^(n-1) to 2^(n-1) - 1, or 0 to 2^n - 1; the ends change places.
             np.subtract(-1 if ds.PixelRepresentation else 2**ds.BitsStored - 1, pixels, out=pixels)
-            notes = ("MONOCHROME1, large values were dark: inverted, so that large values are bright",)
+            notes += ("MONOCHROME1, large values were dark: inverted, so that large values are bright",)
         else:
-            notes = ("MONOCHROME1, large values are dark: kept, for rescaled values are physical",)
-    return pixels.reshape(shape), notes
+            notes += ("MONOCHROME1, large values are dark: kept, for rescaled values are physical",)
+    return pixels, notes
+
+
+def decoded(ds, stored, path):
+    """The stored values of an image of one sample a pixel, (frames, rows, columns), checked before they are decoded.
+
+    Overlays or copies of the sign in bits beyond those stored are removed, whatever the decoder left there.
+    """
+    shape = check_pixels(ds, stored, path)
+    syntax = ds.file_meta.TransferSyntaxUID
+    if ds.BitsAllocated == 1 and not syntax.is_encapsulated:  # frames follow each other without a gap
+        return np.unpackbits(np.frombuffer(stored, np.uint8), count=prod(shape), bitorder="little").reshape(shape)
+    source = ds if isinstance(stored, bytes) else memoryview(stored)
+    options = {} if source is ds else {"pixel_keyword": "PixelData", **as_pixel_options(ds)}
+    options["correct_unused_bits"] = False
+    pixels, _ = get_decoder(syntax).as_array(source, **options)
+    pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False).reshape(shape)
+    spare = 8 * pixels.itemsize - ds.BitsStored
+    if spare:
+        np.left_shift(pixels, spare - _lowest_bit(ds), out=pixels)
+        np.right_shift(pixels, spare, out=pixels)
+    return pixels
+
+
+def _lowest_bit(ds):
+    """Where a value begins in its cell: 0, or above other bits (High Bit, once allowed by PS3.5, 8.1.1).
+
+    JPEG and its kin hold the value alone.
+    """
+    lowest = (ds.get("HighBit") or 0) + 1 - ds.BitsStored
+    in_cells = ds.file_meta.TransferSyntaxUID in (*NATIVE.values(), DeflatedExplicitVRLittleEndian, RLELossless)
+    return lowest if in_cells and 0 < lowest <= ds.BitsAllocated - ds.BitsStored else 0
 
 
 def check_pixels(ds, stored, path):
@@ -169,29 +214,15 @@ def stored_pixels(ds):
     return np.fromfile(ds.filename, np.uint8, element.length, offset=element.value_tell)
 
 
-def _check_palette(ds, path):
-    """Refuse a segmented palette (PS3.3, C.7.9.2) of more than 65536 colours; a few bytes can make millions."""
-    depth = ds.RedPaletteColorLookupTableDescriptor[2]
-    for colour in ("Red", "Green", "Blue"):
-        data = ds.get(f"Segmented{colour}PaletteColorLookupTableData") or b""
-        values, at, entries = np.frombuffer(data, f"<u{depth // 8}").tolist(), 0, 0
-        while at + 1 < len(values) and entries <= 1 << 16:
-            kind, length = values[at : at + 2]
-            at += 2 + (length if kind == 0 else 1)  # 0 is followed by its colours, 1 by the end of a ramp
-            entries += length if kind < 2 else 1 << 17  # 2 repeats segments, itself if it likes
-        if entries > 1 << 16:
-            raise FormatError(f"{path}: its palette repeats segments or exceeds 65536 colours; store grey or RGB")
-
-
-def _luma(colours):
-    """Grey of red, green and blue along the last axis, as BT.601 weighs them."""
-    grey = colours[..., :3].astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
-    return np.rint(grey).astype(colours.dtype)
-
-
 def scale(item):
-    """(slope, intercept) that a data set or functional group gives for its stored values; (1, 0) where none."""
-    return float(item.get("RescaleSlope", 1)), float(item.get("RescaleIntercept", 0))
+    """(slope, intercept) that a data set or functional group gives for its stored values; (1, 0) where none.
+
+    Elements that are there but empty count as absent, and a Modality LUT takes the place of both.
+    """
+    if item.get("ModalityLUTSequence"):
+        return 1.0, 0.0
+    slope, intercept = item.get("RescaleSlope"), item.get("RescaleIntercept")
+    return 1.0 if slope is None else float(slope), float(intercept or 0)
 
 
 def rescaled(frames, scales):

@@ -1,9 +1,8 @@
-"""Ultrasound without a place in the patient: the Philips Cartesian export and the clip (chapter 02)."""
+"""What is peculiar to ultrasound: the Philips Cartesian export and calibrated regions (chapter 02)."""
 
 import numpy as np
 
 from .dicom_frames import NO_PLACE, choose, facts
-from .dicom_pixels import grey_frames, rescaled, scale
 from .errors import FormatError, GeometryError
 from .volume import Volume, axis_aligned_affine
 
@@ -37,7 +36,7 @@ def read_philips(ds, path, frame):
             f"{f'; {zeros:.1%} of them 0, so the pixels are all but blank' if zeros > 0.99 else ''}; "
             "export the scan again"
         )
-    units = int(ds.get("PhysicalUnitsXDirection", 0)), int(ds.get("PhysicalUnitsYDirection", 0))
+    units = int(ds.get("PhysicalUnitsXDirection") or 0), int(ds.get("PhysicalUnitsYDirection") or 0)
     deltas = np.array([block[0x03].value, ds.PhysicalDeltaY, ds.PhysicalDeltaX], float)
     if units != (CENTIMETRES, CENTIMETRES) or not np.isfinite(deltas).all() or deltas.min() <= 0:
         raise GeometryError(
@@ -64,27 +63,8 @@ def read_philips(ds, path, frame):
     return Volume(voxels, axis_aligned_affine(spacing), name=path.name, notes=notes, meta=meta)
 
 
-def read_clip(ds, path, frame):
-    """A single image or a clip: pixels to scale in their plane at best, time along the first axis."""
-    scales = [scale(ds)]
-    voxels, notes = grey_frames(ds, path, scales)
-    count = len(voxels)
-    spacing, said = _plane_spacing(ds)
-    notes += said
-    if frame is not None:
-        chosen = choose(path, count, frame, "images")
-        voxels = voxels[chosen : chosen + 1]
-        notes += (f"image {chosen + 1} of {count} was read, as frame={chosen} asked",)
-    elif count > 1:
-        notes += (f"a clip: its {count} frames follow each other in time, not in space",)
-    notes += ("the distance between slices is unknown and was set to 1 mm", NO_PLACE)
-    meta = facts(ds, "clip" if count > 1 else "single image", count, frame)
-    affine = axis_aligned_affine((1.0, *spacing))
-    return Volume(rescaled(voxels, scales * len(voxels)), affine, name=path.name, notes=notes, meta=meta)
-
-
-def _plane_spacing(ds):
-    """(dy, dx) in mm of an image without a place in space, and where it was found (PS3.3, C.8.5.5)."""
+def plane_spacing(ds):
+    """(dy, dx) in mm of an image without functional groups, and where it was found (PS3.3, C.8.5.5)."""
     if ds.get("PixelSpacing"):
         return tuple(map(float, ds.PixelSpacing)), ()
 

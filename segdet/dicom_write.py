@@ -18,10 +18,9 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import generate_uid
 
 from .atomic import writing
-from .dicom import dicom_files
 from .dicom_enhanced_us import WRITER, enhanced_us, item
+from .dicom_folder import image_headers
 from .dicom_frames import reading, silenced, without_values
-from .dicom_pixels import open_dicom
 from .errors import FormatError
 
 TEXTS = ("PatientName", "ReferringPhysicianName", "PatientID", "AccessionNumber", "StudyID")
@@ -83,7 +82,7 @@ def _segmentation(mask, path, like, source):
     """The SEG as the bytes of its file, and what `write_segmentation` returns."""
     import highdicom as hd
 
-    headers, repairs = _headers(source)
+    headers, repairs = _headers(source, like.meta.get("series_instance_uid"))
     unique = len({ds.get("SOPInstanceUID") for ds in headers}) == len(headers)
     # With several volumes in the scan, highdicom could pair the mask with frames of the wrong one.
     if headers and unique and all(map(_has_place, headers)) and like.meta.get("time_points", 1) == 1:
@@ -130,13 +129,16 @@ def _segment():
     )
 
 
-def _headers(source):
-    """The headers of the scan's DICOM files, empty where it is no DICOM, and notes of what was repaired in them."""
+def _headers(source, series):
+    """The headers of the scan's DICOM images, empty where it is no DICOM, and notes of what was repaired in them.
+
+    Those of one series if it is known.
+    """
     if source is None:
         return [], ()
     changed = {}
     with reading(source):
-        headers = [open_dicom(file, stop_before_pixels=True) for file in dicom_files(source)]
+        headers = [ds for ds in image_headers(source)[0] if not series or ds.get("SeriesInstanceUID") == series]
         for ds in headers:
             changed |= _repair(ds)
     return headers, tuple(f"{keyword} of the scan is no valid DICOM: {how}" for keyword, how in changed.items())

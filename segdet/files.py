@@ -7,7 +7,7 @@ import numpy as np
 
 from . import itk
 from .atomic import writing
-from .dicom_frames import is_dicom, reading
+from .dicom_frames import INFERRED, is_dicom, reading
 from .errors import FormatError, GeometryError, LabelError
 from .itk import extension, read_itk, write_itk
 from .nifti import read_nifti
@@ -20,7 +20,7 @@ LABEL_TOLERANCE = 1e-3  # by which a float may be off a label number
 TOLERANCE = 1e-3  # mm by which the voxels of a mask may be off those of its scan
 
 
-def load_volume(path, *, label=None, frame=None):
+def load_volume(path, *, label=None, frame=None, series=None):
     """Read a scan.
 
     Parameters
@@ -34,6 +34,9 @@ def load_volume(path, *, label=None, frame=None):
         Which volume of several to read, from 0. A file with several is refused without it, for nothing tells
         whether they are times, stacks or channels; only the Philips export, a loop by definition, gives
         its first.
+    series : int or str, optional
+        Which series of a DICOM folder to read: its number, or its UID. A folder with several is refused without
+        it, and lists them.
 
     Returns
     -------
@@ -56,8 +59,10 @@ def load_volume(path, *, label=None, frame=None):
     with reading(path):
         if not (path.is_file() or path.is_dir()):  # a pipe would be waited on for ever
             raise FormatError(f"{path}: no such file or folder")
+        if series is not None and not path.is_dir():
+            raise FormatError(f"{path}: is one file; series={series} chooses from a folder of DICOM files")
         if path.is_dir() or is_dicom(path):
-            volume = read_dicom(path, frame, label)
+            volume = read_dicom(path, frame, label, series)
         elif extension(path) in FORMATS:
             volume = (read_nifti if extension(path) in NIFTI else read_itk)(path, frame)
         else:
@@ -79,7 +84,7 @@ def is_scan(path):
     return path.is_dir() or extension(path) in FORMATS or is_dicom(path)
 
 
-def load_mask(path, label=None, *, frame=None):
+def load_mask(path, label=None, *, frame=None, series=None):
     """Read an annotation.
 
     Parameters
@@ -88,7 +93,7 @@ def load_mask(path, label=None, *, frame=None):
         Anything that `load_volume` reads; values are rounded, for some tools store labels as scaled floats.
     label : int, optional
         The label to keep; by default every label above 0.
-    frame : int, optional
+    frame, series : optional
         As in `load_volume`.
 
     Returns
@@ -102,7 +107,7 @@ def load_mask(path, label=None, *, frame=None):
     SegdetError
         As in `load_volume`; values that are not within 0.001 of a whole number are no labels.
     """
-    annotation, _ = _load_annotation(path, label, frame)
+    annotation, _ = _load_annotation(path, label, frame, series)
     return annotation.mask, annotation.affine
 
 
@@ -129,7 +134,7 @@ def load_case(image_path, mask_path, label=None, *, frame=None):
     annotation = annotation.reoriented(volume.orientation)
     mask, affine = annotation.mask, annotation.affine
     if annotation.meta.get("format") == "DICOM, segmentation":
-        mask, affine = _place_slices(mask, affine, volume)
+        mask, affine = _place_slices(mask, affine, volume, annotation.meta.get("slice_distance") == INFERRED)
     if mask.shape != volume.shape:
         raise GeometryError(
             f"{mask_path}: the mask is {mask.shape}, the scan {image_path} is {volume.shape}; resample it"
@@ -208,9 +213,9 @@ def save_mask(mask, path, like, source=None):
     return ()
 
 
-def _load_annotation(path, label, frame):
+def _load_annotation(path, label, frame, series=None):
     """A label map, its mask being `label` or every label above 0, and notes on what its values leave open."""
-    volume, notes = load_volume(path, label=label, frame=frame), ()
+    volume, notes = load_volume(path, label=label, frame=frame, series=series), ()
     numbers = _label_numbers(volume, path)
     mask = numbers > 0
     if (lowest := numbers.min()) < 0:
@@ -248,15 +253,19 @@ def _not_understood(path):
     return f"{extension(path)} is not a format that segdet reads"
 
 
-def _place_slices(mask, affine, volume):
-    """Put the slices of a SEG at their places in the grid of the scan; unchanged where they do not fit."""
+def _place_slices(mask, affine, volume, inferred):
+    """Put the slices of a SEG at their places in the grid of the scan; unchanged where they do not fit.
+
+    Where the SEG does not state how far apart its slices are, slices of the scan may lie between them.
+    """
     relative = np.linalg.inv(volume.affine) @ affine  # index in the SEG to index in the scan
-    start, sign = round(relative[0, 3]), round(relative[0, 0])
-    expected = np.eye(4)
-    expected[0, 0], expected[0, 3] = sign, start
-    index = start + sign * np.arange(len(mask))
-    fits = abs(sign) == 1 and np.allclose(relative, expected, atol=1e-4) and mask.shape[1:] == volume.shape[1:]
-    if not fits or index.min() < 0 or index.max() >= volume.shape[0]:
+    if len(mask) == 1:
+        relative[:, 0] = np.eye(4)[0]
+    fitted = np.eye(4)
+    fitted[0, [0, 3]] = step, start = np.rint(relative[0, [0, 3]]).astype(int)
+    index = start + step * np.arange(len(mask))
+    same = mask.shape[1:] == volume.shape[1:] and step != 0 and (inferred or abs(step) == 1)
+    if not same or not np.allclose(relative, fitted, atol=1e-4) or index.min() < 0 or index.max() >= len(volume.voxels):
         return mask, affine
     placed = np.zeros(volume.shape, bool)
     placed[index] = mask

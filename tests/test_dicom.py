@@ -706,7 +706,7 @@ def test_a_deflated_file_is_not_inflated_beyond_reason(enhanced, tmp_path):
 
 
 def test_more_frames_than_can_be_read_in_time(enhanced, tmp_path, monkeypatch):
-    monkeypatch.setattr("segdet.dicom.MOST_FRAMES", 5)
+    monkeypatch.setattr("segdet.dicom_groups.MOST_FRAMES", 5)
     with pytest.raises(FormatError, match="has 6 frames, expected at most 5"):
         load_volume(tmp_path / "scan.dcm")
 
