@@ -63,8 +63,8 @@ def choose_series(folder, series=None):
     passed = ", ".join(f"{count} x {kind}" for kind, count in passed.items() if count)
     if not images:
         raise FormatError(
-            f"{folder}: no DICOM image in this folder (folders below it are not searched)"
-            + f"; its files: {passed}" * bool(passed)
+            f"{folder}: no DICOM {'image' if others else 'file'} in this folder (folders below it are not searched)"
+            + f"; it holds {passed}" * bool(passed)
         )
     members = defaultdict(list)
     for ds in images:

@@ -10,9 +10,10 @@ import subprocess
 import numpy as np
 import pydicom
 import pytest
+from dicom_samples import ct_voxels, encode, oblique_affine, saved, write_series
 from pydicom import examples
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.dataset import Dataset
+from pydicom.uid import generate_uid
 
 from segdet.dicom import identifying_tags
 from segdet.dicom_pixels import stated_size
@@ -23,17 +24,6 @@ from segdet.volume import Volume, axis_aligned_affine
 
 hd = pytest.importorskip("highdicom")
 sitk = pytest.importorskip("SimpleITK")
-
-
-def oblique_affine(spacing=(0.26, 0.22, 0.4), origin=(-31.25, 12.5, 7.75)):
-    """Right-handed, turned by 30 degrees about z and 20 about x; columns are slice, row, column."""
-    a, b = np.deg2rad([30, 20])
-    turn = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]])
-    turn = turn @ np.array([[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]])
-    affine = np.eye(4)
-    affine[:3, :3] = (turn * spacing[::-1])[:, ::-1]
-    affine[:3, 3] = origin
-    return affine
 
 
 @pytest.fixture
@@ -49,11 +39,6 @@ def enhanced(scan, tmp_path):
     return pydicom.dcmread(tmp_path / "scan.dcm")
 
 
-def saved(ds, path):
-    ds.save_as(path)
-    return path
-
-
 def reorder(ds, order):
     """The same file with its frames in another order."""
     frames = np.frombuffer(ds.PixelData, np.uint8)[: ds.NumberOfFrames * ds.Rows * ds.Columns]
@@ -62,38 +47,6 @@ def reorder(ds, order):
     ds.PerFrameFunctionalGroupsSequence = [ds.PerFrameFunctionalGroupsSequence[i] for i in order]
     ds.NumberOfFrames = len(order)
     return ds
-
-
-def write_series(folder, voxels, affine, slope=1.0, intercept=0.0, series="1", start=0):
-    """Single-frame CT slices of an (n, rows, columns) int16 array, in shuffled file order."""
-    folder.mkdir(exist_ok=True)
-    dz, dy, dx = np.linalg.norm(affine[:3, :3], axis=0)
-    for index in range(len(voxels)):
-        ds = Dataset()
-        ds.file_meta = FileMetaDataset()
-        ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        ds.SOPClassUID, ds.SOPInstanceUID = CTImageStorage, generate_uid(entropy_srcs=[series, str(start + index)])
-        ds.PatientName, ds.PatientID, ds.Modality = "Test^Subject", "T1", "CT"
-        ds.StudyInstanceUID, ds.SeriesInstanceUID = (
-            generate_uid(entropy_srcs=["s"]),
-            generate_uid(entropy_srcs=[series]),
-        )
-        ds.FrameOfReferenceUID = generate_uid(entropy_srcs=["f"])
-        ds.ImagePositionPatient = [f"{v:.8f}" for v in affine[:3, 3] + index * affine[:3, 0]]
-        orientation = [*affine[:3, 2] / dx, *affine[:3, 1] / dy]
-        ds.ImageOrientationPatient = [f"{v:.10f}" for v in orientation]
-        ds.PixelSpacing, ds.SliceThickness, ds.InstanceNumber = [dy, dx], dz, start + index + 1
-        ds.Rows, ds.Columns = voxels.shape[1:]
-        ds.SamplesPerPixel, ds.PhotometricInterpretation, ds.PixelRepresentation = 1, "MONOCHROME2", 1
-        ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, 16, 15
-        ds.RescaleSlope, ds.RescaleIntercept = slope, intercept
-        ds.PixelData = voxels[index].tobytes()
-        ds.save_as(folder / f"{(index * 37 + start) % 101:03d}.dcm", enforce_file_format=True)
-    return folder
-
-
-def ct_voxels(seed=1, depth=5):
-    return np.random.default_rng(seed).integers(-900, 900, (depth, 8, 6), dtype=np.int16)
 
 
 # ------------------------------------------------------------------------------------ Enhanced US Volume
@@ -521,23 +474,6 @@ def test_a_damaged_header_does_not_leak_into_the_message(tmp_path):
 
 
 # ------------------------------------------------------------------------------- transfer syntaxes
-
-
-def encode(frame, syntax, bits, photometric):
-    """One frame, (rows, columns[, 3]), as the bytes of an encapsulated syntax."""
-    import io
-
-    from highdicom.frame import encode_frame
-    from PIL import Image
-
-    if syntax.name.startswith("JPEG 2000"):  # highdicom would need one more package
-        buffer = io.BytesIO()
-        lossy = (
-            {"irreversible": True, "quality_mode": "dB", "quality_layers": [60]} if "Only" not in syntax.name else {}
-        )
-        Image.fromarray(frame).save(buffer, "JPEG2000", no_jp2=True, **lossy)
-        return buffer.getvalue()
-    return encode_frame(frame, syntax, bits, bits, photometric, 0, 0 if frame.ndim == 3 else None)
 
 
 def encoded(path, syntax, voxels, photometric="MONOCHROME2"):

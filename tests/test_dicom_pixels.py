@@ -1,0 +1,122 @@
+"""Stored values as they were meant: unused bits, High Bit, lookup tables, and colours that the header gets wrong."""
+
+import io
+from itertools import product
+
+import numpy as np
+import pydicom
+import pytest
+from dicom_samples import encode, image
+from PIL import Image
+from pydicom.dataset import Dataset
+
+from segdet.files import load_volume
+
+WHERE = {"ImagePositionPatient": [0, 0, 0], "ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "PixelSpacing": [1, 1]}
+SYNTAXES = ["ExplicitVRLittleEndian", "RLELossless", "JPEGLSLossless", "JPEG2000Lossless"]
+
+
+def written(path, cells, syntax, **header):
+    """Cells of 16 bits, stored with a syntax as they are."""
+    syntax = getattr(pydicom.uid, syntax)
+    pixels = [encode(cells, syntax, 16, "MONOCHROME2")] if syntax.is_encapsulated else cells
+    header = {"BitsAllocated": 16, "BitsStored": 12, "HighBit": 11} | WHERE | header
+    return image(path, pixels, syntax, Rows=cells.shape[0], Columns=cells.shape[1], **header)
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+@pytest.mark.parametrize("signed", [0, 1])
+@pytest.mark.parametrize("spare", [0x0000, 0x8000, 0xF000])
+def test_the_bits_beyond_those_stored_count_for_nothing(spare, signed, syntax, tmp_path):
+    values = np.random.default_rng(3).integers(-2048, 2048, (16, 20)) + 2048 * (1 - signed)
+    cells = (values & 0x0FFF).astype(np.uint16) | np.where(np.arange(20) % 3, 0, spare).astype(np.uint16)
+    path = written(tmp_path / "a.dcm", cells, syntax, PixelRepresentation=signed)
+    assert np.array_equal(load_volume(path).voxels[0], values)
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES[:2])
+def test_values_above_other_bits(syntax, tmp_path):
+    """High Bit 15 of 12 bits stored: the lowest four may hold an overlay (PS3.5 of 1993 to 2003)."""
+    values = np.random.default_rng(3).integers(0, 4096, (16, 20))
+    path = written(tmp_path / "a.dcm", (values << 4 | 5).astype(np.uint16), syntax, HighBit=15)
+    volume = load_volume(path)
+    assert np.array_equal(volume.voxels[0], values)
+    assert "the values were taken from bits 4 to 15, where HighBit puts them" in volume.notes
+
+
+EMPTY = {"RescaleSlope": None}, {"RescaleIntercept": None}, {"ModalityLUTSequence": []}
+
+
+@pytest.mark.parametrize("header", [*EMPTY, EMPTY[0] | EMPTY[1] | EMPTY[2]])
+def test_empty_elements_are_as_absent(header, tmp_path):
+    pixels = np.arange(12, dtype=np.int16).reshape(3, 4)
+    header = header | {"SpacingBetweenSlices": None, "SliceThickness": None}
+    volume = load_volume(image(tmp_path / "a.dcm", pixels, **WHERE, **header))
+    assert volume.voxels.dtype == np.int16
+    assert np.array_equal(volume.voxels[0], pixels)
+    assert volume.notes == ("a single slice of unknown thickness; 1 mm was assumed",)
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+def test_a_modality_lut_is_applied(photometric, tmp_path):
+    """Values below the first of the table take its first entry, those beyond its last the last (PS3.3, C.11.1.1.1)."""
+    lut = Dataset()
+    lut.add_new("LUTDescriptor", "SS", [4, -1, 16])
+    lut.add_new("LUTData", "US", [50, 1000, 7, 65000])
+    pixels = np.array([[-32768, -2, -1], [0, 1, 2], [3, 4, 32767]], np.int16)
+    header = {"ModalityLUTSequence": [lut], "PhotometricInterpretation": photometric}
+    volume = load_volume(image(tmp_path / "a.dcm", pixels, **WHERE, **header))
+    assert volume.voxels[0].tolist() == [[50, 50, 50], [1000, 7, 65000], [65000, 65000, 65000]]
+    assert "its Modality LUT was applied" in volume.notes
+    assert any("kept" in note for note in volume.notes) == (photometric == "MONOCHROME1")
+
+
+def test_a_palette_with_an_odd_number_of_colours(tmp_path):
+    tables = {}
+    for name, data in zip(("Red", "Green", "Blue"), (b"\x00\xff\x00\x00", b"\x00\x00\x80\x00", bytes(4)), strict=True):
+        tables[f"{name}PaletteColorLookupTableDescriptor"] = [3, 0, 8]
+        tables[f"{name}PaletteColorLookupTableData"] = data
+    pixels = np.array([[0, 1], [2, 1]], np.uint8)
+    path = image(tmp_path / "a.dcm", pixels, PhotometricInterpretation="PALETTE COLOR", **WHERE, **tables)
+    assert load_volume(path).voxels[0].tolist() == [[0, 76], [75, 76]]  # 0.299 * 255, 0.587 * 128
+
+
+# ------------------------------------------------------------------------------------------------ JPEG
+
+COLOURS = np.array([[200, 30, 60], [20, 180, 90], [40, 60, 220], [128, 128, 128]], np.uint8)
+ADOBE_YCC = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x01"
+
+
+def jpeg(kind):
+    """Four blocks of colour, as a JPEG that says what it holds in one way or another."""
+    pixels = np.repeat(np.repeat(COLOURS.reshape(2, 2, 3), 8, 0), 8, 1)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=100, subsampling=0, keep_rgb=kind.startswith("rgb"))
+    code = buffer.getvalue()
+    length = int.from_bytes(code[4:6])  # of the first segment, JFIF or Adobe
+    bare = code[:2] + code[4 + length :]
+    if kind == "ycc, Adobe":
+        return bare[:2] + ADOBE_YCC + bare[2:]
+    if kind == "rgb, numbered from 0":
+        for number, letter in enumerate(b"RGB"):
+            bare = bare.replace(bytes([letter, 0x11]), bytes([number, 0x11]), 1)
+            at = bare.index(b"\xff\xda") + 5 + 2 * number  # the component in the header of the scan
+            assert bare[at] == letter
+            bare = bare[:at] + bytes([number]) + bare[at + 1 :]
+    return bare if kind.endswith(("bare", "from 0")) else code
+
+
+KINDS = "ycc, JFIF", "ycc, bare", "ycc, Adobe", "rgb, Adobe", "rgb, bare"
+HEADERS = "RGB", "YBR_FULL", "YBR_FULL_422"
+
+
+@pytest.mark.parametrize(("kind", "header"), [*product(KINDS, HEADERS), ("rgb, numbered from 0", "RGB")])
+def test_a_jpeg_says_itself_which_colours_it_holds(kind, header, tmp_path):
+    options = {"SamplesPerPixel": 3, "PlanarConfiguration": 0, "BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}
+    path = image(tmp_path / "a.dcm", [jpeg(kind)], pydicom.uid.JPEGBaseline8Bit, Rows=16, Columns=16,
+                 PhotometricInterpretation=header, **options)  # fmt: skip
+    volume = load_volume(path)
+    grey = COLOURS @ [0.299, 0.587, 0.114]
+    assert np.abs(volume.voxels[0, ::8, ::8].ravel() - grey).max() <= 2
+    differs = (header == "RGB") != kind.startswith("rgb")
+    assert any("the JPEG itself" in note for note in volume.notes) == differs
