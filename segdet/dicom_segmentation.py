@@ -29,11 +29,10 @@ def read_segmentation(ds, path, frame, label):
     """
     choose(path, 1, frame)
     groups = Groups(ds, path)
-    described = {int(item.SegmentNumber): item for item in ds.get("SegmentSequence") or []}
-    planes, notes = _labelled_frames(ds, groups, described, path)
-    numbers = sorted(described)
-    if label is not None and label not in numbers:
-        raise LabelError(f"{path}: has no segment {label}; its segments are {numbers}")
+    segments = _segments(ds, path)
+    if label is not None and label not in segments:
+        raise LabelError(f"{path}: has no segment {label}; its segments are {[*segments]}")
+    planes, notes = _numbered_frames(ds, groups, segments, path)
     places, affine, inferred, said = _grid(ds, groups, path)
     voxels = np.zeros((places.max() + 1, *planes.shape[1:]), planes.dtype)
     overlap = False
@@ -43,8 +42,7 @@ def read_segmentation(ds, path, frame, label):
         there = voxels[place]
         overlap |= bool(((there > 0) & (plane > 0) & (there != plane)).any())
         np.maximum(there, plane, out=there)
-    picked = numbers if label is None else [label]
-    names = ", ".join(f"{n} = {one_line(described[n].get('SegmentLabel') or '', 64)}" for n in picked)
+    names = ", ".join(f"{n} = {name}" for n, name in segments.items() if label in (None, n))
     notes = (f"segment numbers: {names}", *notes, *said)
     if overlap:
         notes += ("its segments overlap: a voxel of several holds the highest number; a label reads one segment whole",)
@@ -52,35 +50,42 @@ def read_segmentation(ds, path, frame, label):
     return Volume(voxels, affine, name=path.name, notes=notes, meta=meta)
 
 
-def _labelled_frames(ds, groups, described, path):
-    """The frames as segment numbers, 0 where there is none; `described` loses what is background."""
+def _background(ds):
+    """The number that means no segment; a label map may give it as Pixel Padding Value."""
+    return int(ds.get("PixelPaddingValue") or 0) if ds.get("SegmentationType") == "LABELMAP" else 0
+
+
+def _segments(ds, path):
+    """The names of the segments by their numbers, in order, without the background."""
+    found = {int(item.SegmentNumber): one_line(item.get("SegmentLabel") or "", 64) for item in ds.SegmentSequence}
+    found.pop(_background(ds), None)
+    if 0 in found:
+        raise FormatError(f"{path}: describes a segment 0, which is no background; renumber its segments from 1 on")
+    return dict(sorted(found.items()))
+
+
+def _numbered_frames(ds, groups, segments, path):
+    """The frames as segment numbers, 0 where there is none, and notes."""
     kind, notes = ds.get("SegmentationType"), ()
+    if kind not in ("BINARY", "FRACTIONAL", "LABELMAP"):
+        found = one_line(kind, 32)
+        raise FormatError(f"{path}: is a segmentation of type {found}; expected BINARY, FRACTIONAL or LABELMAP")
     planes = decoded(ds, stored_pixels(ds), path)
     if kind == "LABELMAP":
-        planes = _without_background(planes, ds, described, path)
+        planes = np.where(planes == _background(ds), 0, planes)
         used = {int(number) for number in np.unique(planes)} - {0}
-    elif kind in ("BINARY", "FRACTIONAL"):
+    else:
         items = groups.each(groups.items("SegmentIdentificationSequence"))
-        numbers = np.array([int(item.get("ReferencedSegmentNumber") or 0) for item in items])
-        used = set(numbers.tolist())
+        numbers = [int(item.get("ReferencedSegmentNumber") or 0) for item in items]
+        used = set(numbers)
         if kind == "FRACTIONAL":
             planes, notes = _half(planes, ds)
-        planes = np.where(planes > 0, numbers.astype(np.uint16)[:, None, None], np.uint16(0))
-    else:
-        raise FormatError(f"{path}: is a segmentation of type {one_line(kind, 32)}; expected BINARY, FRACTIONAL or "
-                          "LABELMAP")  # fmt: skip
-    if strange := sorted(used - described.keys()):
-        raise FormatError(f"{path}: has frames of the segments {strange}, but describes {sorted(described)} only")
-    return planes.astype(np.uint8 if max(described, default=0) < 256 else np.uint16), notes
-
-
-def _without_background(planes, ds, described, path):
-    """A label map whose background is 0; the file may give it another number (Pixel Padding Value)."""
-    background = int(ds.get("PixelPaddingValue") or 0)
-    described.pop(background, None)
-    if 0 in described:
-        raise FormatError(f"{path}: describes a segment 0, which is no background; renumber its segments from 1 on")
-    return np.where(planes == background, 0, planes)
+    if strange := sorted(used - segments.keys()):
+        raise FormatError(f"{path}: has frames of the segments {strange}, but describes {[*segments]} only")
+    dtype = np.uint8 if max(segments, default=0) < 256 else np.uint16
+    if kind == "LABELMAP":
+        return planes.astype(dtype, copy=False), notes
+    return (planes > 0) * np.array(numbers, dtype)[:, None, None], notes
 
 
 def _half(planes, ds):
