@@ -20,6 +20,7 @@ from .dicom_frames import (
     one_line,
     reading,
     silenced,
+    single_slice_note,
     slice_distance,
     sop_class_name,
     split_volumes,
@@ -127,7 +128,7 @@ def _read_enhanced(ds, path, frame):
     pixels, said = grey_frames(ds, path, scales)
     if not np.array_equal(picked, range(len(pixels))):  # most files are in order already
         pixels = pixels[picked]
-    notes += said + chosen_note(chosen, len(volumes))
+    notes += said + chosen_note(chosen, len(volumes)) + single_slice_note(len(pixels), thickness)
     meta = facts(ds, "enhanced multi-frame", len(volumes), chosen)
     return Volume(rescaled(pixels, scales), affine, name=path.name, notes=notes, meta=meta)
 
@@ -170,9 +171,6 @@ def _read_series(slices, path, frame):
         plane, notes = grey_frames(ds, ds.filename, scales)
         planes.append(plane[0])
         said |= dict.fromkeys(notes)
-    notes = (*said, *chosen_note(chosen, len(volumes)))
-    if len(planes) == 1:
-        notes += (f"a single slice; its thickness was taken as {thickness:g} mm" if thickness else
-                  "a single slice of unknown thickness; 1 mm was assumed",)  # fmt: skip
+    notes = (*said, *chosen_note(chosen, len(volumes)), *single_slice_note(len(planes), thickness))
     meta = facts(first, "series of slices", len(volumes), chosen)
     return Volume(rescaled(np.stack(planes), scales), affine, name=path.name, notes=notes, meta=meta)

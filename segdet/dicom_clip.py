@@ -2,7 +2,16 @@
 
 import numpy as np
 
-from .dicom_frames import NO_PLACE, choose, chosen_note, facts, slice_distance, split_volumes, stack_slices
+from .dicom_frames import (
+    NO_PLACE,
+    choose,
+    chosen_note,
+    facts,
+    single_slice_note,
+    slice_distance,
+    split_volumes,
+    stack_slices,
+)
 from .dicom_pixels import grey_frames, rescaled, scale
 from .dicom_ultrasound import plane_spacing
 from .volume import Volume
@@ -64,8 +73,7 @@ def _offsets(ds, count):
             return np.array(ds[keyword].value, float) - float(ds[keyword].value[0]), ()
     distance = slice_distance(ds)
     if count == 1:
-        return None, (f"a single slice; its thickness was taken as {distance:g} mm" if distance else
-                      "the distance between slices is unknown and was set to 1 mm",)  # fmt: skip
+        return None, single_slice_note(count, distance)
     keyword = "SpacingBetweenSlices" if ds.get("SpacingBetweenSlices") else "SliceThickness"
     time = next((keyword for keyword in TIMES if ds.get(keyword)), None)
     if not distance or (time and keyword == "SliceThickness"):

@@ -40,15 +40,13 @@ def _jpeg_colours(code, header):
     image = Image.open(BytesIO(code), formats=("JPEG",))
     names = [component[0] for component in image.layer]
     if "adobe_transform" in image.info:
-        held = "YBR" if image.info["adobe_transform"] else "RGB"
-    elif "jfif" in image.info or names == [1, 2, 3]:
-        held = "YBR"
+        rgb = image.info["adobe_transform"] == 0
     else:
-        held = "RGB" if names == [*b"RGB"] else header[:3]
-        if held == "RGB" and names != [*b"RGB"]:  # which the decoder would take for YCbCr
+        rgb = names == [*b"RGB"] or ("jfif" not in image.info and names != [1, 2, 3] and header == "RGB")
+        if rgb and names != [*b"RGB"]:  # which the decoder would take for YCbCr
             image.draft("YCbCr", image.size)
-            return np.asarray(image), held
-    return np.asarray(image.convert("RGB")), held
+            return np.asarray(image), "RGB"
+    return np.asarray(image.convert("RGB")), "RGB" if rgb else "YBR"
 
 
 def grey_palette(pixels, ds, path):

@@ -102,6 +102,14 @@ def slice_distance(item):
     return abs(float(found)) if found else None
 
 
+def single_slice_note(count, distance):
+    """One note that says how thick a single slice was taken to be; `distance` is that of `slice_distance`."""
+    if count > 1:
+        return ()
+    return (f"a single slice; its thickness was taken as {distance:g} mm" if distance else
+            "a single slice of unknown thickness; 1 mm was assumed",)  # fmt: skip
+
+
 def facts(ds, layout, volumes, frame):
     """`Volume.meta` of a scan that was read from DICOM."""
     return {

@@ -136,6 +136,16 @@ def test_frames_in_any_order(order, scan, enhanced, tmp_path):
     assert np.abs(read.affine - scan.affine).max() < 1e-6
 
 
+@pytest.mark.parametrize("distance", [0.26, None])
+def test_one_frame_alone(distance, scan, enhanced, tmp_path):
+    measures = enhanced.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    measures.SpacingBetweenSlices, measures.SliceThickness = None, distance
+    read = load_volume(saved(reorder(enhanced, [2]), tmp_path / "a.dcm"))
+    assert np.array_equal(read.voxels, scan.voxels[2:3])
+    assert read.spacing[0] == pytest.approx(distance or 1)
+    assert "a single slice" in read.notes[0]
+
+
 def test_missing_slice_is_refused(enhanced, tmp_path):
     path = saved(reorder(enhanced, [0, 1, 3, 4, 5]), tmp_path / "gap.dcm")
     with pytest.raises(GeometryError, match=r"gap\.dcm.*not evenly spaced, 0\.26 to 0\.52 mm"):
