@@ -50,8 +50,10 @@ def read_clip(ds, path, frame):
         picked, notes = split[chosen], notes + chosen_note(chosen, volumes)
         offsets = offsets[picked]
     order, affine = stack_slices(position + offsets[:, None] * normal, orientation, spacing, distance, path)
-    voxels = rescaled(pixels[picked[order]], scales * len(picked))
-    meta = facts(ds, layout, volumes, chosen)
+    picked = picked[order]
+    if not np.array_equal(picked, range(count)):  # mostly all of them, in order already
+        pixels = pixels[picked]
+    voxels, meta = rescaled(pixels, scales * len(pixels)), facts(ds, layout, volumes, chosen)
     return Volume(voxels, affine, name=path.name, notes=notes + of_frames + of_place, meta=meta)
 
 
@@ -68,12 +70,12 @@ def _place(ds):
 
 def _offsets(ds, count):
     """Where each frame is along the normal, mm, or None where frames are no slices; and how sure that is."""
-    for keyword in OFFSETS:
-        if count > 1 and ds.get(keyword) and len(ds[keyword].value) == count:
-            return np.array(ds[keyword].value, float) - float(ds[keyword].value[0]), ()
     distance = slice_distance(ds)
     if count == 1:
         return None, single_slice_note(count, distance)
+    for keyword in OFFSETS:
+        if ds.get(keyword) and len(ds[keyword].value) == count:
+            return np.array(ds[keyword].value, float) - float(ds[keyword].value[0]), ()
     keyword = "SpacingBetweenSlices" if ds.get("SpacingBetweenSlices") else "SliceThickness"
     time = next((keyword for keyword in TIMES if ds.get(keyword)), None)
     if not distance or (time and keyword == "SliceThickness"):
@@ -86,5 +88,5 @@ def _offsets(ds, count):
     slices = ds.get("SliceVector") or []
     if keyword == "SpacingBetweenSlices" and len(slices) == count:
         return (np.array(slices, float) - 1) * distance, ()
-    doubt = f"not sure that its {count} frames are slices: placed {distance:g} mm apart, as {keyword} says"
+    doubt = f"not sure that its {count} frames are slices: placed {abs(distance):g} mm apart, as {keyword} says"
     return np.arange(count) * distance, (doubt + f", though {time} makes them times" * bool(time),)

@@ -30,9 +30,10 @@ def image_headers(path):
             headers.append(open_dicom(file, stop_before_pixels=True))
     headers = [ds for ds in headers if ds.file_meta.get("MediaStorageSOPClassUID") != MEDIA_DIRECTORY]
     kinds = {ds.get("SOPClassUID") for ds in headers if ds.get("Rows")}
-    return [ds for ds in headers if ds.get("SOPClassUID") in kinds], [
-        ds for ds in headers if ds.get("SOPClassUID") not in kinds
-    ]
+    images, others = [], []
+    for ds in headers:
+        (images if ds.get("SOPClassUID") in kinds else others).append(ds)
+    return images, others
 
 
 def choose_series(folder, series=None):
@@ -87,7 +88,7 @@ def _listed(members):
     numbers = Counter(series_number(slices[0]) for slices in members.values())
     lines = []
     for uid, slices in members.items():
-        number, first = series_number(slices[0]), slices[0]
+        first, number = slices[0], series_number(slices[0])
         name = number if number and numbers[number] == 1 else uid or "without UID"
         modality = one_line(first.get("Modality") or "no modality", 16)
         files = f"{len(slices)} file{'s' * (len(slices) > 1)} of {first.get('Rows')} x {first.get('Columns')}"

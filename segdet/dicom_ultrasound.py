@@ -55,7 +55,8 @@ def read_philips(ds, path, frame):
             f"{path}: with voxels of {deltas.tolist()} the scan is {longest / 100:.1f} m long in cm and "
             f"{longest / 1000:.1f} m in mm; neither is an ultrasound scan"
         )
-    notes = (unit, NO_PLACE)
+    placed = ds.get("ImagePositionPatient") or ds.get("ImageOrientationPatient")
+    notes = (unit, "the place in the patient was not read: this export does not define it" if placed else NO_PLACE)
     if announced > 1:
         notes += (f"volume {chosen + 1} of {announced} was read; choose with frame=0 to frame={announced - 1}",)
     voxels = pixels[chosen * one : (chosen + 1) * one].reshape(shape).copy()

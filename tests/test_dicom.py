@@ -269,6 +269,9 @@ def test_philips_centimetres_are_believed_where_possible(real_data, tmp_path):
     volume = load_volume(saved(ds, tmp_path / "p.dcm"))
     assert np.allclose(volume.spacing, (0.26, 0.22, 0.25), rtol=0, atol=1e-9)
     assert any("as the header declares" in note for note in volume.notes)
+    assert volume.notes[1].startswith("the file gives no position or orientation")
+    ds.ImagePositionPatient = [1, 2, 3]
+    assert load_volume(saved(ds, tmp_path / "p.dcm")).notes[1].startswith("the place in the patient was not read")
     ds.PhysicalDeltaX = 400.0
     with pytest.raises(GeometryError, match=r"224\.0 m long in cm and 22\.4 m in mm"):
         load_volume(saved(ds, tmp_path / "p.dcm"))
