@@ -105,6 +105,8 @@ def _segmentation(mask, path, like, source):
             content_description=note,
             **WRITER,
         )
+        if mask[0].size < 8:
+            seg.PixelData = _bits(mask, like, seg)
         seg.BurnedInAnnotation = "NO"
         if images is not headers:
             _refer_to_file(seg, headers)
@@ -127,6 +129,14 @@ def _segment():
         algorithm_type="AUTOMATIC",
         algorithm_identification=hd.AlgorithmIdentificationSequence("segdet", codes.DCM.ArtificialIntelligence, "1"),
     )
+
+
+def _bits(mask, like, seg):
+    """The frames of a SEG without a gap (PS3.5, 8.1.1); highdicom begins a byte for each of less than 8 pixels."""
+    positions = [item.PlanePositionSequence[0].ImagePositionPatient for item in seg.PerFrameFunctionalGroupsSequence]
+    index = np.linalg.solve(like.affine[:3, :3], np.array(positions, float).T - like.affine[:3, 3:])
+    bits = np.packbits(mask[np.rint(index[0]).astype(int)], bitorder="little").tobytes()
+    return bits + b"\0" * (len(bits) % 2)
 
 
 def _headers(source, series):

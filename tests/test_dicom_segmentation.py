@@ -8,7 +8,8 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import generate_uid
 
 from segdet.errors import FormatError, GeometryError
-from segdet.files import load_case, load_mask, load_volume
+from segdet.files import load_case, load_mask, load_volume, save_mask
+from segdet.volume import Volume
 
 hd = pytest.importorskip("highdicom")
 
@@ -193,14 +194,18 @@ def test_frames_on_no_grid(scan, tmp_path):
 
 
 @pytest.mark.parametrize("shape", [(1, 3), (2, 3), (1, 1), (3, 3), (1, 7)])
-def test_frames_of_a_few_pixels(shape, tmp_path):
+@pytest.mark.parametrize("sign", [1, -1])
+def test_frames_of_a_few_pixels(sign, shape, tmp_path):
     """Bits of one frame follow those of the one before within a byte (PS3.5, 8.1.1)."""
-    scan = write_series(tmp_path / "ct", np.zeros((5, *shape), np.int16), AFFINE)
     mask = np.random.default_rng(2).random((5, *shape)) > 0.4
-    ds = segment(tmp_path / "m.dcm", scan, mask.astype(np.uint8), "BINARY", [1], omit_empty_frames=False)
-    positions = [item.PlanePositionSequence[0].ImagePositionPatient for item in ds.PerFrameFunctionalGroupsSequence]
-    places = np.rint((np.array(positions, float) - AFFINE[:3, 3]) @ np.linalg.inv(AFFINE[:3, :3]).T).astype(int)[:, 0]
-    bits = np.packbits(mask[places].ravel(), bitorder="little").tobytes()
-    ds.PixelData = bits + b"\0" * (len(bits) % 2)
-    ds.save_as(tmp_path / "m.dcm")
-    assert np.array_equal(load_case(scan, tmp_path / "m.dcm").mask, mask)
+    scan = Volume(mask * np.uint8(9), AFFINE * [sign, 1, 1, 1])
+    save_mask(mask, tmp_path / "m.dcm", scan)
+    ds = pydicom.dcmread(tmp_path / "m.dcm")
+    assert len(ds.PixelData) == 2 * -(-mask.size // 16)
+    bits = np.unpackbits(np.frombuffer(ds.PixelData, np.uint8), bitorder="little")[: mask.size].reshape(mask.shape)
+    for item, plane in zip(ds.PerFrameFunctionalGroupsSequence, bits, strict=True):
+        position = np.array(item.PlanePositionSequence[0].ImagePositionPatient, float)
+        assert np.array_equal(plane, mask[round(np.linalg.solve(scan.affine[:3, :3], position - AFFINE[:3, 3])[0])])
+    read, affine = load_mask(tmp_path / "m.dcm")
+    assert np.array_equal(read, mask[::sign])
+    assert np.allclose(affine[:3, 0], AFFINE[:3, 0], atol=1e-6)
