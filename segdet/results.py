@@ -189,7 +189,7 @@ class Study:
             report(f"stopped after {max_minutes} minutes; go on with --resume")
             return False
         remove_leftovers(checkpoints)
-        for file in checkpoints.glob("*-*.safetensors"):  # of a seed whose process ended just before they were deleted
+        for file in checkpoints.glob("[0-9]*-*.safetensors"):  # of seeds whose process ended just before
             file.unlink()
         with suppress(OSError):  # absent, or something else is in it
             checkpoints.rmdir()

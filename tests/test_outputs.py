@@ -349,7 +349,7 @@ def test_a_lock_leaves_no_folder_and_can_be_waited_for(tmp_path):
 
 def test_a_study_touches_only_its_own(tmp_path):
     study, run = Study(tmp_path / "s"), [("cases", [{"seed": 0, "arm": "a", "case": "b", "iou": 0.5}])]
-    foreign = tmp_path / "s/checkpoints/notes.txt"
+    foreign = tmp_path / "s/checkpoints/my-own.safetensors"
     foreign.parent.mkdir(parents=True)
     foreign.touch()
     with pytest.raises(SegdetError, match="holds results already"):
