@@ -84,11 +84,6 @@ def read_cases(pairs, label=None):
     return cases
 
 
-def folder_cases(folder, label=None):
-    """Every annotated scan of a folder: images/NAME beside labels/NAME, as a list of `Volume` sorted by name."""
-    return read_cases(folder_pairs(folder), label)
-
-
 def tell_notes(volumes):
     """Warn of what was assumed of some scans: a line for each different note, with their names."""
     names = defaultdict(list)

@@ -11,7 +11,6 @@ import torch
 from .boxes import pad_boxes
 from .cascade import Grids
 from .checkpoint import digest
-from .dataset import folder_cases as folder_cases
 from .dataset import folder_pairs, read_cases, tell_notes
 from .errors import SegdetError, TrainingError
 from .phantom_cache import cached_phantoms

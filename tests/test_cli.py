@@ -80,11 +80,11 @@ def test_many_phantoms_are_a_data_set(tmp_path):
     made = segdet("phantom", "--count", 2, "--seed", 8, "--look-alikes", 0, "--dysplastic", "--out", tmp_path / "hips")
     assert made.returncode == 0, made.stderr
 
-    from segdet.experiment import folder_cases
+    from segdet.dataset import folder_pairs, read_cases
     from segdet.hip_parameters import DYSPLASTIC
     from segdet.phantom import make_phantom
 
-    for volume, seed in zip(folder_cases(tmp_path / "hips"), (8, 9), strict=True):
+    for volume, seed in zip(read_cases(folder_pairs(tmp_path / "hips")), (8, 9), strict=True):
         expected = make_phantom(seed, parameters=replace(DYSPLASTIC, look_alikes=(0, 0)))
         np.testing.assert_array_equal(volume.voxels, expected.voxels)
         np.testing.assert_array_equal(volume.mask, expected.mask)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from segdet import dataset
-from segdet.dataset import folder_cases, folder_pairs, read_cases
+from segdet.dataset import folder_pairs, read_cases
 from segdet.errors import FormatError, SegdetError, TrainingError
 from segdet.experiment import Plan, Profile, prepare, prepared_split
 from segdet.files import save_mask
@@ -58,7 +58,7 @@ def test_pairs_by_name(image, label, tmp_path):
     (folder / "images/._s0.nii.gz").touch()
     names = [(image.format(index), label.format(index)) for index in range(3)]
     assert [(scan.name, mask.name) for scan, mask in folder_pairs(folder)] == names
-    for case, scan in zip(folder_cases(folder), scans, strict=True):
+    for case, scan in zip(read_cases(folder_pairs(folder)), scans, strict=True):
         np.testing.assert_array_equal(case.mask, scan.mask)
         np.testing.assert_array_equal(case.voxels, scan.voxels)
 

@@ -133,7 +133,7 @@ def test_no_value_of_the_file_is_in_a_note_or_message(tmp_path):
     path = image(tmp_path / "a.dcm", np.zeros((3, 4), np.uint8), FrameOfReferenceUID="1.2.3456")
     path.write_bytes(path.read_bytes().replace(b"1.2.3456", b"O'Brien "))
     notes = " ".join(load_volume(path).notes)
-    assert "pydicom: Invalid value for VR UI: '...'" in notes
+    assert "pydicom: Invalid value for VR UI" in notes
     assert "Brien" not in notes
     path = image(tmp_path / "b.dcm", np.zeros((3, 4), np.uint8), RescaleSlope="1.234567")
     path.write_bytes(path.read_bytes().replace(b"1.234567", b"O'Brien "))

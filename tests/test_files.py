@@ -10,6 +10,7 @@ import pytest
 from segdet.dicom_write import write_volume
 from segdet.errors import FormatError, GeometryError, LabelError, SegdetError
 from segdet.files import load_case, load_mask, load_volume, save_mask
+from segdet.itk import write_itk
 from segdet.volume import Volume
 
 sitk = pytest.importorskip("SimpleITK")
@@ -161,7 +162,7 @@ def test_fractions_are_no_labels(scale, named, label, voxels, tmp_path):
 
 def test_a_mask_may_be_stored_otherwise_than_its_scan(scan, tmp_path):
     mask = scan.voxels > 100
-    save_mask(scan.voxels, tmp_path / "scan.nii.gz", scan)
+    write_itk(scan.voxels, scan, tmp_path / "scan.nii.gz")
     for orientation in ("LIP", "PRS", "IAR"):
         turned = replace(scan, mask=mask).reoriented(orientation)
         save_mask(turned.mask, tmp_path / "m.nii.gz", turned)

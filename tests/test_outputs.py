@@ -8,6 +8,7 @@ import time
 import traceback
 import warnings
 
+import highdicom
 import numpy as np
 import pydicom
 import pytest
@@ -222,11 +223,15 @@ def test_a_seg_of_slices_with_one_uid_refers_to_the_scan(tmp_path):
     assert np.array_equal(load_mask(tmp_path / "m.dcm")[0], volume.voxels > 12)
 
 
-def test_a_header_that_allows_no_seg_is_known_before(tmp_path):
-    sheared = Volume(np.zeros((3, 4, 5), np.uint8), np.eye(4) + np.eye(4, k=1))
-    with pytest.raises(SegdetError, match="not perpendicular"):
-        check_mask_path(tmp_path / "m.dcm", sheared)
-    check_mask_path(tmp_path / "m.nii", sheared)
+def test_a_header_that_allows_no_seg_is_known_before(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise ValueError("Patient 'Ann^One' is not allowed")
+
+    monkeypatch.setattr(highdicom.seg, "Segmentation", refuse)
+    scan = Volume.from_spacing(np.zeros((3, 4, 5), np.uint8), (1, 1, 1))
+    with pytest.raises(FormatError, match=r"m\.dcm: no DICOM SEG can refer to None: Patient; write \.nii\.gz instead"):
+        check_mask_path(tmp_path / "m.dcm", scan)
+    check_mask_path(tmp_path / "m.nii", scan)
     assert not any(tmp_path.iterdir())
 
 
@@ -281,6 +286,7 @@ def test_no_name_in_what_a_library_says():
 
 FILL = """
 import sys, time
+from itertools import chain
 from segdet.results import Study
 
 def run(seed):
@@ -289,7 +295,7 @@ def run(seed):
         yield "cases", [{"seed": seed, "arm": f"{n}", "case": "a", "iou": 0.5}]
 
 try:
-    Study(sys.argv[1]).fill({"profile": "x"}, lambda *_: [(0, run(0)), (1, run(1))], resume=True, report=str)
+    Study(sys.argv[1]).fill({"profile": "x"}, lambda *_: chain(run(0), run(1)), resume=True, report=str)
 except Exception as error:
     sys.exit(f"{type(error).__name__}: {error}")
 """
@@ -353,13 +359,13 @@ def test_a_study_touches_only_its_own(tmp_path):
     foreign.parent.mkdir(parents=True)
     foreign.touch()
     with pytest.raises(SegdetError, match="holds results already"):
-        study.fill({"profile": "x"}, lambda *_: [(0, run)])
-    assert study.fill({"profile": "x"}, lambda *_: [(0, run)], resume=True, report=str)
+        study.fill({"profile": "x"}, lambda *_: run)
+    assert study.fill({"profile": "x"}, lambda *_: run, resume=True, report=str)
     assert foreign.exists()
     (tmp_path / "other").mkdir()
     (tmp_path / "other/cases.csv").write_text("mine\n1\n")
     with pytest.raises(SegdetError, match="its tables are of no study"):
-        Study(tmp_path / "other").fill({"profile": "x"}, lambda *_: [(0, run)], resume=True)
+        Study(tmp_path / "other").fill({"profile": "x"}, lambda *_: run, resume=True)
     assert (tmp_path / "other/cases.csv").read_text() == "mine\n1\n"
 
 
