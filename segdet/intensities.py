@@ -12,12 +12,11 @@ def usual_range(voxels):
     """The lowest and the highest intensity apart from those far outside the others.
 
     A fill value (-1024, 1e36, the largest float) marks voxels that were not measured, and a defect leaves hot ones;
-    a few of them move mean and deviation until nothing is left of the scan. A gap tells them from tissue, which
-    reaches its brightest and darkest through all values between, by noise and by voxels that it fills in part. So an
-    intensity is far outside where the gap before it is wider than `GAP` times the range of the others, and what lies
-    beyond is one value, however frequent, or at most 8 voxels and a thousandth of the others. Zero, the background of
-    masked scans, belongs to the others, and so does everything in 8 bits, for which the range of ordinary scans stays
-    what it was.
+    two of them can move mean and deviation until nothing is left of the scan. A gap tells them from tissue, whose
+    noise, and voxels that it fills in part, take all values between dark and bright. So intensities are far outside
+    beyond a gap of more than `GAP` times the range of the others, if they are one value, however frequent, or those
+    of at most 8 voxels and a thousandth of the others. Ordinary scans have no such gap. Zero, the background of masked
+    scans, is never far outside, nor is anything in 8 bits: what networks were trained on stays as it was.
 
     Parameters
     ----------
@@ -67,6 +66,8 @@ def normalise(voxels, how, counted=None):
     counted : bool array, optional
         The voxels that decide mean, deviation and percentiles; all by default.
     """
+    if how not in ("zscore", "unit"):
+        raise ValueError(f'how must be "zscore" or "unit", not {how!r}')
     voxels = voxels.astype(np.float32)
     counted = voxels if counted is None else voxels[counted]
     low, high = counted.min(), counted.max()
@@ -75,7 +76,5 @@ def normalise(voxels, how, counted=None):
     if how == "zscore":
         mean, deviation = counted.mean(dtype=np.float64), counted.std(dtype=np.float64)
         return (voxels - np.float32(mean)) / np.float32(deviation)
-    if how == "unit":
-        low, high = np.percentile(counted, (0.5, 99.5)).astype(np.float32)
-        return np.clip((voxels - low) / ((high - low) or 1), 0, 1)
-    raise ValueError(f'how must be "zscore" or "unit", not {how!r}')
+    low, high = np.percentile(counted, (0.5, 99.5)).astype(np.float32)
+    return np.clip((voxels - low) / ((high - low) or 1), 0, 1)
