@@ -10,9 +10,9 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Volume": "volume",
-    "load_volume": "files",
-    "save_mask": "files",
-    "make_phantom": "phantom",
+    "load_volume": "io.files",
+    "save_mask": "io.files",
+    "make_phantom": "phantom.acoustics",
     "AnchorGrid": "anchors",
     "RPN": "rpn",
     "UNet3D": "unet3d",

@@ -1,11 +1,9 @@
 """From boxes to the attention volume, and the other masks that can take its place (chapter 06)."""
 
-import csv
 import math
 
 import numpy as np
 
-from .errors import FormatError
 from .volume import slice_boxes, tight_box
 
 
@@ -77,58 +75,6 @@ def box3d_mask(annotation):
 def slice_box_mask(annotation):
     """The annotation's tight box in every slice as a mask, (D, H, W): what a perfect detector would give."""
     return boxes_to_mask(slice_boxes(annotation), annotation.shape).numpy()
-
-
-def read_boxes(path, shape):
-    """Boxes that a person drew, from a CSV file with the columns slice, x0, y0, x1, y1 (paper section 5).
-
-    Parameters
-    ----------
-    path : str or Path
-    shape : (D, H, W)
-        Of the scan. Slices count from 0, and boxes are half-open pixel edges in them.
-
-    Returns
-    -------
-    list of D arrays, (n, 4)
-
-    Raises
-    ------
-    FormatError
-        Names the line that holds no box of this scan.
-    """
-    depth, rows, cols = shape
-    columns, boxes = ("slice", "x0", "y0", "x1", "y1"), [[] for _ in range(depth)]
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, skipinitialspace=True)
-            names = reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
-            if not set(columns) <= set(names):
-                found = ",".join(names) or "empty"
-                raise FormatError(f"{path}: its first line is {found}; expected the columns {','.join(columns)}")
-            for row in reader:
-                if not any(row.values()):  # a spreadsheet's empty line
-                    continue
-                where = f"{path}, line {reader.line_num}"
-                try:
-                    if None in row:
-                        raise ValueError("more values than columns")
-                    number, *box = (float(row[name]) for name in columns)
-                    if number % 1:  # pandas writes a whole number as 3.0 where a column has gaps
-                        raise ValueError("part of a slice")
-                    number = int(number)
-                except (TypeError, ValueError) as error:
-                    raise FormatError(f"{where}: expected five numbers, found {list(row.values())}") from error
-                x0, y0, x1, y1 = box
-                if not 0 <= number < depth:
-                    raise FormatError(f"{where}: slice {number}, but the scan has slices 0 to {depth - 1}")
-                if not (0 <= x0 < x1 <= cols and 0 <= y0 < y1 <= rows):
-                    raise FormatError(f"{where}: {box} is no box (x0, y0, x1, y1) in a slice of {rows} x {cols} pixels")
-                boxes[number].append(box)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise FormatError(f"{path}: cannot be read ({reason}); expected a CSV file of boxes") from error
-    return [np.array(found, np.float32).reshape(-1, 4) for found in boxes]
 
 
 def shifted(mask, seed):

@@ -8,14 +8,15 @@ import numpy as np
 import torch
 
 from .anchors import AnchorGrid
-from .atomic import write_text
 from .backbones import BACKBONES
-from .checkpoint import load_tensors, save_tensors
 from .errors import CheckpointError
 from .pipeline import Grids, Pipeline
 from .proposals import Proposals
-from .rpn import RPN, Sampling
-from .training import default_device, precision
+from .rpn import RPN
+from .rpn_loss import Sampling
+from .runtime.atomic import write_text
+from .runtime.device import default_device, precision
+from .runtime.tensors import load_tensors, save_tensors
 from .unet3d import UNet3D
 from .volume import with_neighbours
 

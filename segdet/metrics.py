@@ -4,6 +4,8 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial import KDTree
 
+from .boxes import area, box_iou
+
 
 def _masks(a, b):
     a, b = np.asarray(a, bool), np.asarray(b, bool)
@@ -75,3 +77,47 @@ def average_surface_distance(a, b, spacing):
     0 when both masks are empty, infinite when one is.
     """
     return _from_surfaces(a, b, spacing, lambda ab, ba: np.concatenate([ab, ba]).mean())
+
+
+def overlaps(detected, target):
+    """IoU of every slice's best detection with the annotated box that it fits best.
+
+    Parameters
+    ----------
+    detected : Tensor, (D, k, 4), best first
+    target : Tensor, (D, M, 4)
+        Both padded with boxes of no area.
+
+    Returns
+    -------
+    overlap : Tensor, (D,)
+        0 where there is no detection or nothing to detect.
+    holds : bool Tensor, (D,)
+        Whether the slice holds an annotated box.
+    """
+    best = box_iou(detected[:, :1], target)[:, 0]  # (D, M)
+    return best.amax(1) if target.shape[1] else best.new_zeros(len(best)), (area(target) > 0).any(1)
+
+
+def score_boxes(detected, target):
+    """How well the best detection of each slice fits; shapes as in `overlaps`.
+
+    Returns
+    -------
+    dict
+        ``box_iou``: mean IoU over the slices that hold a box, a miss counting 0. ``recall50``, ``recall70``: share
+        of those slices with IoU at least 0.5, 0.7. ``false_boxes``: share of the empty slices with a detection.
+        NaN where there is no such slice.
+    """
+    overlap, holds = overlaps(detected, target)
+    found = area(detected[:, 0]) > 0
+
+    def mean(values):
+        return float(values.float().mean()) if len(values) else float("nan")
+
+    return {
+        "box_iou": mean(overlap[holds]),
+        "recall50": mean(overlap[holds] >= 0.5),
+        "recall70": mean(overlap[holds] >= 0.7),
+        "false_boxes": mean(found[~holds]),
+    }

@@ -1,4 +1,4 @@
-"""Fixtures shared by the tests: where the real inputs are, a small phantom, a browser."""
+"""Fixtures shared by the tests: where the real inputs are, a small acoustics, a browser."""
 
 import os
 import shutil
@@ -51,13 +51,14 @@ def vgg16_weights():
 @pytest.fixture
 def small_phantoms(monkeypatch, tmp_path):
     """Phantoms on a coarse grid, and a cache of their own."""
-    from segdet import detection, phantom
+    from segdet.phantom import acoustics
+    from segdet.training import detector
 
-    original = phantom.make_phantom
+    original = acoustics.make_phantom
     monkeypatch.setenv("SEGDET_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("SEGDET_STATIC", "1")
-    monkeypatch.setattr(phantom, "make_phantom", lambda seed, side=None: original(seed, (16, 48, 32), side=side))
-    monkeypatch.setattr(detection.RPN, "load_imagenet", lambda self: "random")
+    monkeypatch.setattr(acoustics, "make_phantom", lambda seed, side=None: original(seed, (16, 48, 32), side=side))
+    monkeypatch.setattr(detector.RPN, "load_imagenet", lambda self: "random")
 
 
 @pytest.fixture(scope="session")

@@ -3,14 +3,16 @@
 import sys
 from functools import partial
 
-from segdet import cli, detection, experiment, runs
-from segdet.training import fit
+from segdet import cli
+from segdet.experiments import cases, runs
+from segdet.training import detector
+from segdet.training.loop import fit
 
-TINY = experiment.Profile("smoke", (8, 48, 32), (8, 12, 8), 4, 2, 4, 2, 2, 1, 0, "resnet18")
+TINY = cases.Profile("smoke", (8, 48, 32), (8, 12, 8), 4, 2, 4, 2, 2, 1, 0, "resnet18")
 
 if __name__ == "__main__":
     data, out, batches = sys.argv[1:]
-    experiment.PROFILES["smoke"] = TINY
-    detection.fit = runs.fit = partial(fit, batches=int(batches))
+    cases.PROFILES["smoke"] = TINY
+    detector.fit = runs.fit = partial(fit, batches=int(batches))
     sys.argv[1:] = ["fit", "--data", data, "--profile", "smoke", "--out", out]
     cli.main()

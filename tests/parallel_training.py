@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from segdet import distributed
-from segdet.checkpoint import save_tensors
-from segdet.training import fit
+from segdet.runtime import distributed
+from segdet.runtime.tensors import save_tensors
+from segdet.training.loop import fit
 from segdet.unet3d import UNet3D
 
 

@@ -5,9 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
-from segdet.annotator import annotate
-from segdet.hip import anatomy
 from segdet.metrics import dice
+from segdet.phantom.anatomy import anatomy
+from segdet.phantom.annotator import annotate
 
 SPACING = (0.52, 0.44, 0.8)
 

@@ -6,16 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from segdet.attention import (
-    attended_region,
-    box3d_mask,
-    boxes_to_mask,
-    coverage_and_leakage,
-    read_boxes,
-    slice_box_mask,
-)
-from segdet.bench import peak_gib
+from segdet.attention import attended_region, box3d_mask, boxes_to_mask, coverage_and_leakage, slice_box_mask
+from segdet.bench.measure import peak_gib
 from segdet.errors import FormatError
+from segdet.io.boxes_csv import read_boxes
 
 
 def painted(boxes, shape):

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from segdet.anchors import AnchorGrid
 from segdet.backbones import BACKBONES, make_backbone
-from segdet.bench_detector import gflop
+from segdet.bench.detector import gflop
 from segdet.errors import CheckpointError, SegdetError
 from segdet.rpn import RPN
 

@@ -9,31 +9,34 @@ from pathlib import Path
 import pytest
 import torch
 
-from segdet import bench, bench_cascade, bench_inference, bench_segmenter, cost, training
-from segdet.bench_detector import KEEP, TorchvisionRPN, backbone_rows, gflop, step_of
-from segdet.bench_metrics import bench_metrics
+from segdet import bench
+from segdet.bench import cascade, inference, measure, reading, segmenter, tables
+from segdet.bench.detector import KEEP, TorchvisionRPN, backbone_rows, gflop, step_of
+from segdet.bench.metrics import bench_metrics
 from segdet.errors import SegdetError
-from segdet.exported import ENGINES
+from segdet.experiments import cost
+from segdet.export.exported import ENGINES
 from segdet.rpn import RPN
+from segdet.training import loop
 from segdet.unet3d import UNet3D
 
 
 def test_a_claim_is_judged_by_its_ratio():
-    assert bench.Row("a", "b", 1.1, 1.0, limit=1.2).claim == "at most 1.2: holds"
-    assert bench.Row("a", "b", 1.3, 1.0, limit=1.2).claim == "at most 1.2: does not hold"
-    assert bench.Row("a", "b", 9.0, 1.0).claim == "for reference"
+    assert measure.Row("a", "b", 1.1, 1.0, limit=1.2).claim == "at most 1.2: holds"
+    assert measure.Row("a", "b", 1.3, 1.0, limit=1.2).claim == "at most 1.2: does not hold"
+    assert measure.Row("a", "b", 9.0, 1.0).claim == "for reference"
 
 
 def test_paired_calls_in_turn():
     calls = []
-    ours, peer = bench.paired(lambda: calls.append("ours"), lambda: calls.append("peer"), repeats=3)
+    ours, peer = measure.paired(lambda: calls.append("ours"), lambda: calls.append("peer"), repeats=3)
     assert calls == ["ours", "peer"] * 4
     assert min(ours, peer) > 0
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
 def test_peak_memory_is_that_of_the_code():
-    small, large = bench.peak_gib("x = 0"), bench.peak_gib("x = b'.' * 2**29")
+    small, large = measure.peak_gib("x = 0"), measure.peak_gib("x = b'.' * 2**29")
     assert large - small == pytest.approx(0.5, abs=0.05)
 
 
@@ -41,11 +44,11 @@ def test_peak_memory_is_that_of_the_code():
 def test_the_memory_of_a_step_is_more_than_its_weights(monkeypatch):
     monkeypatch.setenv("SEGDET_DEVICE", "cpu")
     weights = 3 * 4 * sum(p.numel() for p in RPN().parameters()) / 2**30  # with gradients and momentum
-    assert bench.peak_of_a_step(step_of, "ours") > weights + bench.peak_gib("import torch, torchvision")
+    assert measure.peak_of_a_step(step_of, "ours") > weights + measure.peak_gib("import torch, torchvision")
 
 
 def test_rows_are_printed_and_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(bench, "RAW", (16, 40, 30))
+    monkeypatch.setattr(reading, "RAW", (16, 40, 30))
     lines = []
     rows = bench.run(["reading"], tmp_path / "bench.json", lines.append)
     assert [row.peer for row in rows] == ["pydicom, bare", "pydicom, places", "pydicom, bare"]
@@ -58,7 +61,7 @@ def test_rows_are_printed_and_written(tmp_path, monkeypatch):
 
 def test_other_benchmarks_and_machines_stay_in_the_file(tmp_path, monkeypatch):
     path, lines = tmp_path / "bench.json", []
-    names = {name: [bench.Row(name, "peer", 1.0, 2.0)] for name in ("first", "second")}
+    names = {name: [measure.Row(name, "peer", 1.0, 2.0)] for name in ("first", "second")}
     monkeypatch.setattr(bench, "BENCHES", {name: lambda rows=rows: rows for name, rows in names.items()})
     monkeypatch.setattr(bench, "seconds_of_a_phantom", lambda: 2.0)
     machine = {"device": "one", "torch": "9"}
@@ -68,7 +71,7 @@ def test_other_benchmarks_and_machines_stay_in_the_file(tmp_path, monkeypatch):
     written = json.loads(path.read_text())
     written["runs"][0]["seconds"]["first"] = 30
     path.write_text(json.dumps(written))
-    names["first"][0] = bench.Row("first", "peer", 5.0, 2.0)
+    names["first"][0] = measure.Row("first", "peer", 5.0, 2.0)
     monkeypatch.setattr(bench, "seconds_of_a_phantom", lambda: 4.0)
     bench.run(["first"], path, lines.append)
     assert "about 60 s here, if nothing else runs" in lines  # a phantom takes twice as long now
@@ -87,12 +90,12 @@ def test_a_table_of_what_was_written(tmp_path):
     ]
     runs = [{"environment": {"device": f"a {kind}", "torch": "9"}, "rows": {"x": rows}} for kind in ("CPU", "GPU")]
     path.write_text(json.dumps({"runs": runs}))
-    whole = bench.table(path, "a scan, ")
+    whole = tables.table(path, "a scan, ")
     assert "Measured on a GPU with PyTorch 9." in whole
     head, *_, last = whole.split("\n\nMeasured on a GPU")[0].splitlines()
     assert head == "Measured on a CPU with PyTorch 9."
     assert last == "| whole | b | 1 GiB | 4 GiB | 0.25 | at most 0.2: does not hold | n |"
-    assert bench.ratios(path, "a").splitlines()[-1] == "| b | **0.25** | (1.00) |"
+    assert tables.ratios(path, "a").splitlines()[-1] == "| b | **0.25** | (1.00) |"
 
 
 @pytest.mark.parametrize("text", ["[]", "{", '{"runs": 3}', '{"runs": [{}]}'])
@@ -117,22 +120,22 @@ def test_the_peer_of_the_detector_finds_the_same_boxes():
 
 
 def test_rows_of_the_two_backbones(monkeypatch):
-    monkeypatch.setattr("segdet.bench_detector.example", lambda device: (torch.rand(2, 64, 48), torch.zeros(2, 1, 4)))
-    training, proposals = backbone_rows(torch.device("cpu"))
-    assert (training.peer, proposals.peer) == ("VGG-16", "VGG-16")
-    assert min(training.ours, training.theirs, proposals.ours, proposals.theirs) > 0
+    monkeypatch.setattr("segdet.bench.detector.example", lambda device: (torch.rand(2, 64, 48), torch.zeros(2, 1, 4)))
+    loop, proposals = backbone_rows(torch.device("cpu"))
+    assert (loop.peer, proposals.peer) == ("VGG-16", "VGG-16")
+    assert min(loop.ours, loop.theirs, proposals.ours, proposals.theirs) > 0
     # conv3_1 of VGG-16 alone: 16 x 12 cells of 256 channels, each 9 * 128 products and sums
     layer = torch.nn.Conv2d(128, 256, 3, padding=1)
     assert gflop(layer, torch.rand(1, 128, 16, 12)) == pytest.approx(2 * 16 * 12 * 256 * 9 * 128 / 1e9)
-    assert "GFLOP a slice" in training.note
+    assert "GFLOP a slice" in loop.note
 
 
 def test_the_peers_of_the_segmenter_do_equal_work():
-    models, missing = bench_segmenter.networks(16)
+    models, missing = segmenter.networks(16)
     assert not missing
-    for shape in bench_segmenter.SHAPES:
-        work = {name: bench_segmenter.flops(model, shape) for name, model in models.items()}
-        for name in bench_segmenter.PEERS:
+    for shape in segmenter.SHAPES:
+        work = {name: segmenter.flops(model, shape) for name, model in models.items()}
+        for name in segmenter.PEERS:
             assert work[name] == pytest.approx(work["ours"], rel=0.1), (name, shape)
     volume = torch.rand(1, 2, 16, 22, 8)
     for name, model in models.items():
@@ -145,13 +148,13 @@ def test_the_peers_of_the_segmenter_do_equal_work():
 def tiny_segmenters(monkeypatch):
     """Small networks and volumes; the second is the one that a CPU does not train on. No memory, no compiler."""
     monkeypatch.setenv("SEGDET_DEVICE", "cpu")
-    monkeypatch.setattr(bench_segmenter, "SHAPES", ((16, 14, 8), (16, 16, 16)))
-    monkeypatch.setattr(bench_segmenter, "PAPER", (16, 16, 16))
-    monkeypatch.setattr(bench_segmenter, "bench_memory", lambda *_: ())
-    monkeypatch.setattr(bench_segmenter, "compiled_row", lambda *_: bench.Row("compiled", "not compiled", 1.0, 1.0))
-    build = bench_segmenter.networks
-    monkeypatch.setattr(bench_segmenter, "networks", lambda base: build(base // 8))
-    monkeypatch.setattr(bench, "matmul_rate", lambda device, dtype: 1e11)
+    monkeypatch.setattr(segmenter, "SHAPES", ((16, 14, 8), (16, 16, 16)))
+    monkeypatch.setattr(segmenter, "PAPER", (16, 16, 16))
+    monkeypatch.setattr(segmenter, "bench_memory", lambda *_: ())
+    monkeypatch.setattr(segmenter, "compiled_row", lambda *_: measure.Row("compiled", "not compiled", 1.0, 1.0))
+    build = segmenter.networks
+    monkeypatch.setattr(segmenter, "networks", lambda base: build(base // 8))
+    monkeypatch.setattr(measure, "matmul_rate", lambda device, dtype: 1e11)
     monkeypatch.setenv("SEGDET_PRECISION", "float32")
 
 
@@ -159,12 +162,12 @@ def tiny_segmenters(monkeypatch):
 def test_rows_of_the_segmenter():
     rows = bench.run(["segmenter"], report=lambda line: None)
     expected = ["training, 16 x 14 x 8", "inference, 16 x 14 x 8", "inference, 16 x 16 x 16"]
-    for name in bench_segmenter.PEERS:
+    for name in segmenter.PEERS:
         for peer in (name, f"{name} *"):
             assert [row.what for row in rows if row.peer == peer] == [
                 f"segmenter, float32, {what}" for what in expected
             ]
-    assert len(rows) == 2 * 3 * len(bench_segmenter.PEERS) + 1
+    assert len(rows) == 2 * 3 * len(segmenter.PEERS) + 1
     assert all("of a matrix product" in row.note for row in rows[:-1])
     assert rows[-1].peer == "not compiled"
     assert {row.limit for row in rows[:-1] if "*" in row.peer} <= {1.0, None}
@@ -185,13 +188,13 @@ def test_a_missing_segmenter_leaves_the_others(monkeypatch):
 def test_every_precision_has_its_rows(monkeypatch):
     """As on a processor with bfloat16 instructions; the precision reaches the networks and the processes for memory."""
     monkeypatch.setenv("SEGDET_PRECISION", "")
-    monkeypatch.setattr(training, "bfloat16_is_native", lambda device: True)
+    monkeypatch.setattr(loop, "bfloat16_is_native", lambda device: True)
 
     def row(models, shape, device):
-        used = type(training.precision(device)).__name__
-        yield bench.Row(used, os.environ["SEGDET_PRECISION"], 1.0, 1.0)
+        used = type(loop.precision(device)).__name__
+        yield measure.Row(used, os.environ["SEGDET_PRECISION"], 1.0, 1.0)
 
-    monkeypatch.setattr(bench_segmenter, "rows", row)
+    monkeypatch.setattr(segmenter, "rows", row)
     rows = bench.run(["segmenter"], report=lambda line: None)
     found = [(row.what, row.peer) for row in rows if row.what != "compiled"]
     assert found == [("nullcontext", "float32")] * 2 + [("autocast", "bfloat16")] * 2
@@ -205,15 +208,15 @@ def test_operations_as_written_and_as_done():
     written = 27 * 12 + 27 * 48 / 8 + 64 + 27 * 64 + 8
     ours = written - 64 - 27 * 8 * 4 + 64 * 8 * 4 / 8 + 27 * 8 * 4 / 512
     model = UNet3D(2, 2, 2, depth=1)
-    assert bench_segmenter.flops(model, (8, 8, 8)) == 2 * 512 * written
-    assert bench_segmenter.executed(model, (8, 8, 8), torch.device("cpu"))["inference"] == 2 * 512 * ours
+    assert segmenter.flops(model, (8, 8, 8)) == 2 * 512 * written
+    assert segmenter.executed(model, (8, 8, 8), torch.device("cpu"))["inference"] == 2 * 512 * ours
 
 
 def test_share_of_the_rate_of_a_matrix_product(monkeypatch):
     monkeypatch.setenv("SEGDET_DEVICE", "cpu")
     monkeypatch.setenv("SEGDET_PRECISION", "float32")
-    monkeypatch.setattr(bench, "matmul_rate", lambda device, dtype: {torch.float32: 200e9}[dtype])
-    assert bench.rate_note(300e9, 2.0) == "ours at 75% of the 200 GFLOP/s of a matrix product"
+    monkeypatch.setattr(measure, "matmul_rate", lambda device, dtype: {torch.float32: 200e9}[dtype])
+    assert measure.rate_note(300e9, 2.0) == "ours at 75% of the 200 GFLOP/s of a matrix product"
 
 
 def test_flops_of_a_product():
@@ -221,23 +224,23 @@ def test_flops_of_a_product():
 
 
 def test_the_rate_of_a_product_is_measured_once():
-    first = bench.matmul_rate(torch.device("cpu"), torch.float32)
+    first = cost.matmul_rate(torch.device("cpu"), torch.float32)
     assert first > 1e8
-    assert bench.matmul_rate(torch.device("cpu"), torch.float32) == first
+    assert cost.matmul_rate(torch.device("cpu"), torch.float32) == first
 
 
 def test_rows_of_the_cascade(monkeypatch):
     monkeypatch.setenv("SEGDET_DEVICE", "cpu")
     shape = (16, 24, 16)
-    monkeypatch.setattr(bench_cascade, "SHAPES", (shape,))
-    monkeypatch.setattr(bench_cascade, "PAPER", (16, 96, 64))
-    monkeypatch.setattr(bench_cascade, "bench_memory", lambda *_: ())
+    monkeypatch.setattr(cascade, "SHAPES", (shape,))
+    monkeypatch.setattr(cascade, "PAPER", (16, 96, 64))
+    monkeypatch.setattr(cascade, "bench_memory", lambda *_: ())
     small = RPN(backbone="resnet18"), UNet3D(1, 2, 2), UNet3D(2, 2, 2)
-    monkeypatch.setattr(bench_cascade, "networks", lambda: small)
-    rows = list(bench_cascade.bench_cascade())
+    monkeypatch.setattr(cascade, "networks", lambda: small)
+    rows = list(cascade.bench_cascade())
     assert [row.peer for row in rows] == ["box by box", "3D U-Net", "cascade", "3D U-Net", "cascade"]
     assert "GFLOP whole" in rows[-1].note
-    ways, _ = bench_cascade.scan_of(shape, 16)
+    ways, _ = cascade.scan_of(shape, 16)
     found = {name: way() for name, way in ways.items()}
     assert found["cropped"].shape == shape
     assert (found["cropped"] == 0).any()
@@ -253,11 +256,11 @@ def test_rows_of_the_metrics():
 def test_rows_of_the_inference(monkeypatch):
     for package in ("onnxscript", "onnxruntime"):
         pytest.importorskip(package)
-    monkeypatch.setattr(bench_inference, "ENGINES", {"onnx": ENGINES["onnx"]})
-    monkeypatch.setattr(bench_inference, "PAPER", (32, 48, 32))
-    monkeypatch.setattr(bench_inference, "NETWORKS", ((2, (16, 22, 8)),))
-    monkeypatch.setattr(bench_inference, "WIDTH", 2)
-    monkeypatch.setattr(bench_inference, "RPN", partial(RPN, backbone="resnet18"))
+    monkeypatch.setattr(inference, "ENGINES", {"onnx": ENGINES["onnx"]})
+    monkeypatch.setattr(inference, "PAPER", (32, 48, 32))
+    monkeypatch.setattr(inference, "NETWORKS", ((2, (16, 22, 8)),))
+    monkeypatch.setattr(inference, "WIDTH", 2)
+    monkeypatch.setattr(inference, "RPN", partial(RPN, backbone="resnet18"))
     lines = []
     rows = bench.run(["inference"], report=lines.append)
     assert [row.peer for row in rows] == ["onnxruntime", "onnxruntime", "3D U-Net, fastest"]
@@ -265,9 +268,9 @@ def test_rows_of_the_inference(monkeypatch):
     assert rows[2].limit == 0.15
     assert " of 32 slices; torch " in rows[2].note
     assert lines[-1] == "inference: skipped, openvino is not installed; pip install 'segdet[bench]'"
-    monkeypatch.setattr(bench_inference, "find_spec", lambda package: None)
-    with pytest.raises(bench.MissingPeer, match=r"onnx is not installed; pip install 'segdet\[export\]'"):
-        next(bench_inference.bench_inference())
+    monkeypatch.setattr(inference, "find_spec", lambda package: None)
+    with pytest.raises(measure.MissingPeer, match=r"onnx is not installed; pip install 'segdet\[export\]'"):
+        next(inference.bench_inference())
 
 
 def test_a_missing_peer_is_named_and_the_rest_goes_on(monkeypatch):

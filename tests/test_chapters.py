@@ -11,7 +11,9 @@ import pytest
 import torch
 from scipy import ndimage
 
-from segdet import boxes, chapters, detection, proposals, rpn, runs, training, unet3d, volume
+from segdet import boxes, proposals, rpn_loss, unet3d, volume
+from segdet.experiments import chapters, runs
+from segdet.training import detector, loop, recipes, segmenter
 
 BACKBONE = "resnet18"
 
@@ -39,7 +41,7 @@ def renamed(monkeypatch):
         pass
 
     monkeypatch.setattr(unet3d, "TwoConv", TwoConvolutions)
-    monkeypatch.setattr(detection, "mirror", lambda corners, width: boxes.mirror(corners, width))
+    monkeypatch.setattr(detector, "mirror", lambda corners, width: boxes.mirror(corners, width))
 
 
 def test_a_new_name_keeps_the_networks(usual, monkeypatch):
@@ -63,14 +65,14 @@ def blurred(original):
 
 
 CHANGES = {
-    "smooth L1": lambda m: m.setattr(rpn.F, "smooth_l1_loss", bent(rpn.F.smooth_l1_loss)),
-    "offsets": lambda m: m.setattr(rpn, "encode", lambda a, b: 1.05 * boxes.encode(a, b)),
+    "smooth L1": lambda m: m.setattr(rpn_loss.F, "smooth_l1_loss", bent(rpn_loss.F.smooth_l1_loss)),
+    "offsets": lambda m: m.setattr(rpn_loss, "encode", lambda a, b: 1.05 * boxes.encode(a, b)),
     "augmentation": lambda m: m.setattr(
-        chapters, "RECIPES", {BACKBONE: dataclasses.replace(detection.COMPACT, zoom=0.1)}
+        chapters, "RECIPES", {BACKBONE: dataclasses.replace(recipes.COMPACT, zoom=0.1)}
     ),
-    "cross entropy": lambda m: m.setattr(runs.F, "cross_entropy", scaled(runs.F.cross_entropy)),
+    "cross entropy": lambda m: m.setattr(segmenter.F, "cross_entropy", scaled(segmenter.F.cross_entropy)),
     "gradient length": lambda m: m.setattr(
-        training.torch.nn.utils, "clip_grad_norm_", lambda p, n, f=torch.nn.utils.clip_grad_norm_: f(p, 0.5)
+        loop.torch.nn.utils, "clip_grad_norm_", lambda p, n, f=torch.nn.utils.clip_grad_norm_: f(p, 0.5)
     ),
     "resampling": lambda m: m.setattr(volume, "resample_array", blurred(volume.resample_array)),
     "grey values": lambda m: m.setattr(
@@ -113,7 +115,7 @@ def test_the_callers_random_state_and_environment_stay(monkeypatch):
 
 
 def test_chapters_share_a_folder_and_what_was_found(usual, small_phantoms, monkeypatch):
-    from segdet.experiment import PROFILES, Profile
+    from segdet.experiments.config import PROFILES, Profile
 
     tiny = Profile("tiny", (8, 96, 64), (8, 12, 8), 4, 2, 4, 2, 2, 1, 2, BACKBONE)
     monkeypatch.setitem(PROFILES, "tiny", tiny)
@@ -127,7 +129,7 @@ def test_chapters_share_a_folder_and_what_was_found(usual, small_phantoms, monke
     def trained_again(*_, **__):
         raise AssertionError("what is kept was computed again")
 
-    monkeypatch.setattr(training, "_backward", trained_again)
+    monkeypatch.setattr(loop, "_backward", trained_again)
     monkeypatch.setattr(runs, "detect", trained_again)
     monkeypatch.setattr(runs, "choose_threshold", trained_again)
     again = chapters.chapter_run("tiny")

@@ -32,7 +32,7 @@ def test_help_names_every_command():
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_and_its_parameters_have_help(command):
-    from segdet.cli import app
+    from segdet.cli.app import app
 
     described = get_command(app).commands[command]
     shown = segdet(command, "--help", COLUMNS="300")
@@ -47,7 +47,7 @@ def test_every_command_and_its_parameters_have_help(command):
 
 def test_help_names_every_arm_and_benchmark():
     from segdet.bench import BENCHES
-    from segdet.experiment import ARMS
+    from segdet.experiments.config import ARMS
 
     for command, names in (("ablate", ARMS), ("bench", BENCHES)):
         shown = " ".join(segdet(command, "--help", COLUMNS="300").stdout.replace("│", " ").split())
@@ -68,8 +68,9 @@ def test_phantom_info_predict(tmp_path):
         assert refused.returncode == 2
         assert f"{again[-1]}: is there already; add --force to replace it" in refused.stderr
 
-    from segdet.files import load_mask, load_volume
-    from segdet.phantom import make_phantom
+    from segdet.io.annotations import load_mask
+    from segdet.io.files import load_volume
+    from segdet.phantom.acoustics import make_phantom
 
     phantom = make_phantom(3)
     assert np.array_equal(load_volume(hip).voxels, phantom.voxels)
@@ -80,9 +81,9 @@ def test_many_phantoms_are_a_data_set(tmp_path):
     made = segdet("phantom", "--count", 2, "--seed", 8, "--look-alikes", 0, "--dysplastic", "--out", tmp_path / "hips")
     assert made.returncode == 0, made.stderr
 
-    from segdet.dataset import folder_pairs, read_cases
-    from segdet.hip_parameters import DYSPLASTIC
-    from segdet.phantom import make_phantom
+    from segdet.io.dataset import folder_pairs, read_cases
+    from segdet.phantom.acoustics import make_phantom
+    from segdet.phantom.parameters import DYSPLASTIC
 
     for volume, seed in zip(read_cases(folder_pairs(tmp_path / "hips")), (8, 9), strict=True):
         expected = make_phantom(seed, parameters=replace(DYSPLASTIC, look_alikes=(0, 0)))
@@ -110,7 +111,7 @@ def test_fit_predict_ablate(tmp_path):
         assert f"wrote {tmp_path / name}" in made.stdout
         assert png.stat().st_size > 10_000
 
-    from segdet.files import load_mask
+    from segdet.io.annotations import load_mask
 
     masks = [load_mask(tmp_path / name)[0] for name in ("mask.dcm", "mask.nii.gz")]
     assert masks[0].shape == (128, 184, 96)
@@ -183,6 +184,6 @@ def test_mistakes_are_one_line_and_exit_2(arguments, message, tmp_path, monkeypa
 def test_import_is_light():
     """The path of phantoms and ablation needs neither the readers nor plotly (design: imports stay light)."""
     heavy = ("pydicom", "SimpleITK", "highdicom", "plotly", "dask", "ipywidgets", "matplotlib")
-    code = f"import sys, segdet.ablation; print([m for m in {heavy} if m in sys.modules])"
+    code = f"import sys, segdet.experiments.ablation; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

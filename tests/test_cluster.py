@@ -14,12 +14,12 @@ import pytest
 import SimpleITK
 import torch
 
-from segdet.ablation import run_study
-from segdet.checkpoint import load_tensors
-from segdet.cluster import on_cluster
 from segdet.errors import SegdetError
-from segdet.experiment import Plan, Profile
-from segdet.results import Study
+from segdet.experiments.ablation import run_study
+from segdet.experiments.cluster import on_cluster
+from segdet.experiments.config import Plan, Profile
+from segdet.experiments.study import Study
+from segdet.runtime.tensors import load_tensors
 
 distributed = pytest.importorskip("distributed")
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the workers cannot import the tests
@@ -122,7 +122,7 @@ def test_one_training_a_process(cluster, tmp_path):
 
 def test_no_scheduler():
     with pytest.raises(SegdetError, match="no dask scheduler answers there"):
-        list(on_cluster({}, "nowhere://1", "x", str))
+        list(on_cluster({}, "nowhere://1", "x", str, None))
 
 
 def test_data_are_found_from_anywhere(cluster, tmp_path, monkeypatch):

@@ -5,10 +5,10 @@ import dataclasses
 import pytest
 import torch
 
-from segdet import cost
-from segdet.cost import Speed, Work, forecast, work_of_a_study
-from segdet.experiment import PROFILES, Profile
-from segdet.progress import in_words
+from segdet.experiments import cost
+from segdet.experiments.config import PROFILES, Profile
+from segdet.experiments.cost import Speed, Work, forecast, work_of_a_study
+from segdet.runtime.progress import in_words
 
 TINY = Profile("tiny", (4, 32, 32), (16, 16, 16), 2, 6, 10, 5, 2, 1, 3, "resnet18")
 UNIT = Speed(1.0, 1.0, 1.0, 1.0, 2.0)

@@ -7,14 +7,15 @@ from itertools import chain
 import numpy as np
 import pytest
 
-from segdet import dataset
-from segdet.dataset import folder_pairs, read_cases
 from segdet.errors import FormatError, SegdetError, TrainingError
-from segdet.experiment import Plan, Profile, prepare, prepared_split
-from segdet.files import save_mask
-from segdet.itk import write_itk
+from segdet.experiments.cases import prepare, prepared_split
+from segdet.experiments.config import Plan, Profile
+from segdet.experiments.runs import score_mask
+from segdet.io import dataset
+from segdet.io.dataset import folder_pairs, read_cases
+from segdet.io.files import save_mask
+from segdet.io.itk import write_itk
 from segdet.pipeline import Grids
-from segdet.runs import score_mask
 from segdet.volume import Volume, axis_aligned_affine
 
 TINY = Profile("tiny", (8, 96, 64), (8, 12, 8), 4, 2, 4, 2, 2, 1, 2)

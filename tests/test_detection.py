@@ -10,13 +10,15 @@ import torch
 from segdet.backbones import VGG16
 from segdet.boxes import area, pad_boxes
 from segdet.cascade import Cascade, Grids, detect
-from segdet.detection import COMPACT, RECIPE, Recipe, augment, train_detector
-from segdet.detector_study import VARIANTS, run_detectors
 from segdet.errors import CheckpointError, SegdetError, TrainingError
-from segdet.experiment import Case, get_profile
+from segdet.experiments.cases import Case
+from segdet.experiments.config import get_profile
+from segdet.experiments.detectors import VARIANTS, run_detectors
+from segdet.experiments.study import Study
 from segdet.proposals import Proposals
-from segdet.results import Study
 from segdet.rpn import RPN
+from segdet.training.detector import augment, train_detector
+from segdet.training.recipes import COMPACT, RECIPE, Recipe
 from segdet.unet3d import UNet3D
 from segdet.volume import with_neighbours
 

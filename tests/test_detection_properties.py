@@ -14,7 +14,7 @@ from segdet.anchors import AnchorGrid
 from segdet.boxes import MAX_LOG_SCALE, area, box_iou, clip, decode, encode, mirror, pad_boxes
 from segdet.matching import IGNORED, NEGATIVE, POSITIVE, match, sample
 from segdet.proposals import Proposals, select
-from segdet.rpn import rpn_loss
+from segdet.rpn_loss import rpn_loss
 
 ROWS, COLUMNS = 184, 96
 ANCHORS = AnchorGrid()((11, 6))

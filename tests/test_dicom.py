@@ -15,11 +15,12 @@ from pydicom import examples
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
-from segdet.dicom import identifying_tags
-from segdet.dicom_pixels import stated_size
-from segdet.dicom_write import write_volume
 from segdet.errors import FormatError, GeometryError
-from segdet.files import load_case, load_mask, load_volume, save_mask
+from segdet.io.annotations import load_case, load_mask
+from segdet.io.dicom.pixels import stated_size
+from segdet.io.dicom.read import identifying_tags
+from segdet.io.dicom.write import write_volume
+from segdet.io.files import load_volume, save_mask
 from segdet.volume import Volume, axis_aligned_affine
 
 hd = pytest.importorskip("highdicom")
@@ -655,7 +656,7 @@ def test_a_deflated_file_is_not_inflated_beyond_reason(enhanced, tmp_path):
 
 
 def test_more_frames_than_can_be_read_in_time(enhanced, tmp_path, monkeypatch):
-    monkeypatch.setattr("segdet.dicom_groups.MOST_FRAMES", 5)
+    monkeypatch.setattr("segdet.io.dicom.groups.MOST_FRAMES", 5)
     with pytest.raises(FormatError, match="has 6 frames, expected at most 5"):
         load_volume(tmp_path / "scan.dcm")
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from conftest import SHARED
 
-from segdet.files import load_case, load_volume
+from segdet.io.annotations import load_case
+from segdet.io.files import load_volume
 
 CASES = SHARED / "cases"
 

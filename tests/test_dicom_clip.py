@@ -6,7 +6,7 @@ from dicom_samples import image
 from pydicom.dataset import Dataset
 
 from segdet.errors import GeometryError
-from segdet.files import load_volume
+from segdet.io.files import load_volume
 
 PIXELS = np.random.default_rng(5).integers(0, 255, (6, 4, 5), dtype=np.uint8)
 PLANE = {"PixelSpacing": [0.3, 0.2]}

@@ -8,9 +8,10 @@ from pydicom.dataset import Dataset
 from pydicom.uid import BasicTextSRStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from typer.testing import CliRunner
 
-from segdet.cli import app
+from segdet.cli.app import app
 from segdet.errors import FormatError, GeometryError
-from segdet.files import load_case, load_volume, save_mask
+from segdet.io.annotations import load_case
+from segdet.io.files import load_volume, save_mask
 
 AFFINE = oblique_affine((2.5, 0.7, 0.8))
 

@@ -10,7 +10,7 @@ from dicom_samples import encode, image
 from PIL import Image
 from pydicom.dataset import Dataset
 
-from segdet.files import load_volume
+from segdet.io.files import load_volume
 
 WHERE = {"ImagePositionPatient": [0, 0, 0], "ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "PixelSpacing": [1, 1]}
 SYNTAXES = ["ExplicitVRLittleEndian", "RLELossless", "JPEGLSLossless", "JPEG2000Lossless"]

@@ -8,7 +8,8 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import generate_uid
 
 from segdet.errors import FormatError, GeometryError
-from segdet.files import load_case, load_mask, load_volume, save_mask
+from segdet.io.annotations import load_case, load_mask
+from segdet.io.files import load_volume, save_mask
 from segdet.volume import Volume
 
 hd = pytest.importorskip("highdicom")

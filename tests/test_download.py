@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import pytest
 
-from segdet import download as module
-from segdet.download import DATASETS, download
 from segdet.errors import SegdetError
+from segdet.io import download as module
+from segdet.io.download import DATASETS, download
 
 
 def make_archive(labels=("a.nii.gz", "b.nii.gz")):

@@ -12,19 +12,22 @@ from dynamic_network_architectures.architectures.unet import PlainConvUNet
 from monai.networks.nets import BasicUNet
 from torch import nn
 
-from segdet import phantom, runs
-from segdet.ablation import fit_cascade, run_study
 from segdet.attention import attended_region, box3d_mask, boxes_to_mask, shifted
 from segdet.cascade import Cascade, Grids, segment
-from segdet.checkpoint import digest, load_tensors
-from segdet.detection import score_boxes
 from segdet.errors import CheckpointError, SegdetError
-from segdet.experiment import ARMS, Plan, Profile, folder_split, get_profile, grids_for, phantom_split, prepare
-from segdet.metrics import iou
-from segdet.phantom import make_phantom
-from segdet.results import Study
+from segdet.experiments import runs
+from segdet.experiments.ablation import run_study
+from segdet.experiments.cases import folder_split, grids_for, phantom_split, prepare
+from segdet.experiments.config import ARMS, Plan, Profile, get_profile
+from segdet.experiments.fit import fit_cascade
+from segdet.experiments.study import Study
+from segdet.metrics import iou, score_boxes
+from segdet.phantom import acoustics
+from segdet.phantom.acoustics import make_phantom
+from segdet.proposals import Proposals
 from segdet.rpn import RPN
-from segdet.training import OutOfTime
+from segdet.runtime.tensors import digest, load_tensors
+from segdet.training.loop import OutOfTime
 from segdet.unet3d import UNet3D
 from segdet.volume import Volume, slice_boxes
 
@@ -155,7 +158,7 @@ def test_every_source_of_attention(small_phantoms, monkeypatch):
     # In place of boxes: the training scans of the detector that was asked, and the case that it was asked about.
     monkeypatch.setattr(runs, "detect", lambda detector, slices, _: [(seen_by[detector], slices)])
     monkeypatch.setattr(runs.Run, "_painted", lambda self, answer: answer)
-    monkeypatch.setattr(runs, "choose_threshold", lambda *_: runs.Proposals())
+    monkeypatch.setattr(runs, "choose_threshold", lambda *_: Proposals())
     run = runs.Run(Plan(TINY, ()), 0)
     first, second = run.train
     for source, case, scans in (
@@ -260,7 +263,7 @@ def test_a_cropped_segmenter_sees_the_region_only(small_phantoms):
 
 def test_boxes_of_a_person_take_the_detector_s_place(small_phantoms):
     torch.manual_seed(0)
-    scan = phantom.make_phantom(3)
+    scan = acoustics.make_phantom(3)
     cascade = Cascade(None, UNet3D(2, 2, 4), grids_for([scan], TINY))
     drawn = slice_boxes(scan.mask)
     prediction = cascade.predict(scan, lambda volume: boxes_to_mask(drawn, volume.shape).numpy())

@@ -10,10 +10,10 @@ from conftest import ROOT
 
 from segdet.anchors import AnchorGrid
 from segdet.boxes import area, box_iou
-from segdet.detection import score_boxes
+from segdet.figures.explorers import page_explorer
 from segdet.matching import IGNORED, NEGATIVE, POSITIVE, match
+from segdet.metrics import score_boxes
 from segdet.proposals import Proposals, select
-from segdet.widgets import page_explorer
 
 SHAPE, CELLS = (96, 64), (6, 4)
 BOX = [20.0, 30, 44, 74]

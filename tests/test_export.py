@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from segdet import export as exporting
 from segdet.anchors import AnchorGrid
 from segdet.cascade import Cascade, Grids
 from segdet.errors import CheckpointError, SegdetError
-from segdet.export import Proposer, export
-from segdet.exported import ExportedCascade, load_cascade, open_network
-from segdet.files import load_mask
-from segdet.itk import write_itk
+from segdet.export import onnx as exporting
+from segdet.export.exported import ExportedCascade, open_network
+from segdet.export.load import load_cascade
+from segdet.export.onnx import Proposer, export
+from segdet.io.annotations import load_mask
+from segdet.io.itk import write_itk
 from segdet.proposals import Proposals
 from segdet.rpn import RPN
 from segdet.unet3d import UNet3D

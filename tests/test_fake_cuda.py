@@ -9,17 +9,20 @@ import torch.nn.functional as F
 from fake_cuda import CHOSEN, FakeCuda, replace_what_needs_a_context
 from torch._subclasses.fake_tensor import FakeTensor
 
-from segdet import detection, training
-from segdet.ablation import fit_cascade
 from segdet.anchors import AnchorGrid
 from segdet.attention import boxes_to_mask
 from segdet.backbones import BACKBONES
 from segdet.cascade import Cascade, Grids, detect, segment
-from segdet.detection import Recipe, augment, choose_threshold, train_detector
-from segdet.experiment import PROFILES, Case
-from segdet.phantom import make_phantom
-from segdet.rpn import RPN, Proposals, Sampling
-from segdet.runs import train_segmenter
+from segdet.experiments.cases import Case
+from segdet.experiments.config import PROFILES
+from segdet.experiments.fit import fit_cascade
+from segdet.phantom.acoustics import make_phantom
+from segdet.rpn import RPN, Proposals
+from segdet.rpn_loss import Sampling
+from segdet.training import detector, loop
+from segdet.training.detector import augment, choose_threshold, train_detector
+from segdet.training.recipes import Recipe
+from segdet.training.segmenter import train_segmenter
 from segdet.unet3d import UNet3D
 
 SHORT = replace(PROFILES["smoke"], detector_steps=4, segmenter_steps=3, every=2)
@@ -107,7 +110,7 @@ def test_a_misplaced_tensor_in_the_loss_is_found(cuda, monkeypatch):
 
 
 def test_a_misplaced_tensor_in_a_training_is_found(cuda, monkeypatch):
-    monkeypatch.setattr(detection, "mirror", lambda boxes, cols: boxes.cpu())
+    monkeypatch.setattr(detector, "mirror", lambda boxes, cols: boxes.cpu())
     with pytest.raises(RuntimeError, match=OTHER):
         train_detector([case("a"), case("b")], [case("c")], SHORT, 0)
 
@@ -130,7 +133,7 @@ def test_the_detector(cuda, backbone, options):
 
 
 def test_precision_is_bfloat16(cuda):
-    with training.precision(cuda):
+    with loop.precision(cuda):
         features = detector_on(cuda).features(torch.rand(2, 184, 96, device=cuda))
     assert features.dtype == torch.bfloat16
 
@@ -148,7 +151,7 @@ def test_precision_is_bfloat16(cuda):
 def test_the_loss_of_the_detector(cuda, sampling, boxes):
     detector = detector_on(cuda, sampling=sampling)
     target = torch.tensor([[BOX] * 2] * 2, device=cuda)[:, :boxes]
-    with training.precision(cuda):
+    with loop.precision(cuda):
         terms = detector.loss(torch.rand(2, 184, 96, device=cuda), target, torch.Generator().manual_seed(0))
     assert on_gpu(*terms.values())
 
@@ -168,7 +171,7 @@ def test_augmentation(cuda, shape):
 
 @pytest.mark.parametrize(
     "recipe",
-    [detection.RECIPE, Recipe(neighbours=True, fitted_anchors=False, backbone="resnet18")],
+    [detector.RECIPE, Recipe(neighbours=True, fitted_anchors=False, backbone="resnet18")],
     ids=("book", "other"),
 )
 def test_the_training_of_the_detector(cuda, recipe, tmp_path):
@@ -190,7 +193,7 @@ def test_the_segmenter(cuda, norm, checkpointing):
     segmenter = segmenter_on(cuda, norm=norm, checkpointing=checkpointing)
     volume = torch.rand(1, 2, 16, 23, 17, device=cuda)
     for model in (segmenter.train(), segmenter.eval()):
-        with training.precision(cuda):
+        with loop.precision(cuda):
             logits = model(volume)
         assert logits.shape == volume.shape
         assert logits.dtype == torch.bfloat16

@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from segdet.dicom_write import write_volume
 from segdet.errors import FormatError, GeometryError, LabelError, SegdetError
-from segdet.files import load_case, load_mask, load_volume, save_mask
-from segdet.itk import write_itk
+from segdet.io.annotations import load_case, load_mask
+from segdet.io.dicom.write import write_volume
+from segdet.io.files import load_volume, save_mask
+from segdet.io.itk import write_itk
 from segdet.volume import Volume
 
 sitk = pytest.importorskip("SimpleITK")
@@ -386,9 +387,9 @@ def test_what_a_compressed_nifti_may_become(tmp_path, monkeypatch):
     content = gzip.decompress((tmp_path / "a.nii.gz").read_bytes())
     (tmp_path / "b.nii.gz").write_bytes(gzip.compress(content + bytes(9 << 20)))
     assert load_volume(tmp_path / "b.nii.gz").shape == blank.shape
-    monkeypatch.setattr("segdet.itk.SMALL", 8 << 20)  # 256 MiB otherwise, slow to make
+    monkeypatch.setattr("segdet.io.itk.SMALL", 8 << 20)  # 256 MiB otherwise, slow to make
     with pytest.raises(FormatError, match=r"b\.nii\.gz: holds 8388608 bytes more than its header announces"):
         load_volume(tmp_path / "b.nii.gz")
-    monkeypatch.setattr("segdet.itk.SMALL", 3 << 20)
+    monkeypatch.setattr("segdet.io.itk.SMALL", 3 << 20)
     with pytest.raises(FormatError, match=r"announces 256 x 256 x 64 voxels \(4194304 bytes\), its file holds"):
         load_volume(tmp_path / "a.nii.gz")

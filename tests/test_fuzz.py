@@ -10,9 +10,9 @@ import pytest
 import SimpleITK
 from pydicom import config, examples
 
-from segdet.dicom_write import write_volume
 from segdet.errors import SegdetError
-from segdet.files import load_volume, save_mask
+from segdet.io.dicom.write import write_volume
+from segdet.io.files import load_volume, save_mask
 from segdet.volume import Volume, axis_aligned_affine
 
 HOSTILE = ["", "0", "-1", "65535", "99999999999", "nan", "1e300", "a\\b", "1\\2\\3\\4\\5\\6", "\x00", "é" * 70]

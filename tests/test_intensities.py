@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segdet.dataset import folder_pairs, read_cases, tell_notes
 from segdet.errors import GeometryError
-from segdet.files import load_volume, save_mask
 from segdet.intensities import normalise, usual_range
-from segdet.itk import write_itk
+from segdet.io.dataset import folder_pairs, read_cases, tell_notes
+from segdet.io.files import load_volume, save_mask
+from segdet.io.itk import write_itk
 from segdet.pipeline import Grids
 from segdet.volume import Volume
 

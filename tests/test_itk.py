@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from segdet.errors import FormatError, GeometryError
-from segdet.files import load_volume
+from segdet.io.files import load_volume
 
 pytest.importorskip("SimpleITK")
 VOXELS = np.random.default_rng(6).integers(0, 255, (6, 8, 7), dtype=np.uint8)

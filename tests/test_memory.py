@@ -7,11 +7,13 @@ import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
-from segdet import cli, memory, planning
-from segdet.cost import Speed
+from segdet.cli import study, train
+from segdet.cli.app import ProfileName
 from segdet.errors import SegdetError
-from segdet.experiment import PROFILES
-from segdet.memory import (
+from segdet.experiments import memory, planning
+from segdet.experiments.config import PROFILES
+from segdet.experiments.cost import Speed
+from segdet.experiments.memory import (
     LiveBytes,
     Shapes,
     available_gib,
@@ -21,10 +23,10 @@ from segdet.memory import (
     predicted,
     segmenter_steps,
 )
-from segdet.planning import cells, operations, plan_lines
-from segdet.progress import in_words
+from segdet.experiments.planning import cells, operations, plan_lines
+from segdet.experiments.runs import FOLDS
 from segdet.rpn import RPN
-from segdet.runs import FOLDS
+from segdet.runtime.progress import in_words
 from segdet.unet3d import UNet3D
 
 KIB = 1024
@@ -144,11 +146,11 @@ def test_checkpointing_is_the_way_out_where_it_suffices(monkeypatch):
     check_training(paper, ["detector"])
 
 
-@pytest.mark.parametrize("command", [cli.fit, cli.ablate, cli.detectors], ids=lambda command: command.__name__)
+@pytest.mark.parametrize("command", [train.fit, study.ablate, study.detectors], ids=lambda command: command.__name__)
 def test_commands_refuse_before_they_begin(monkeypatch, tmp_path, command):
     monkeypatch.setattr(memory, "available_gib", lambda device=None: 0.001)
     with pytest.raises(SegdetError, match=r"training the detector of the profile smoke needs about .* GiB"):
-        command(out=tmp_path / "out", profile=cli.ProfileName.smoke)
+        command(out=tmp_path / "out", profile=ProfileName.smoke)
     assert not (tmp_path / "out").exists()
 
 

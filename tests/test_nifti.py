@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from segdet.errors import FormatError, GeometryError
-from segdet.files import load_volume, save_mask
+from segdet.io.files import load_volume, save_mask
 
 nib = pytest.importorskip("nibabel")
 CASES = Path(__file__).resolve().parents[2] / "shared/cases"

@@ -17,15 +17,16 @@ from pydicom.config import disable_value_validation
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
-from segdet.ablation import fit_cascade
-from segdet.atomic import locked, remove_leftovers, writing, writing_folder
-from segdet.dicom import identifying_tags
-from segdet.dicom_frames import reading, without_values
 from segdet.errors import FormatError, SegdetError
-from segdet.experiment import get_profile
-from segdet.files import check_mask_path, load_case, load_mask, load_volume, save_mask
-from segdet.outputs import check_outputs
-from segdet.results import Study
+from segdet.experiments.config import get_profile
+from segdet.experiments.fit import fit_cascade
+from segdet.experiments.study import Study
+from segdet.io.annotations import load_case, load_mask
+from segdet.io.checks import reading, without_values
+from segdet.io.dicom.read import identifying_tags
+from segdet.io.files import check_mask_path, load_volume, save_mask
+from segdet.io.outputs import check_outputs
+from segdet.runtime.atomic import locked, remove_leftovers, writing, writing_folder
 from segdet.volume import Volume
 
 
@@ -287,7 +288,7 @@ def test_no_name_in_what_a_library_says():
 FILL = """
 import sys, time
 from itertools import chain
-from segdet.results import Study
+from segdet.experiments.study import Study
 
 def run(seed):
     for n in range(20):

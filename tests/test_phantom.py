@@ -8,9 +8,9 @@ import torch
 from scipy import stats
 
 from segdet.errors import SegdetError
-from segdet.hip import Anatomy, anatomy
-from segdet.hip_parameters import DYSPLASTIC, HipParameters
-from segdet.phantom import attenuate, focus, image, make_phantom, scatter, stages
+from segdet.phantom.acoustics import attenuate, focus, image, make_phantom, scatter, stages
+from segdet.phantom.anatomy import Anatomy, anatomy
+from segdet.phantom.parameters import DYSPLASTIC, HipParameters
 
 SMALL = (32, 46, 24)
 P = HipParameters()

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from segdet import phantom
 from segdet.errors import SegdetError
-from segdet.phantom import make_phantom
-from segdet.phantom_cache import cached_phantom, cached_phantoms
+from segdet.phantom import acoustics
+from segdet.phantom.acoustics import make_phantom
+from segdet.phantom.cache import cached_phantom, cached_phantoms
 
 SMALL = (16, 24, 16)
 
@@ -27,7 +27,7 @@ def same(a, b):
 def test_a_kept_phantom_is_the_phantom(cache, monkeypatch):
     made = make_phantom(3, SMALL, side="right")
     same(cached_phantom(3, shape=SMALL, side="right"), made)
-    monkeypatch.setattr(phantom, "make_phantom", None)  # from now on only the file can answer
+    monkeypatch.setattr(acoustics, "make_phantom", None)  # from now on only the file can answer
     same(cached_phantom(3, shape=SMALL, side="right"), made)
     assert len(list(cache.iterdir())) == 1
 

@@ -10,9 +10,9 @@ import torch
 from segdet.attention import boxes_to_mask, coverage_and_leakage, painted
 from segdet.boxes import box_iou, pad_boxes
 from segdet.cascade import Cascade, Grids
-from segdet.files import load_volume, save_mask
-from segdet.itk import write_itk
-from segdet.phantom import make_phantom
+from segdet.io.files import load_volume, save_mask
+from segdet.io.itk import write_itk
+from segdet.phantom.acoustics import make_phantom
 from segdet.pipeline import search
 from segdet.rpn import RPN
 from segdet.unet3d import UNet3D

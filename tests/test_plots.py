@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from segdet import plots
+from segdet.figures import plots
 from segdet.volume import Volume
 
 

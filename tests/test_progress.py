@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from segdet import progress as module
-from segdet.progress import progress
+from segdet.runtime import progress as module
+from segdet.runtime.progress import progress
 
 
 @pytest.fixture

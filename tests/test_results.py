@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from segdet.errors import SegdetError
-from segdet.results import Study
+from segdet.experiments.study import Study
 
 
 def test_rows_come_back(tmp_path):

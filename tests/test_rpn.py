@@ -11,7 +11,8 @@ from segdet.anchors import AnchorGrid
 from segdet.boxes import box_iou, decode, encode
 from segdet.matching import match
 from segdet.proposals import Proposals, select
-from segdet.rpn import RPN, Sampling, rpn_loss
+from segdet.rpn import RPN
+from segdet.rpn_loss import Sampling, rpn_loss
 
 
 @pytest.fixture(scope="module")

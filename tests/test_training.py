@@ -15,9 +15,10 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
-from segdet.checkpoint import load_tensors, save_tensors
 from segdet.errors import CheckpointError, SegdetError, TrainingError
-from segdet.training import OutOfTime, default_device, fit, precision
+from segdet.runtime.device import default_device, precision
+from segdet.runtime.tensors import load_tensors, save_tensors
+from segdet.training.loop import OutOfTime, fit
 
 
 def problem(steps, *, checkpoint=None, deadline=None, seed=3, every=4, validate=None, rate=0.05):
@@ -85,7 +86,7 @@ def test_resume_is_bit_identical(tmp_path, stop):
 def test_a_kill_at_any_moment_loses_nothing(tmp_path):
     """20 times SIGKILL, also in the middle of a write: what is resumed ends in the same bytes."""
     context = multiprocessing.get_context("forkserver")  # its processes start with PyTorch already imported
-    context.set_forkserver_preload(["torch._dynamo", "segdet.training", "segdet.unet3d"])
+    context.set_forkserver_preload(["torch._dynamo", "segdet.training.loop", "segdet.unet3d"])
     path, steps = tmp_path / "state.safetensors", 300
 
     def start(checkpoint, out=None):
@@ -198,7 +199,7 @@ def test_a_full_disk_keeps_the_last_state(tmp_path, monkeypatch):
         Path(name).write_bytes(b"half of it")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("segdet.checkpoint.save_file", full)
+    monkeypatch.setattr("segdet.training.checkpoint.save_file", full)
     with pytest.raises(CheckpointError, match=r"state\.safetensors: cannot be written \(No space left on device\)"):
         problem(4, checkpoint=path)
     assert path.read_bytes() == before

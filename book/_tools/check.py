@@ -15,8 +15,8 @@ from runner import KERNEL_ENVIRONMENT, ROOT, chapters
 from staleness import CHECKS
 from watch import clock, watching
 
-from segdet.cost import seconds_of_a_phantom
-from segdet.progress import in_words
+from segdet.experiments.cost import seconds_of_a_phantom
+from segdet.runtime.progress import in_words
 
 BIN = Path(sys.executable).parent
 PYTEST = [sys.executable, "-m", "pytest", "-n", os.environ.get("SEGDET_TEST_WORKERS", "2")]

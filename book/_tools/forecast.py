@@ -1,6 +1,6 @@
 """How long the chapters will take on this machine, said before they start.
 
-What the networks cost follows from their operations and from a few seconds of measurement (`segdet.cost`). What else a
+What the networks cost follows from their operations and from a few seconds of measurement (`segdet.experiments.cost`). What else a
 chapter does took so long when its outputs were stored (results/book.json), and is scaled by the time of a phantom.
 """
 
@@ -12,7 +12,7 @@ from functools import cache
 import psutil
 from staleness import STATUS
 
-from segdet.progress import in_words
+from segdet.runtime.progress import in_words
 
 PATIENCE = 30 * 60  # seconds that `make book` takes on its own account
 NETWORKS = ("detector", "unet", "box3d", "cascade", "unet-chosen-on-test", "cascade-crop")  # trained in this order
@@ -28,7 +28,7 @@ def choose_profile(root, named, left):
     left : callable
         ``left(profile)`` is the chapters that are still to be executed at a profile.
     """
-    from segdet.experiment import get_profile
+    from segdet.experiments.config import get_profile
 
     if named:
         get_profile(named)
@@ -46,8 +46,8 @@ def foretell(root, profile, chapters):
     """Say how long these chapters will take at a profile, one by one, and what memory they need: seconds by name."""
     import torch
 
-    from segdet.cost import matmul_rate
-    from segdet.training import default_device
+    from segdet.experiments.cost import matmul_rate
+    from segdet.runtime.device import default_device
 
     found = predicted(root, profile, chapters)
     share = ", ".join(f"{name} {in_words(seconds)}" for name, seconds in found.items())
@@ -65,7 +65,7 @@ def foretell(root, profile, chapters):
 
 def predicted(root, profile, chapters):
     """Seconds that chapters will take at a profile, by name."""
-    from segdet.cost import seconds_of_a_phantom
+    from segdet.experiments.cost import seconds_of_a_phantom
 
     networks, stored, phantom = of_networks(profile, chapters), status(root), seconds_of_a_phantom()
     found = {}
@@ -77,8 +77,8 @@ def predicted(root, profile, chapters):
 
 def of_networks(profile, chapters):
     """Seconds that the networks and the phantoms of chapters will take at a profile, by name."""
-    from segdet.cost import measure
-    from segdet.experiment import get_profile
+    from segdet.experiments.config import get_profile
+    from segdet.experiments.cost import measure
 
     profile = get_profile(profile)
     speed, ready = measure(profile), trained(profile.name)
@@ -87,7 +87,7 @@ def of_networks(profile, chapters):
 
 def beside_networks(profile, chapters):
     """A function of a chapter and its seconds: what was neither network nor phantom, and how long a phantom takes."""
-    from segdet.cost import seconds_of_a_phantom
+    from segdet.experiments.cost import seconds_of_a_phantom
 
     networks, phantom = of_networks(profile, chapters), seconds_of_a_phantom()
     return lambda name, seconds: {"rest": round(max(1, seconds - networks[name]), 1), "phantom": round(phantom, 2)}
@@ -95,8 +95,8 @@ def beside_networks(profile, chapters):
 
 def works(chapter, p, ready):
     """What a chapter does with networks and phantoms: pairs of the profile whose networks they are and the `Work`."""
-    from segdet.cost import Work, work_of_a_study
-    from segdet.experiment import PROFILES
+    from segdet.experiments.config import PROFILES
+    from segdet.experiments.cost import Work, work_of_a_study
 
     test = min(p.test, 9)
     slices, scans = p.detector_shape[0], p.train + p.validation + test
@@ -123,10 +123,10 @@ def works(chapter, p, ready):
 @cache
 def trained(profile):
     """What share of each of the chapters' trainings is in the cache, by the names of `NETWORKS`."""
-    from segdet.chapters import folder_of
-    from segdet.checkpoint import load_tensors
-    from segdet.experiment import get_profile
-    from segdet.phantom_cache import cache_folder
+    from segdet.experiments.chapters import folder_of
+    from segdet.experiments.config import get_profile
+    from segdet.phantom.cache import cache_folder
+    from segdet.runtime.tensors import load_tensors
 
     profile, found = get_profile(profile), dict.fromkeys(NETWORKS, 0.0)
     if not any(cache_folder().glob(f"networks-*/{profile.name}/0-*.safetensors")):

@@ -5,8 +5,8 @@ import numpy as np
 from runner import ROOT
 from skimage.measure import marching_cubes
 
-from segdet import plots
-from segdet.chapters import chapter_run
+from segdet.experiments.chapters import chapter_run
+from segdet.figures import plots
 
 
 def main():

@@ -23,8 +23,8 @@ from normal import normalise
 from staleness import STATUS, inputs_of, stamp
 from watch import clock, watching
 
-from segdet.atomic import write_text, writing
 from segdet.errors import SegdetError
+from segdet.runtime.atomic import write_text, writing
 
 ROOT = Path(__file__).resolve().parents[2]
 STORED_PROFILE = "quick"
@@ -183,8 +183,8 @@ def failure(path, index, where, error, traceback=()):
 
 def run_conditions():
     """What the status page says about a run: device, commit, versions."""
-    from segdet.results import environment
-    from segdet.training import default_device
+    from segdet.runtime.device import default_device
+    from segdet.runtime.provenance import environment
 
     return environment(default_device()) | {"commit": commit()}
 

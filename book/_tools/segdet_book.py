@@ -15,7 +15,7 @@ from sphinx.util.docutils import SphinxDirective
 
 PLOTLY_MIME = "application/vnd.plotly.v1+json"
 FIGURE_CLASS = "segdet-plotly"
-EXPLORER_CLASS = "segdet-explorer"  # what segdet.widgets.page_explorer writes
+EXPLORER_CLASS = "segdet-explorer"  # what segdet.figures.explorers.page_explorer writes
 HERE = Path(__file__).resolve().parent
 
 

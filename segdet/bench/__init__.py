@@ -1,0 +1,95 @@
+"""Every claim about time and memory beside a peer, both measured in one run: `segdet bench`."""
+
+import json
+import time
+from dataclasses import asdict
+from importlib import import_module
+from pathlib import Path
+
+from ..errors import SegdetError
+from ..experiments.cost import seconds_of_a_phantom
+from ..runtime.atomic import write_text
+from ..runtime.device import default_device
+from ..runtime.progress import in_words
+from ..runtime.provenance import environment
+from .measure import MissingPeer
+
+
+def elsewhere(name):
+    """The benchmark of the module segdet.bench.`name`, which is imported when it runs."""
+    return lambda: getattr(import_module(f".{name}", __package__), f"bench_{name}")()
+
+
+SUBJECTS = "phantom", "reading", "detector", "segmenter", "cascade", "metrics", "inference"
+BENCHES = {name: elsewhere(name) for name in SUBJECTS}
+
+
+def run(names=(), out=None, report=print):
+    """Run the benchmarks of these names, or all; report a line each as it is known.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Keys of `BENCHES`.
+    out : path, optional
+        A JSON file for the rows and the machine that they were measured on. Those of other machines and of other
+        benchmarks stay in it.
+    report : callable
+
+    Returns
+    -------
+    list of Row
+    """
+    unknown = [name for name in names if name not in BENCHES]
+    if unknown:
+        raise SegdetError(f"there is no benchmark {unknown[0]!r}; choose from {', '.join(BENCHES)}")
+    here, names = environment(default_device()), names or tuple(BENCHES)
+    report(", ".join(f"{key} {value}" for key, value in here.items()))
+    kept, phantom = _kept(out, here["device"]), seconds_of_a_phantom()
+    if kept and set(names) <= kept["seconds"].keys():
+        about = sum(kept["seconds"][name] for name in names) * phantom / kept["phantom"]
+        report(f"about {in_words(about)} here, if nothing else runs")
+    report(f"{'what':<44} {'beside':<16} {'ours':>9} {'peer':>9}     {'ratio':>7}  claim")
+    found = []
+    for name in names:
+        rows, start = [], time.perf_counter()
+        try:
+            for row in BENCHES[name]():
+                numbers = f"{row.ours:9.3f} {row.theirs:9.3f} {row.unit:<3} {row.ratio:7.3f}"
+                report(f"{row.what:<44} {row.peer:<16} {numbers}  {row.claim}")
+                if row.note:
+                    report(f"  {row.note}")
+                rows.append(row)
+        except MissingPeer as error:
+            report(f"{name}: skipped, {error}")
+        found += rows
+        if out:
+            facts = {"environment": here, "phantom": round(phantom, 2)}
+            _keep(out, facts, name, round(time.perf_counter() - start), rows)
+    return found
+
+
+def _runs(path):
+    if not path or not Path(path).exists():
+        return []
+    try:
+        found = json.loads(Path(path).read_text())["runs"]
+        _ = [run["environment"]["device"] for run in found]
+    except (ValueError, KeyError, TypeError) as error:
+        raise SegdetError(f"{path}: holds no measurements of `segdet bench`; name another --out") from error
+    return found
+
+
+def _kept(path, device):
+    """What a file says of a machine, or None."""
+    return next((run for run in _runs(path) if run["environment"]["device"] == device), None)
+
+
+def _keep(path, facts, name, seconds, rows):
+    """Replace the rows of one benchmark of one machine in a file; all others stay."""
+    device = facts["environment"]["device"]
+    kept = _kept(path, device) or {"seconds": {}, "rows": {}}
+    kept |= facts
+    kept["seconds"][name], kept["rows"][name] = seconds, [asdict(row) for row in rows]
+    others = [run for run in _runs(path) if run["environment"]["device"] != device]
+    write_text(path, json.dumps({"runs": [*others, kept]}, indent=1) + "\n")

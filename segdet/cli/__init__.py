@@ -1,0 +1,26 @@
+"""The command `segdet`: look at a scan, simulate one, train, predict, and run the ablation."""
+
+import sys
+import warnings
+
+from ..errors import NO_ROOM, SegdetError, is_out_of_memory
+from . import scan, study, train  # noqa: F401 - their commands register themselves
+from .app import app
+
+
+def main():
+    """Run the command; an error of the user's is one line on stderr and exit code 2."""
+    warnings.formatwarning = lambda message, *_, **__: f"segdet: {message}\n"
+    try:
+        app()
+    except SegdetError as error:
+        print(f"segdet: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        print(f"segdet: {error.filename or 'system'}: {error.strerror or error}", file=sys.stderr)
+        sys.exit(2)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        print(f"segdet: {NO_ROOM}", file=sys.stderr)
+        sys.exit(2)

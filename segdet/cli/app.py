@@ -1,0 +1,98 @@
+"""What the commands share: their options, and checks before the work."""
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import SegdetError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Segmentation-by-detection of 3D scans: a detector finds boxes, the boxes guide a 3D U-Net.",
+    epilog="Start here: segdet phantom --out hip.dcm, then segdet info hip.dcm. Every command has its own --help.",
+)
+
+
+class ProfileName(StrEnum):
+    """How large the experiment is."""
+
+    smoke = "smoke"
+    quick = "quick"
+    laptop = "laptop"
+    paper = "paper"
+
+
+class Side(StrEnum):
+    """Which hip."""
+
+    left = "left"
+    right = "right"
+
+
+class Engine(StrEnum):
+    """What runs the networks."""
+
+    torch = "torch"
+    onnx = "onnx"
+    openvino = "openvino"
+
+
+PROFILE_HELP = (
+    "smoke: seconds, to see that it runs. quick: minutes on any two cores. laptop: what the studies use. "
+    "paper: hours on a GPU."
+)
+
+
+DATA_HELP = (
+    'Annotated scans: "phantom" for simulated hips, or a folder with images/NAME and labels/NAME, of any formats.'
+)
+
+
+LABEL_HELP = "Which label of the annotation to segment. Default: every label above 0."
+
+
+ScanArgument = Annotated[Path, typer.Argument(help="A DICOM file or folder, .nii, .nii.gz, .mha, .mhd or .nrrd.")]
+
+
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace files that are there, but never the scan.")]
+
+
+FrameOption = Annotated[int | None, typer.Option(help="Which volume of a series in time, counted from 0.")]
+
+
+SeriesOption = Annotated[str | None, typer.Option(help="Which series of a DICOM folder: its number, or its UID.")]
+
+
+@app.callback()
+def only_fit_is_shared(context: typer.Context):
+    """Refuse torchrun for everything that does not share its work among processes."""
+    if "TORCHELASTIC_RUN_ID" in os.environ and context.invoked_subcommand != "fit":
+        raise SegdetError(f"torchrun is for `segdet fit` only; start `segdet {context.invoked_subcommand}` without it")
+
+
+def foretell(profile, work):
+    """Say how long the work will take on this machine, after measuring it for a few seconds; smoke is sooner done."""
+    from ..experiments.cost import forecast
+
+    if profile.name != "smoke":
+        print(forecast(profile, work), flush=True)
+
+
+def check_folder(out, data="phantom"):
+    """Refuse a file where a folder is to be filled, and a folder that would be taken for a scan."""
+    if out.exists() and not out.is_dir():
+        raise SegdetError(f"{out}: is a file; --out must be a folder")
+    scans = [] if data == "phantom" else [Path(data, kind).resolve() for kind in ("images", "labels")]
+    if any(out.resolve().is_relative_to(folder) for folder in scans):
+        raise SegdetError(f"{out}: lies among the scans of {data}; name another --out folder")
+
+
+def check_label(data, label):
+    """Refuse a label where there is nothing to choose from."""
+    if data == "phantom" and label is not None:
+        raise SegdetError("--label chooses from the annotation of --data; a simulated hip has one label only")

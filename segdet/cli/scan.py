@@ -1,0 +1,201 @@
+"""Commands for a scan: look at it, simulate one, fetch some, segment it."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from ..errors import SegdetError
+from .app import Engine, ForceOption, FrameOption, ScanArgument, SeriesOption, Side, app
+
+
+@app.command()
+def info(
+    scan: ScanArgument,
+    frame: FrameOption = None,
+    series: SeriesOption = None,
+    png: Annotated[Path | None, typer.Option(help="Also save the three middle planes as a picture.")] = None,
+    force: ForceOption = False,
+):
+    """Say what a scan is: geometry, intensities, what was understood and what was not."""
+    from ..io.dicom.read import identifying_tags
+    from ..io.files import load_volume
+    from ..io.outputs import check_outputs
+
+    check_outputs({"a picture": png}, scan, force)
+    volume = load_volume(scan, frame=frame, series=series)
+    d, h, w = volume.shape
+    extent = [n * s for n, s in zip(volume.shape, volume.spacing, strict=True)]
+    rows = [
+        ("scan", scan.name),
+        ("shape", f"{d} slices of {h} rows x {w} columns, {volume.voxels.dtype}"),
+        ("spacing", "{:.4g} mm between slices, {:.4g} x {:.4g} mm pixels".format(*volume.spacing)),
+        ("extent", "{:.1f} x {:.1f} x {:.1f} mm (slices, rows, columns)".format(*extent)),
+        ("first voxel", "LPS ({:.2f}, {:.2f}, {:.2f}) mm".format(*volume.affine[:3, 3])),
+    ]
+    for axis, direction in zip(("slices", "rows", "columns"), (volume.affine[:3, :3] / volume.spacing).T, strict=True):
+        rows.append((f"{axis} run", "along LPS ({:+.3f}, {:+.3f}, {:+.3f})".format(*direction)))
+    voxels = volume.voxels
+    rows.append(("intensity", f"{voxels.min():g} to {voxels.max():g}, mean {voxels.mean(dtype=float):.4g}"))
+    rows += [(key.replace("_", " "), value) for key, value in volume.meta.items() if value != ""]
+    rows += [("note", note) for note in volume.notes]
+    rows += [("privacy", warning) for warning in identifying_tags(scan)]
+    for key, value in rows:
+        print(f"{key + ':':<14} {value}")
+    if png:
+        from ..figures.plots import save_planes
+
+        save_planes(volume, png)
+        print(f"wrote {png}")
+
+
+@app.command()
+def phantom(
+    out: Annotated[Path, typer.Option(help="The DICOM file (Enhanced US Volume), .dcm; with --count a folder.")],
+    seed: Annotated[int, typer.Option(min=0, max=2**31, help="Which hip; the same seed gives the same bytes.")] = 0,
+    side: Annotated[Side | None, typer.Option(help="Default: drawn from the seed.")] = None,
+    contrast_db: Annotated[
+        float, typer.Option(help="How much darker the femoral head is than its surroundings.")
+    ] = 6.0,
+    noise_db: Annotated[
+        float | None, typer.Option(help="Electronic noise, dB relative to muscle at the skin. Default: -60.")
+    ] = None,
+    look_alikes: Annotated[
+        int | None,
+        typer.Option(min=0, max=200, help="Dark pockets and vessels in the muscle. Default: 10 to 16."),
+    ] = None,
+    dysplastic: Annotated[bool, typer.Option("--dysplastic", help="A cup that covers too little of the head.")] = False,
+    mask: Annotated[Path | None, typer.Option(help="Also write the annotation, .dcm or .nii.gz.")] = None,
+    count: Annotated[
+        int | None, typer.Option(min=1, help="Make so many hips, from --seed on, as a folder for `segdet fit --data`.")
+    ] = None,
+    force: ForceOption = False,
+):
+    """Simulate a 3D ultrasound scan of an infant hip, or many, and write DICOM."""
+    from ..io.dicom.write import write_volume
+    from ..io.files import save_mask
+    from ..io.outputs import check_outputs
+    from ..phantom.acoustics import make_phantom
+    from ..phantom.cache import write_phantoms
+    from ..phantom.parameters import DYSPLASTIC, HipParameters
+
+    dials = {"noise_db": noise_db, "look_alikes": None if look_alikes is None else (look_alikes, look_alikes)}
+    dials = {name: value for name, value in dials.items() if value is not None}
+    parameters = replace(DYSPLASTIC if dysplastic else HipParameters(), **dials)
+    options = {"contrast_db": contrast_db, "side": side.value if side else None, "parameters": parameters}
+    if count:
+        if mask:
+            raise SegdetError("--mask names one file; with --count the annotations go to the folder labels/ in --out")
+        if out.suffix:
+            raise SegdetError(f"{out}: with --count a folder is made; leave out {out.suffix}")
+        write_phantoms(range(seed, seed + count), out, **options)
+        print(f"wrote {out}: {count} hips from seed {seed} on, in images/ and labels/")
+        return
+    check_outputs({"a phantom": out, "a mask": mask}, force=force)
+    volume = make_phantom(seed, **options)
+    write_volume(volume, out)
+    print(f"wrote {out}: {volume.name}, {' x '.join(map(str, volume.shape))} voxels")
+    if mask:
+        save_mask(volume.mask, mask, volume)
+        print(f"wrote {mask}: the femoral head, {volume.mask.mean():.1%} of the volume")
+
+
+@app.command()
+def download(
+    name: Annotated[str, typer.Argument(help="Which data set: hippocampus (MRI, 260 annotated scans, 28 MB).")],
+    out: Annotated[Path | None, typer.Option(help="The folder to make. Default: data/NAME.")] = None,
+):
+    """Fetch real annotated scans; `segdet fit --data` and `segdet ablate --data` take the folder."""
+    from ..io.download import DATASETS
+    from ..io.download import download as fetch
+
+    out = out or Path("data") / name
+    count = fetch(name, out)
+    print(f"wrote {out}: {count} annotated scans. {DATASETS[name].source}; {DATASETS[name].licence}")
+    print(f"next: segdet ablate --data {out} --label 1 --seeds 3 --out results/{name}")
+
+
+@app.command()
+def predict(
+    scan: ScanArgument,
+    model: Annotated[Path, typer.Option(help="A folder that `segdet fit` or `segdet export` wrote.")],
+    out: Annotated[Path, typer.Option(help="The mask: .dcm (DICOM SEG), .nii, .nii.gz, .mha or .nrrd.")],
+    frame: FrameOption = None,
+    series: SeriesOption = None,
+    png: Annotated[
+        Path | None, typer.Option(help="Also save the three middle planes with the mask as a picture.")
+    ] = None,
+    boxes: Annotated[
+        Path | None,
+        typer.Option(help="Your own boxes, on every slice of the object: a CSV file, slice,x0,y0,x1,y1 in pixels."),
+    ] = None,
+    step: Annotated[
+        int,
+        typer.Option(min=1, help="Detect on every so many slices, then only where boxes begin and end."),
+    ] = 1,
+    engine: Annotated[
+        Engine | None,
+        typer.Option(help="onnx: ONNX Runtime. Default: torch, or onnx for what `segdet export` wrote."),
+    ] = None,
+    force: ForceOption = False,
+):
+    """Segment one scan and write the mask on the scan's own grid."""
+    from ..attention import boxes_to_mask
+    from ..export.load import load_cascade
+    from ..io.boxes_csv import read_boxes
+    from ..io.files import check_mask_path, load_volume, save_mask
+    from ..io.outputs import check_outputs
+
+    check_outputs({"a mask": out, "a picture": png}, scan, force)
+    cascade = load_cascade(model, engine and engine.value)
+    volume = load_volume(scan, frame=frame, series=series)
+    check_mask_path(out, volume, scan)
+    drawn = boxes and read_boxes(boxes, volume.shape)
+    seen = cascade.grids.oriented(volume)
+    extent, notes = np.multiply(seen.shape, seen.spacing), list(seen.notes)
+    marked = [number for number, found in enumerate(drawn or ()) if len(found)]
+    if marked and (gaps := marked[-1] - marked[0] + 1 - len(marked)):
+        notes.append(f"{gaps} slices between the first and the last of {boxes} hold no box and count as outside")
+    lowest, highest = volume.voxels.min(), volume.voxels.max()
+    if lowest < highest and ((volume.voxels == lowest) | (volume.voxels == highest)).all():
+        notes.append("the scan has two values only: is it a mask?")
+    if (extent > np.multiply(cascade.grids.extent, 1.02)).any():
+        central = " x ".join(f"{e:.0f}" for e in np.minimum(extent, cascade.grids.extent))
+        notes.append(f"the model looks at the central {central} mm of this scan; the rest is background in the mask")
+    for note in notes:
+        print(f"note: {note}")
+    start = time.monotonic()
+    prediction = cascade.predict(volume, drawn and (lambda scan: boxes_to_mask(drawn, scan.shape).numpy()), step)
+    seconds = time.monotonic() - start
+    said = save_mask(prediction.mask, out, volume, source=scan)
+    detected = int(prediction.attention.any((1, 2)).sum())
+    millilitres = prediction.mask.sum() * abs(np.linalg.det(volume.affine)) / 1000
+    print(f"boxes on {detected} of {len(prediction.attention)} slices; mask {millilitres:.2f} ml; {seconds:.1f} s")
+    if not prediction.mask.any():
+        print("the mask is empty: nothing in this scan looked like what the model was trained on")
+    elif not detected:
+        print("there is no box: the mask rests on nothing")
+    print("; ".join([f"wrote {out}", *said]))
+    if png:
+        from ..figures.plots import save_planes
+
+        save_planes(volume, png, prediction.mask)
+        print(f"wrote {png}")
+
+
+@app.command()
+def export(
+    model: Annotated[Path, typer.Argument(help="A folder that `segdet fit` wrote.")],
+    out: Annotated[Path, typer.Option(help="The folder to make; `segdet predict --model` takes it as well.")],
+):
+    """Write both networks of a model as ONNX, and what else it takes to run it without PyTorch."""
+    from ..cascade import Cascade
+    from ..export.onnx import export as write
+
+    differences = write(Cascade.load(model, "cpu"), out)
+    names = ", ".join(f"{name} {value:.1e}" for name, value in differences.items())
+    print(f"wrote {out}; largest differences between ONNX Runtime and PyTorch: {names}")
+    print(f"next: segdet predict SCAN --model {out} --out mask.nii.gz")

@@ -1,0 +1,112 @@
+"""Commands for studies: what they cost, running them, and the benchmarks."""
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import SegdetError
+from .app import DATA_HELP, LABEL_HELP, PROFILE_HELP, ProfileName, app, check_folder, check_label, foretell
+
+
+@app.command()
+def ablate(
+    out: Annotated[Path, typer.Option(help="The study's folder, results/NAME: CSV tables and a manifest.")],
+    profile: Annotated[ProfileName, typer.Option(envvar="SEGDET_PROFILE", help=PROFILE_HELP)] = ProfileName.laptop,
+    arms: Annotated[
+        str,
+        typer.Option(
+            help="Comma-separated; also cascade-crop, cascade-gt, cascade-oof, box3d-detector, slicebox, ones, shifted."
+        ),
+    ] = "unet,box3d,cascade",
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds; each has its own split and weights.")] = 5,
+    data: Annotated[str, typer.Option(help=DATA_HELP)] = "phantom",
+    label: Annotated[int | None, typer.Option(min=1, help=LABEL_HELP)] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a study that is there.")] = False,
+    max_minutes: Annotated[float | None, typer.Option(min=0, help="Stop after that long, everything saved.")] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help='Address of a dask scheduler for the seeds, or "local".')
+    ] = None,
+):
+    """Compare the arms of the paper's Table 1 over several seeds and splits."""
+    from ..experiments.ablation import Plan, run_study
+    from ..experiments.config import get_profile
+    from ..experiments.memory import check_training
+
+    check_folder(out, data)
+    check_label(data, label)
+    names = arm_names(arms)
+    if not scheduler:  # whose workers are other machines
+        check_training(get_profile(profile.value))
+    plan = Plan(get_profile(profile.value), names, data, label)
+    complete = run_study(
+        plan, range(seeds), out, resume=resume, max_minutes=max_minutes, scheduler=scheduler, report=print,
+        foretell=partial(foretell, plan.profile),
+    )  # fmt: skip
+    print(f"{'complete' if complete else 'not complete yet'}: {out}")
+
+
+@app.command()
+def plan(
+    profile: Annotated[ProfileName, typer.Option(envvar="SEGDET_PROFILE", help=PROFILE_HELP)] = ProfileName.laptop,
+    arms: Annotated[str, typer.Option(help="Comma-separated, as of `segdet ablate`.")] = "unet,box3d,cascade",
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds.")] = 5,
+):
+    """Say what an ablation costs before it begins: trainings, operations, time on this machine, memory."""
+    from ..experiments.config import get_profile
+    from ..experiments.planning import plan_lines
+
+    for line in plan_lines(get_profile(profile.value), arm_names(arms), seeds):
+        print(line, flush=True)
+
+
+@app.command()
+def detectors(
+    out: Annotated[Path, typer.Option(help="The study's folder, results/NAME.")],
+    profile: Annotated[ProfileName, typer.Option(envvar="SEGDET_PROFILE", help=PROFILE_HELP)] = ProfileName.laptop,
+    variants: Annotated[str | None, typer.Option(help="Comma-separated names. Default: all.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds; each has its own split and weights.")] = 3,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a study that is there.")] = False,
+    max_minutes: Annotated[float | None, typer.Option(min=0, help="Stop after that long, everything saved.")] = None,
+):
+    """Compare what the paper leaves open about the detector, one choice at a time."""
+    from ..experiments.config import get_profile
+    from ..experiments.detectors import run_detectors
+    from ..experiments.memory import check_training
+
+    check_folder(out)
+    check_training(get_profile(profile.value), ["detector"])
+    names = None if variants is None else [name.strip() for name in variants.split(",")]
+    size = get_profile(profile.value)
+    done = run_detectors(
+        size, range(seeds), out, names, resume=resume, max_minutes=max_minutes, foretell=partial(foretell, size)
+    )
+    print(f"{'complete' if done else 'not complete yet'}: {out}")
+
+
+@app.command()
+def bench(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Which: phantom, reading, detector, segmenter, cascade, metrics, inference. Default: all."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Also add what was measured to a JSON file, by machine.")] = None,
+):
+    """Measure every claim about time and memory beside its peer, in one run."""
+    from ..bench import run
+    from ..io.outputs import check_outputs
+
+    check_outputs({"measurements": out}, force=True)
+    run(names or (), out)
+
+
+def arm_names(text):
+    """The arms of a comma-separated list, each once."""
+    from ..experiments.config import ARMS
+
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    for name in names:
+        if name not in ARMS:
+            raise SegdetError(f"there is no arm {name!r}; choose from {', '.join(ARMS)}")
+    return names

@@ -1,0 +1,53 @@
+"""The command that trains a cascade."""
+
+import time
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .app import DATA_HELP, LABEL_HELP, PROFILE_HELP, ProfileName, app, check_folder, check_label, foretell
+
+
+@app.command()
+def fit(
+    out: Annotated[Path, typer.Option(help="Folder for the model; `segdet predict --model` takes it.")],
+    data: Annotated[str, typer.Option(help=DATA_HELP)] = "phantom",
+    profile: Annotated[ProfileName, typer.Option(envvar="SEGDET_PROFILE", help=PROFILE_HELP)] = ProfileName.laptop,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**31, help="Decides the split, the weights and the order of batches.")
+    ] = 0,
+    label: Annotated[int | None, typer.Option(min=1, help=LABEL_HELP)] = None,
+    crop: Annotated[
+        bool, typer.Option("--crop", help="The segmenter sees only the attended region and a margin around it.")
+    ] = False,
+    checkpointing: Annotated[
+        bool, typer.Option("--checkpointing", help="Compute activations again: less memory, more time.")
+    ] = False,
+    compiled: Annotated[bool, typer.Option("--compile", help="Train the segmenter through torch.compile.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted training in --out.")] = False,
+):
+    """Train the cascade: first the detector, then the segmenter that sees the detector's boxes.
+
+    Under torchrun every process adds a batch to each step: `torchrun --nproc-per-node 2 -m segdet fit --out FOLDER`.
+    Curves for TensorBoard, where it is installed, go to FOLDER/logs.
+    """
+    from ..experiments.config import get_profile
+    from ..experiments.fit import fit_cascade
+    from ..experiments.memory import check_training
+    from ..runtime import distributed
+    from ..runtime.device import default_device
+
+    check_folder(out, data)
+    check_label(data, label)
+    check_training(get_profile(profile.value), checkpointing=checkpointing, can_checkpoint=True)
+    start = time.monotonic()
+    with distributed.process_group(default_device()):
+        score = fit_cascade(
+            get_profile(profile.value), seed, out, data=data, label=label, crop=crop, checkpointing=checkpointing,
+            compiled=compiled, resume=resume, foretell=partial(foretell, get_profile(profile.value)),
+        )  # fmt: skip
+        if distributed.processes()[0] == 0:
+            print(f"wrote {out} after {time.monotonic() - start:.0f} s; IoU on the validation scans {score:.3f}")
+            print(f"next: segdet predict SCAN --model {out} --out mask.nii.gz")

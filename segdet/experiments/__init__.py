@@ -1,0 +1,1 @@
+"""Studies: what is compared, on which scans, and what came out (chapter 10)."""

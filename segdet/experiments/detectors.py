@@ -1,0 +1,141 @@
+"""What each open choice of the detector costs or gains: one changed at a time, over seeds (chapters 03 to 05)."""
+
+from dataclasses import asdict, dataclass, field, replace
+
+from ..attention import boxes_to_mask, coverage_and_leakage
+from ..cascade import detect
+from ..errors import SegdetError
+from ..metrics import iou, score_boxes
+from ..phantom.acoustics import VERSION
+from ..proposals import Proposals
+from ..rpn_loss import Sampling
+from ..training.checkpoint import forget
+from ..training.detector import choose_threshold, train_detector
+from ..training.recipes import COMPACT, RECIPE, Recipe
+from .cases import prepared_split
+from .config import Plan
+from .cost import work_of_a_study
+from .study import Study
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One reading of the paper, or one idea.
+
+    Attributes
+    ----------
+    row : str
+        Of the ledger.
+    title : str
+    recipe : Recipe
+    proposals : Proposals or None
+        Which boxes count; None chooses the threshold on the validation scans.
+    vote : bool
+        See `Proposals`; for the chosen threshold.
+    """
+
+    row: str
+    title: str
+    recipe: Recipe = field(default_factory=Recipe)
+    proposals: Proposals | None = None
+    vote: bool = False
+
+
+LITERAL = Sampling(positives_only=True, best_anchor=False)
+HALF = Sampling(positive_iou=0.5)
+AUGMENTED = Recipe(gain=0.2, zoom=0.15)
+VARIANTS = {
+    "plain": Variant("", "plain: above 0.7, negatives drawn, mirrored only"),
+    "literal": Variant("B2", "positive anchors only, above 0.7 only", Recipe(LITERAL)),
+    "one-slice": Variant("B3", "256 anchors of one slice a step", Recipe(Sampling(per_slice=256), 1)),
+    "scaled-anchors": Variant("B4", "Faster R-CNN's anchors, scaled", Recipe(fitted_anchors=False)),
+    "no-best-anchor": Variant("B5", "positive above 0.7 only", Recipe(Sampling(best_anchor=False))),
+    "positive-half": Variant("B5", "positive above 0.5 instead of 0.7", Recipe(HALF)),
+    "no-threshold": Variant("B6", "the best box of every slice", proposals=Proposals(threshold=0.0, vote=False)),
+    "threshold-half": Variant("B6", "the best box above 0.5", proposals=Proposals(threshold=0.5, vote=False)),
+    "top-three": Variant("B6", "three boxes above 0.5 after NMS", proposals=Proposals(3, 0.5, vote=False)),
+    "paper-rate": Variant("A9", "the paper's learning rate, 0.001 throughout", Recipe(rate=0.001, cosine=False)),
+    "random": Variant("A9", "no ImageNet weights", Recipe(imagenet=False)),
+    "neighbours": Variant("B7", "the slices beside it as channels", Recipe(neighbours=True)),
+    "padded": Variant("B10", "184 rows padded to 192", Recipe(padded=True)),
+    "augmented": Variant("B14", "grey and size varied", AUGMENTED),
+    "half-augmented": Variant("", "above 0.5, augmented", replace(AUGMENTED, sampling=HALF)),
+    "hard-negatives": Variant("", "above 0.5, augmented, hard negatives", replace(RECIPE, rate=0.002)),
+    "faster": Variant("", "above 0.5, augmented, twice the rate", replace(RECIPE, sampling=HALF)),
+    "no-vote": Variant("", "above 0.5, augmented, hard negatives, twice the rate", RECIPE),
+    "book": Variant("", "the book's: all that and voting", RECIPE, vote=True),
+    "compact": Variant("A21", "the book's with ResNet-18 for VGG-16", COMPACT, vote=True),
+}
+
+
+def run_detectors(profile, seeds, out, names=None, *, resume=False, max_minutes=None, report=print, foretell=None):
+    """Fill the table ``detector`` of a `Study`: a row a (seed, variant, test scan).
+
+    Variants that differ only in which boxes count share a trained network.
+
+    Parameters
+    ----------
+    profile : Profile
+    seeds : iterable of int
+    out : path
+    names : sequence of str, optional
+        Keys of `VARIANTS`; all by default.
+    resume, max_minutes, report
+        As in `segdet.experiments.study.Study.fill`, whose answer is returned.
+    foretell
+        As in `segdet.experiments.ablation.run_study`.
+    """
+    names = tuple(dict.fromkeys(names or VARIANTS))
+    for name in names:
+        if name not in VARIANTS:
+            raise SegdetError(f"there is no variant {name!r}; choose from {', '.join(VARIANTS)}")
+    study = Study(out)
+    fixed = {"profile": profile.name, "settings": asdict(profile), "data": "phantom", "phantom_version": VERSION}
+
+    def runs(checkpoints, deadline):
+        done = {(row["seed"], row["arm"]) for row in study.table("detector")}
+        left = {seed: [name for name in names if (seed, name) not in done] for seed in seeds}
+        left = {seed: todo for seed, todo in left.items() if todo}
+        if foretell and left:
+            each = sum(len({VARIANTS[name].recipe for name in todo}) for todo in left.values()) / len(left)
+            foretell(lambda p: work_of_a_study(p, 0, len(left), detectors=each))
+        for seed, todo in left.items():
+            yield from _run_seed(profile, seed, todo, checkpoints, deadline)
+            forget(checkpoints, seed)
+
+    return study.fill(fixed, runs, resume=resume, max_minutes=max_minutes, report=report)
+
+
+def _run_seed(profile, seed, names, checkpoints, deadline):
+    """Train the networks that the variants need and yield ("detector", rows), variant by variant."""
+    _, train, validation, test = prepared_split(Plan(profile, ()), seed)
+    trainings = {}
+    for name in names:
+        trainings.setdefault(VARIANTS[name].recipe, []).append(name)
+    for recipe, sharing in trainings.items():
+        owner = next(name for name, variant in VARIANTS.items() if variant.recipe == recipe)
+        detector, _ = train_detector(
+            train,
+            validation,
+            profile,
+            seed,
+            recipe=recipe,
+            checkpoint=checkpoints / f"{seed}-{owner}.safetensors",
+            deadline=deadline,
+        )
+        for name in sharing:
+            yield "detector", _score(detector, name, seed, validation, test)
+
+
+def _score(detector, name, seed, validation, test):
+    """A variant's boxes on the test scans: a list of rows."""
+    proposals = VARIANTS[name].proposals or choose_threshold(detector, validation, VARIANTS[name].vote)
+    rows = []
+    for case in test:
+        boxes, _ = detect(detector, case.slices, proposals)
+        mask = boxes_to_mask(boxes, case.slices.shape).numpy()
+        coverage, leakage = coverage_and_leakage(mask, case.slice_mask)
+        row = {"seed": seed, "arm": name, "case": case.name} | score_boxes(boxes, case.boxes)
+        row |= {"mask_iou": iou(mask, case.slice_mask), "coverage": coverage, "leakage": leakage}
+        rows.append(row | {"threshold": proposals.threshold, "initial_weights": detector.initial_weights})
+    return rows

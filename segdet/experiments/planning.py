@@ -1,0 +1,60 @@
+"""What a study costs before it begins: trainings, operations, time and memory (`segdet plan`)."""
+
+from ..runtime.device import default_device
+from ..runtime.progress import in_words
+from .config import ARMS
+from .cost import Work, measure, work_of_a_study
+from .memory import available_gib, predicted
+from .runs import FOLDS
+
+UNITS = ("FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP", "EFLOP")
+
+
+def cells(profile, arms, seeds):
+    """The parts of a study: a dict of `Work`, the detector with the scans and then an arm each.
+
+    A cropped arm is counted as if it saw the whole scan: how much it sees depends on the boxes.
+    """
+    found = {"detector": work_of_a_study(profile, 0, seeds)}
+    for arm in arms:
+        folds = FOLDS * seeds if ARMS[arm].train == "out-of-fold" else 0
+        found[arm] = Work(detectors=folds, segmenters=seeds, volumes=seeds * profile.test)
+    return found
+
+
+def plan_lines(profile, arms, seeds):
+    """The plan of a study as lines of text, each as soon as it is known.
+
+    Parameters
+    ----------
+    profile : Profile
+    arms : sequence of str
+        Names out of `ARMS`.
+    seeds : int
+    """
+    device = default_device()
+    needs = {part: need.gib(device) for part, need in predicted(profile).items()}
+    yield f"{'training':<15} {'how often':>9} {'operations':>12} {'time here':>10} {'memory':>9}"
+    speed, total, time = measure(profile), 0, 0
+    for name, work in cells(profile, arms, seeds).items():
+        flop, seconds = sum(work.operations(profile).values()), work.seconds(profile, speed)
+        part = "detector" if name == "detector" else "segmenter"
+        total, time = total + flop, time + seconds
+        yield f"{name:<15} {seeds:>9} {operations(flop):>12} {in_words(seconds):>10} {needs[part]:>5.2f} GiB"
+    yield f"{'all':<15} {'':>9} {operations(total):>12} {in_words(time):>10} {max(needs.values()):>5.2f} GiB"
+    there = available_gib(device)
+    if there is None:
+        yield f"how much memory is left here ({device}) is not known"
+    elif max(needs.values()) <= there:
+        yield f"{there:.1f} GiB are available here ({device}): that suffices"
+    else:
+        less = max(need.gib(device) for need in predicted(profile, checkpointing=True).values())
+        yield f"{there:.1f} GiB are available here ({device}): too little; `fit --checkpointing` needs {less:.1f} GiB"
+
+
+def operations(flop):
+    """A number of operations as text: 1.3 PFLOP."""
+    power = 0
+    while flop >= 1000 and power < len(UNITS) - 1:
+        flop, power = flop / 1000, power + 1
+    return f"{flop:.3g} {UNITS[power]}"

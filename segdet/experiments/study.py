@@ -1,0 +1,213 @@
+"""What long runs found: one folder a study, CSV tables and a manifest, the only source of numbers in the book."""
+
+import csv
+import json
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import SegdetError
+from ..runtime.atomic import locked, remove_leftovers, write_text, writing
+from ..runtime.device import default_device
+from ..runtime.provenance import environment
+from ..training.loop import OutOfTime
+
+NAMES = ("part", "arm", "case", "initial_weights")  # columns that are text even where it looks like a number
+KEYS = ("seed", "part", "arm", "case", "step")  # the columns that name a row, where a table has them
+
+
+class Study:
+    """A folder of results that grows run by run.
+
+    ``cases.csv`` has a row a (seed, arm, test case), ``detector.csv`` a row a (seed, scan), ``loss.csv`` a row a
+    (seed, arm, step); ``manifest.json`` says what produced them. A row is complete or absent: every file is
+    rewritten whole and moved into place.
+
+    Parameters
+    ----------
+    folder : path
+        Made when a table is first added to.
+    """
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+
+    def table(self, name):
+        """A table as a list of dicts; numbers are numbers. Empty when the study has none yet."""
+        path = self.folder / f"{name}.csv"
+        if not path.exists():
+            return []
+        with open(path, newline="") as file:
+            return [{k: v if k in NAMES else _number(v) for k, v in row.items()} for row in csv.DictReader(file)]
+
+    def add(self, name, rows):
+        """Add rows (dicts) to a table; a row of the same seed, arm and case is replaced.
+
+        A column that only some of the rows have is empty in the others.
+        """
+        merged = {tuple(row.get(key, "") for key in KEYS): row for row in self.table(name) + rows}
+        rows = list(merged.values())
+        if not rows:
+            return
+        columns = dict.fromkeys(key for row in rows for key in row)
+        with writing(self.folder / f"{name}.csv") as temporary, open(temporary, "w", newline="") as file:
+            writer = csv.DictWriter(file, columns, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows({k: _text(v) for k, v in row.items()} for row in rows)
+
+    def done(self, seed, arm):
+        """Whether this arm of this seed is complete."""
+        return any(row["seed"] == seed and row["arm"] == arm for row in self.table("cases"))
+
+    def column(self, arm, name="iou"):
+        """One column of an arm's test cases as an array, ordered by (seed, case)."""
+        return np.array([value for _, value in sorted(self._by_case(arm, name).items())])
+
+    def pairs(self, first, second, name="iou", other=None):
+        """One column of two arms side by side, joined on (seed, case), over the seeds that both have.
+
+        Parameters
+        ----------
+        first, second : str
+            Names of arms.
+        name : str
+            The column.
+        other : Study, optional
+            That of the second arm; by default this one.
+
+        Returns
+        -------
+        first, second : ndarrays, (N,)
+        seeds : ndarray, (N,)
+
+        Raises
+        ------
+        SegdetError
+            The arms share no seed, or a case of one is missing in the other.
+        """
+        other = other or self
+        a, b = self._by_case(first, name), other._by_case(second, name)
+        seeds = {seed for seed, _ in a} & {seed for seed, _ in b}
+        if not seeds:
+            raise SegdetError(f"{self.folder}: {first} and {second} of {other.folder} have no seed in common")
+        if lost := sorted(key for key in a.keys() ^ b.keys() if key[0] in seeds):
+            seed, case = lost[0]
+            where = f"{second} in {other.folder}" if lost[0] in a else f"{first} in {self.folder}"
+            raise SegdetError(f"{where} lacks case {case} of seed {seed}: run that arm again to compare")
+        both = sorted(key for key in a if key[0] in seeds)
+        return np.array([a[k] for k in both]), np.array([b[k] for k in both]), np.array([seed for seed, _ in both])
+
+    def _by_case(self, arm, name):
+        return {(row["seed"], row["case"]): row[name] for row in self.table("cases") if row["arm"] == arm}
+
+    @property
+    def manifest(self):
+        """The manifest as a dict; empty when there is none."""
+        path = self.folder / "manifest.json"
+        try:
+            return json.loads(path.read_text()) if path.exists() else {}
+        except ValueError as error:
+            raise SegdetError(f"{path}: not valid JSON ({error}); restore it or name another --out folder") from error
+
+    def describe(self, **facts):
+        """Update the manifest.
+
+        Raises
+        ------
+        SegdetError
+            What is fixed for a study (its profile, data or phantom version) would change.
+        """
+        manifest, facts = self.manifest, json.loads(json.dumps(facts))  # tuples become lists, as in the file
+        for key in ("profile", "data", "phantom_version", "settings"):
+            if key in manifest and key in facts and manifest[key] != facts[key]:
+                raise SegdetError(
+                    f"{self.folder}: holds a study with {key} {manifest[key]!r}, not {facts[key]!r}; "
+                    "name another --out folder"
+                )
+        write_text(self.folder / "manifest.json", json.dumps(manifest | facts, indent=1) + "\n")
+
+    def fill(self, fixed, runs, *, resume=False, max_minutes=None, report=print):
+        """Add what the runs of all seeds find, as soon as it is ready; each complete arm is reported.
+
+        No other process can fill the same study meanwhile.
+
+        Parameters
+        ----------
+        fixed : dict
+            What makes it this study and no other, see `describe`.
+        runs : callable
+            ``runs(checkpoints, deadline)`` yields (table, rows). `checkpoints` is the folder from which an interrupted
+            run goes on, `deadline` as in `segdet.training.loop.fit`.
+        resume : bool
+            Go on with a study that is there: what is complete is kept, what was interrupted continues.
+        max_minutes : float, optional
+            Stop after that time with everything saved.
+        report : callable
+
+        Returns
+        -------
+        bool
+            Whether the study is complete.
+
+        Raises
+        ------
+        SegdetError
+            Another process fills it, or it holds what is not to be gone on with.
+        """
+        with locked(self.folder):
+            self._check(fixed, resume)
+            remove_leftovers(self.folder)
+            return self._fill(fixed, runs, max_minutes, report)
+
+    def _check(self, fixed, resume):
+        tables = any(self.folder.glob("*.csv"))
+        if tables and resume and not self.manifest:
+            raise SegdetError(
+                f"{self.folder}: its tables are of no study, for it has no manifest.json; name another --out"
+            )
+        if (tables or (self.folder / "checkpoints").exists()) and not resume:
+            raise SegdetError(
+                f"{self.folder}: holds results already; add --resume to go on with them, or name another --out folder"
+            )
+        if self.manifest:
+            self.describe(**fixed)  # refuses another study; who made the rows changes only where rows are added
+
+    def _fill(self, fixed, runs, max_minutes, report):
+        made_by = environment(default_device())
+        deadline = None if max_minutes is None else time.monotonic() + 60 * max_minutes
+        checkpoints = self.folder / "checkpoints"
+        try:
+            for table, rows in runs(checkpoints, deadline):
+                self.describe(**fixed, **made_by)  # before the table, which is no study's without it
+                self.add(table, rows)
+                if rows and {"arm", "case"} <= rows[0].keys():
+                    report(f"seed {rows[0]['seed']}  {rows[0]['arm']:<15}{_means(rows)}")
+        except OutOfTime:
+            report(f"stopped after {max_minutes} minutes; go on with --resume")
+            return False
+        remove_leftovers(checkpoints)
+        for file in checkpoints.glob("[0-9]*-*.safetensors"):  # of seeds whose process ended just before
+            file.unlink()
+        with suppress(OSError):  # absent, or something else is in it
+            checkpoints.rmdir()
+        return True
+
+
+def _means(rows):
+    return "".join(
+        f"  {k} {np.nanmean([row[k] for row in rows]):.3f}" for k, v in rows[0].items() if isinstance(v, float)
+    )
+
+
+def _number(text):
+    try:
+        value = float(text)
+    except ValueError:
+        return text
+    return int(value) if value.is_integer() and "." not in text and "e" not in text else value
+
+
+def _text(value):
+    return f"{value:.6g}" if isinstance(value, float) else value

@@ -1,0 +1,1 @@
+"""The cascade without PyTorch: as ONNX, in other engines (chapter 09)."""

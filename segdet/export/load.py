@@ -1,0 +1,53 @@
+"""A trained cascade in the engine of choice."""
+
+import hashlib
+from pathlib import Path
+
+from ..errors import CheckpointError
+from .exported import SETTINGS, ExportedCascade
+
+
+def load_cascade(folder, engine=None, report=print):
+    """A cascade for an engine, from a trained model or from an export.
+
+    Parameters
+    ----------
+    folder : str or Path
+        What `Cascade.save` or `segdet.export.onnx.export` wrote. Another engine than PyTorch runs a trained model from
+        its export in a folder inside, onnx-FINGERPRINT, which is written first where it is missing.
+    engine : str, optional
+        "torch" or a key of `segdet.export.exported.ENGINES`. Default: "torch" for a trained model, "onnx" for an
+        export.
+    report : callable
+
+    Returns
+    -------
+    Pipeline
+    """
+    folder = Path(folder)
+    is_export = (folder / SETTINGS).exists()
+    engine = engine or ("onnx" if is_export else "torch")
+    if is_export and engine == "torch":
+        raise CheckpointError(f"{folder}: is an export, which PyTorch does not run; use --engine onnx")
+    if is_export:
+        return ExportedCascade(folder, engine)
+    if engine == "torch":
+        from ..cascade import Cascade
+
+        return Cascade.load(folder)
+    inside = folder / f"onnx-{_fingerprint(folder)}"
+    if not inside.exists():
+        from ..cascade import Cascade
+        from .onnx import export
+
+        export(Cascade.load(folder, "cpu"), inside)
+        report(f"wrote {inside}: the model as ONNX, for next time")
+    return ExportedCascade(inside, engine)
+
+
+def _fingerprint(folder):
+    """Eight digits of the files that `Cascade.save` wrote, so that a model trained anew is exported anew."""
+    found = hashlib.sha256()
+    for path in sorted([*folder.glob("cascade.json"), *folder.glob("*.safetensors")]):
+        found.update(path.read_bytes())
+    return found.hexdigest()[:8]

@@ -1,0 +1,1 @@
+"""Pictures of scans and results, and what a reader can move."""

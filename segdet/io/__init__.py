@@ -1,0 +1,1 @@
+"""Scans, masks and boxes from files and back (chapter 02)."""

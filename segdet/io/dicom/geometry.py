@@ -1,0 +1,136 @@
+"""What all DICOM layouts share: errors, telling volumes apart, stacking slices (chapter 02)."""
+
+from collections import defaultdict
+
+import numpy as np
+
+from ...errors import GeometryError
+from ..checks import one_line
+
+NO_PLACE = "the file gives no position or orientation in the patient: LPS directions are unknown"
+
+
+def sop_class_name(ds):
+    """The name of the SOP class as pydicom knows it, else its UID, else "no SOP class"."""
+    return one_line(getattr(ds.get("SOPClassUID"), "name", "") or "no SOP class", 64)
+
+
+def slice_distance(item):
+    """The distance between slices in mm, else their thickness; None where neither is stated.
+
+    It may be negative where a maker counts downwards; the positions say where slices are.
+    """
+    found = item.get("SpacingBetweenSlices") or item.get("SliceThickness")
+    return abs(float(found)) if found else None
+
+
+def single_slice_note(count, distance):
+    """One note that says how thick a single slice was taken to be; `distance` is that of `slice_distance`."""
+    if count > 1:
+        return ()
+    return (f"a single slice; its thickness was taken as {distance:g} mm" if distance else
+            "a single slice of unknown thickness; 1 mm was assumed",)  # fmt: skip
+
+
+def facts(ds, layout, volumes, frame):
+    """`Volume.meta` of a scan that was read from DICOM."""
+    return {
+        "format": f"DICOM, {layout}",
+        "sop_class": sop_class_name(ds),
+        "transfer_syntax": ds.file_meta.TransferSyntaxUID.name,
+        "modality": one_line(ds.get("Modality") or "", 16),
+        "time_points": volumes,
+        "frame": frame,
+        "sop_instance_uid": str(ds.get("SOPInstanceUID") or ""),
+        "series_instance_uid": str(ds.get("SeriesInstanceUID") or ""),
+        "frame_of_reference_uid": str(ds.get("FrameOfReferenceUID") or ""),
+    }
+
+
+def split_volumes(positions, keys, path):
+    """Split frames into volumes: by stack and time where the file records them, else by repeated position.
+
+    Parameters
+    ----------
+    positions : ndarray, (n, 3)
+        Image positions in mm.
+    keys : list of n tuples
+        (stack, temporal index) of each frame.
+
+    Returns
+    -------
+    list of ndarrays
+        Frame indices, one array a volume.
+    """
+    members = defaultdict(list)
+    for index, key in enumerate(keys):
+        members[key].append(index)
+    groups = [np.array(members[key]) for key in sorted(members)]
+    sizes = sorted({len(group) for group in groups})
+    if len(sizes) > 1:
+        raise GeometryError(
+            f"{path}: its {len(groups)} time points or stacks have {sizes} frames; expected equal numbers"
+        )
+    if len(groups) > 1 and sizes != [1]:
+        return groups
+    _, place, repeats = np.unique(np.round(positions, 3), axis=0, return_inverse=True, return_counts=True)
+    if len(set(repeats)) > 1:
+        raise GeometryError(
+            f"{path}: some slice positions occur {repeats.max()} times and others {repeats.min()}; expected "
+            "every position equally often"
+        )
+    visits = np.argsort(place.ravel(), kind="stable").reshape(-1, repeats[0])  # a row for each place
+    return [np.sort(visit) for visit in visits.T]
+
+
+def stack_slices(positions, orientation, pixel_spacing, thickness, path):
+    """Order slices along their normal and find the regular grid that they form.
+
+    Parameters
+    ----------
+    positions : ndarray, (n, 3)
+        Position of the first pixel of each slice, mm.
+    orientation : sequence of 6
+        Directions in which the column index, then the row index, increases (PS3.3, C.7.6.2.1.1).
+    pixel_spacing : (dy, dx) in mm
+    thickness : float or None
+        The slice distance of a single slice, mm.
+
+    Returns
+    -------
+    order : ndarray of int, (n,)
+    affine : ndarray, (4, 4)
+
+    Raises
+    ------
+    GeometryError
+        If the slices are not evenly spaced, not stacked along their normal, or a value is not usable.
+    """
+    across, down = np.reshape(np.asarray(orientation, float), (2, 3))
+    dy, dx = (float(value) for value in pixel_spacing)
+    if not np.allclose([across @ across, down @ down, across @ down], [1, 1, 0], atol=1e-3):
+        raise GeometryError(
+            f"{path}: the image orientation {[*map(float, orientation)]} is not two perpendicular units"
+        )
+    if not (np.isfinite([dx, dy]).all() and min(dx, dy) > 0 and np.isfinite(positions).all()):
+        raise GeometryError(f"{path}: pixel spacing ({dy}, {dx}) mm or a slice position is not a usable number")
+    normal = np.cross(across, down)
+    order = np.argsort(positions @ normal, kind="stable")
+    placed, n = positions[order], len(positions)
+    step = (placed[-1] - placed[0]) / (n - 1) if n > 1 else normal * (thickness or 1)
+    distance = float(step @ normal)
+    off = np.linalg.norm(placed - placed[0] - np.arange(n)[:, None] * step, axis=1).max()
+    if distance <= 0 or off > 0.02 * distance:  # 2 % leaves room for positions that were rounded when written
+        gaps = np.diff(placed @ normal)
+        raise GeometryError(
+            f"{path}: the slices are not evenly spaced, {gaps.min():.4g} to {gaps.max():.4g} mm apart; a "
+            "slice is missing or the sweep was not resampled. Expected a regular grid"
+        )
+    if np.linalg.norm(step - distance * normal) > 0.01 * distance:
+        raise GeometryError(
+            f"{path}: the slices are not stacked along their normal (a tilted gantry); expected a "
+            "rectangular grid, so resample the scan first"
+        )
+    affine = np.eye(4)
+    affine[:3] = np.column_stack([step, down * dy, across * dx, placed[0]])
+    return order, affine

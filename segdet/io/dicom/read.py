@@ -1,0 +1,164 @@
+"""Reading DICOM: what a file says about its voxels and where they are, and what it leaves open (chapter 02).
+
+Four layouts are understood: enhanced multi-frame images (Enhanced US Volume, and Enhanced CT and MR alike),
+the Philips "Cartesian" export with its private group 3001, folders of single-frame slices, and the older
+multi-frame images, whose frames are slices (nuclear medicine) or follow each other in time (ultrasound clips).
+A DICOM SEG is read as a volume of segment numbers.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from ...errors import FormatError, GeometryError
+from ...volume import Volume
+from ..checks import choose, chosen_note, one_line, reading, silenced, without_values
+from .clip import read_clip
+from .folder import choose_series, dicom_files
+from .geometry import facts, single_slice_note, slice_distance, sop_class_name, split_volumes, stack_slices
+from .groups import Groups
+from .pixels import grey_frames, open_dicom, rescaled, scale
+from .segmentation import SEGMENTATIONS, read_segmentation
+from .ultrasound import read_philips
+
+PHILIPS_CARTESIAN = "1.2.840.113543.6.6.1.3.10002"
+IDENTIFYING = (
+    "PatientName", "PatientID", "PatientBirthDate", "PatientAddress", "PatientTelephoneNumbers",
+    "PatientMotherBirthName", "OtherPatientIDs", "OtherPatientNames", "OtherPatientIDsSequence",
+    "MedicalRecordLocator", "AccessionNumber", "InstitutionName", "InstitutionAddress",
+    "ReferringPhysicianName", "PerformingPhysicianName", "NameOfPhysiciansReadingStudy", "OperatorsName",
+)  # fmt: skip
+
+
+def read_dicom(path, frame=None, label=None, series=None):
+    """Read a DICOM file, or one series of a folder.
+
+    Parameters
+    ----------
+    path : str or Path
+    frame : int, optional
+        Which volume of several (time points, stacks), from 0; which image of a clip.
+    label : int, optional
+        Which segment of a DICOM SEG; all of them otherwise.
+    series : int or str, optional
+        Which series of a folder: its number, or its UID.
+
+    Returns
+    -------
+    Volume
+        `notes` says what was assumed; `meta` holds format, SOP class, transfer syntax, time points and UIDs.
+
+    Raises
+    ------
+    FormatError
+        If the file is damaged, contradicts itself, or holds several series or volumes and none was chosen. Only the
+        Philips export, whose volumes are time points of one loop by definition, is read from the first.
+    GeometryError
+        If the slices are not a regular grid.
+    """
+    path = Path(path)
+    with reading(path), silenced() as caught:
+        volume = _read_folder(path, frame, label, series) if path.is_dir() else _read_file(path, frame, label)
+    said = dict.fromkeys(f"pydicom: {without_values(warning.message)}" for warning in caught)
+    return replace(volume, notes=volume.notes + tuple(said))
+
+
+def identifying_tags(path):
+    """What in a DICOM file or folder may identify a person.
+
+    Returns
+    -------
+    list of str
+        The names of the filled attributes, never their values; empty for other formats.
+    """
+    found = set()
+    with reading(path), silenced():
+        for file in dicom_files(path):
+            ds = open_dicom(file, stop_before_pixels=True)
+            found.update(name for name in IDENTIFYING if ds.get(name))
+            burned = ds.get("BurnedInAnnotation")
+            if burned != "NO":
+                found.add(f"BurnedInAnnotation is {one_line(burned or 'absent', 16)}, not NO: the image may show text")
+    return sorted(found)
+
+
+def _read_file(path, frame, label):
+    ds = open_dicom(path)
+    if "PixelData" not in ds:
+        raise FormatError(f"{path}: holds no pixel data ({sop_class_name(ds)}); expected a DICOM image")
+    if ds.get("SOPClassUID") in SEGMENTATIONS:
+        return read_segmentation(ds, path, frame, label)
+    if ds.get("SOPClassUID") == PHILIPS_CARTESIAN:
+        return read_philips(ds, path, frame)
+    if "PerFrameFunctionalGroupsSequence" in ds:
+        return _read_enhanced(ds, path, frame)
+    if int(ds.get("NumberOfFrames") or 1) == 1 and ds.get("ImagePositionPatient"):
+        return _read_series([ds], path, frame)
+    return read_clip(ds, path, frame)
+
+
+def _read_enhanced(ds, path, frame):
+    groups = Groups(ds, path)
+    positions, orientation, spacing, notes = groups.geometry()
+    places, content = np.unique(np.round(positions, 3), axis=0), [{}]
+    # "3D" means one stack at one time (C.7.6.17); to read that again from every frame would double the time.
+    if ds.get("DimensionOrganizationType") != "3D" or len(places) < len(positions):
+        content = groups.items("FrameContentSequence")
+    keys = [(str(c.get("StackID") or ""), int(c.get("TemporalPositionIndex") or 0)) for c in content]
+    volumes = split_volumes(positions, groups.each(keys), path)
+    chosen = choose(path, len(volumes), frame)
+    picked, thickness = volumes[chosen], slice_distance(groups.items("PixelMeasuresSequence")[0])
+    order, affine = stack_slices(positions[picked], orientation, spacing, thickness, path)
+    picked = picked[order]
+    scales = groups.each([scale(item or ds) for item in groups.items("PixelValueTransformationSequence")])
+    scales = [scales[index] for index in picked]
+    pixels, said = grey_frames(ds, path, scales)
+    if not np.array_equal(picked, range(len(pixels))):  # most files are in order already
+        pixels = pixels[picked]
+    notes += said + chosen_note(chosen, len(volumes)) + single_slice_note(len(pixels), thickness)
+    meta = facts(ds, "enhanced multi-frame", len(volumes), chosen)
+    return Volume(rescaled(pixels, scales), affine, name=path.name, notes=notes, meta=meta)
+
+
+def _read_folder(folder, frame, label, series):
+    slices, notes = choose_series(folder, series)
+    if len(slices) == 1:
+        volume = _read_file(Path(slices[0].filename), frame, label)
+    elif any(int(ds.get("NumberOfFrames") or 1) > 1 or "PerFrameFunctionalGroupsSequence" in ds for ds in slices):
+        raise FormatError(f"{folder}: holds several multi-frame files; name the file to read")
+    else:
+        volume = _read_series(slices, folder, frame)
+    return replace(volume, notes=volume.notes + notes)
+
+
+def _read_series(slices, path, frame):
+    """Single-frame slices of one series; a slice without pixels is read again when it is needed."""
+    needed = "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns"
+    for ds in slices:
+        missing = [keyword for keyword in needed if ds.get(keyword) is None]
+        if missing:
+            raise GeometryError(f"{ds.filename}: lacks {', '.join(missing)}; the slice cannot be placed")
+    for keyword in needed[1:]:
+        values = np.asarray([ds[keyword].value for ds in slices], float)
+        if np.abs(values - values[0]).max() > 1e-4:
+            raise GeometryError(f"{path}: {keyword} differs between slices; expected one stack of equal slices")
+    first = slices[0]
+    slices = sorted(slices, key=lambda ds: (int(ds.get("AcquisitionNumber") or 0), int(ds.get("InstanceNumber") or 0)))
+    positions = np.asarray([ds.ImagePositionPatient for ds in slices], float)
+    keys = [("", int(ds.get("TemporalPositionIdentifier") or 0)) for ds in slices]
+    volumes = split_volumes(positions, keys, path)
+    chosen = choose(path, len(volumes), frame)
+    picked = volumes[chosen]
+    thickness = slice_distance(first)
+    order, affine = stack_slices(positions[picked], first.ImageOrientationPatient, first.PixelSpacing, thickness, path)
+    picked = [slices[index] for index in picked[order]]
+    planes, said, scales = [], {}, [scale(ds) for ds in picked]
+    for ds in picked:
+        ds = ds if "PixelData" in ds else open_dicom(ds.filename)
+        plane, notes = grey_frames(ds, ds.filename, scales)
+        planes.append(plane[0])
+        said |= dict.fromkeys(notes)
+    notes = (*said, *chosen_note(chosen, len(volumes)), *single_slice_note(len(planes), thickness))
+    meta = facts(first, "series of slices", len(volumes), chosen)
+    return Volume(rescaled(np.stack(planes), scales), affine, name=path.name, notes=notes, meta=meta)

@@ -1,0 +1,95 @@
+"""What is peculiar to ultrasound: the Philips Cartesian export and calibrated regions (chapter 02)."""
+
+import numpy as np
+
+from ...errors import FormatError, GeometryError
+from ...volume import Volume, axis_aligned_affine
+from ..checks import choose
+from .geometry import NO_PLACE, facts
+
+CENTIMETRES = 3  # Physical Units X/Y Direction, PS3.3 C.8.5.5.1.15
+LARGEST_SCAN = 500.0  # mm; no diagnostic transducer sees half a metre
+
+
+def read_philips(ds, path, frame):
+    """QLAB's Cartesian export: x fastest, then y, z, time; (3001,1001) slices, (3001,1003) their distance.
+
+    The layout is undocumented; it is what public readers (SlicerHeart, ITK-SNAP) agree on. The unit is
+    not sure: the header declares centimetres, yet some files hold millimetres. The declared unit is taken
+    unless the scan would then be longer than any transducer sees.
+    """
+    block = ds.private_block(0x3001, "Philips3D")
+    shape = int(block[0x01].value), int(ds.Rows), int(ds.Columns)
+    announced, held, one = int(ds.NumberOfFrames), len(ds.PixelData), int(np.prod(shape))
+    text = " x ".join(map(str, shape))
+    if (ds.BitsAllocated, ds.SamplesPerPixel) != (8, 1) or min(announced, *shape) < 1:
+        raise FormatError(
+            f"{path}: {announced} volumes of {text} voxels, {ds.BitsAllocated} bits, {ds.SamplesPerPixel} "
+            "samples; expected at least one volume of 8-bit grey"
+        )
+    pixels = np.frombuffer(ds.PixelData, np.uint8)
+    if held - announced * one not in (0, announced * one % 2):  # DICOM pads to an even length
+        near, zeros = max(1, round(held / one)), np.mean(pixels == 0)
+        raise FormatError(
+            f"{path}: NumberOfFrames announces {announced} volumes of {text} voxels "
+            f"({announced * one} bytes), but the pixel data hold {held}, {abs(held - near * one)} bytes "
+            f"{'short of' if held < near * one else 'more than'} {near} volumes"
+            f"{f'; {zeros:.1%} of them 0, so the pixels are all but blank' if zeros > 0.99 else ''}; "
+            "export the scan again"
+        )
+    units = int(ds.get("PhysicalUnitsXDirection") or 0), int(ds.get("PhysicalUnitsYDirection") or 0)
+    deltas = np.array([block[0x03].value, ds.PhysicalDeltaY, ds.PhysicalDeltaX], float)
+    if units != (CENTIMETRES, CENTIMETRES) or not np.isfinite(deltas).all() or deltas.min() <= 0:
+        raise GeometryError(
+            f"{path}: physical units {units} and voxel size {deltas.tolist()}; expected centimetres (3, 3) "
+            "and positive sizes"
+        )
+    chosen = 0 if frame is None else choose(path, announced, frame)
+    longest = float((deltas * shape).max())  # in whatever unit
+    if 10 * longest <= LARGEST_SCAN:
+        spacing, unit = 10 * deltas, "the voxel size was read as centimetres, as the header declares"
+    elif longest <= LARGEST_SCAN:
+        spacing = deltas
+        unit = f"the header declares cm, but the scan would be {longest / 100:.1f} m long: read as mm"
+    else:
+        raise GeometryError(
+            f"{path}: with voxels of {deltas.tolist()} the scan is {longest / 100:.1f} m long in cm and "
+            f"{longest / 1000:.1f} m in mm; neither is an ultrasound scan"
+        )
+    placed = ds.get("ImagePositionPatient") or ds.get("ImageOrientationPatient")
+    notes = (unit, "the place in the patient was not read: this export does not define it" if placed else NO_PLACE)
+    if announced > 1:
+        notes += (f"volume {chosen + 1} of {announced} was read; choose with frame=0 to frame={announced - 1}",)
+    voxels = pixels[chosen * one : (chosen + 1) * one].reshape(shape).copy()
+    meta = facts(ds, "Philips Cartesian", announced, chosen)
+    return Volume(voxels, axis_aligned_affine(spacing), name=path.name, notes=notes, meta=meta)
+
+
+def plane_spacing(ds):
+    """(dy, dx) in mm of an image without functional groups, and where it was found (PS3.3, C.8.5.5)."""
+    if ds.get("PixelSpacing"):
+        return tuple(map(float, ds.PixelSpacing)), ()
+
+    def usable(region):  # spatial format 1 is a 2D image, not a trace or a spectrum
+        units = region.get("PhysicalUnitsXDirection"), region.get("PhysicalUnitsYDirection")
+        deltas = region.get("PhysicalDeltaX"), region.get("PhysicalDeltaY")
+        return units == (CENTIMETRES, CENTIMETRES) and region.get("RegionSpatialFormat") == 1 and all(deltas)
+
+    def area(region):
+        width = region.RegionLocationMaxX1 - region.RegionLocationMinX0
+        return width * (region.RegionLocationMaxY1 - region.RegionLocationMinY0)
+
+    regions = sorted(filter(usable, ds.get("SequenceOfUltrasoundRegions") or []), key=area, reverse=True)
+    if not regions:
+        return (1.0, 1.0), ("no PixelSpacing and no 2D region in cm: the pixel size was set to 1 mm",)
+    sizes = [(abs(10 * float(r.PhysicalDeltaY)), abs(10 * float(r.PhysicalDeltaX))) for r in regions]
+    notes = ("the pixel size is that of the largest calibrated ultrasound region",)
+    right, bottom = regions[0].RegionLocationMaxX1, regions[0].RegionLocationMaxY1
+    if right >= ds.Columns or bottom >= ds.Rows:
+        notes += (
+            f"that region ends at column {right} and row {bottom}, outside the image ({ds.Rows} rows, "
+            f"{ds.Columns} columns): if the image was shrunk after calibration, its pixels are larger",
+        )
+    if len(set(sizes)) > 1:
+        notes += (f"its {len(sizes)} calibrated regions differ in pixel size; the others are not to scale",)
+    return sizes[0], notes

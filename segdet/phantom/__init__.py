@@ -1,0 +1,1 @@
+"""The simulated infant hip (chapter 02)."""

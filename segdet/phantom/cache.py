@@ -1,0 +1,87 @@
+"""Simulated hips that are made once: in parallel, kept on disk, never half written (chapter 02)."""
+
+import hashlib
+import inspect
+import json
+import os
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from ..runtime.atomic import writing, writing_folder
+from ..runtime.progress import progress
+from ..volume import Volume
+from . import acoustics, anatomy, canvas
+from .parameters import HipParameters
+
+MOST_WORKERS = 8  # each needs about 0.5 GiB
+# Read once: the files may be edited while this process goes on with what it imported. The parameters count by value.
+MADE_BY = "".join(inspect.getsource(module) for module in (canvas, anatomy, acoustics)) + repr(HipParameters())
+
+
+def cache_folder():
+    """Where phantoms and trained networks are kept: the variable SEGDET_CACHE, else ~/.cache/segdet."""
+    return Path(os.environ.get("SEGDET_CACHE") or Path.home() / ".cache/segdet")
+
+
+def cached_phantom(seed, **options):
+    """`make_phantom(seed, **options)`, kept in the cache under a name that follows from the options and the code."""
+    digest = hashlib.sha256((MADE_BY + repr(sorted(options.items()))).encode()).hexdigest()[:16]
+    path = cache_folder() / "phantoms" / f"{seed}-{digest}.npz"
+    try:
+        with np.load(path) as kept:
+            mask = np.unpackbits(kept["mask"], count=kept["voxels"].size).reshape(kept["voxels"].shape).astype(bool)
+            name, meta = json.loads(str(kept["facts"]))
+            return Volume(kept["voxels"], kept["affine"], mask, name=name, meta=meta)
+    except (OSError, ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile):  # absent or damaged
+        volume = acoustics.make_phantom(seed, **options)
+    facts = json.dumps([volume.name, volume.meta])
+    with writing(path) as temporary:
+        np.savez(temporary, voxels=volume.voxels, affine=volume.affine, mask=np.packbits(volume.mask), facts=facts)
+    return volume
+
+
+def cached_phantoms(requests, label="phantoms"):
+    """Many phantoms, several at a time, with a progress bar.
+
+    Parameters
+    ----------
+    requests : list of (seed, options)
+        The arguments of `cached_phantom`.
+    label : str
+        Of the progress bar.
+
+    Returns
+    -------
+    list of Volume
+        In the order of the requests.
+    """
+    return _several_at_a_time(lambda request: cached_phantom(request[0], **request[1]), requests, label)
+
+
+def write_phantoms(seeds, folder, **options):
+    """A folder of annotated phantoms as `segdet fit --data` takes it: images/NAME.dcm beside labels/NAME.dcm.
+
+    Raises
+    ------
+    SegdetError
+        The folder is there already, or an option is outside what the phantom models.
+    """
+    from ..io.dicom.write import write_volume
+    from ..io.files import save_mask
+
+    def write(seed):
+        volume = cached_phantom(seed, **options)
+        image = working / "images" / f"{volume.name}.dcm"
+        write_volume(volume, image)
+        save_mask(volume.mask, working / "labels" / image.name, volume, source=image)
+
+    with writing_folder(folder) as working:
+        _several_at_a_time(write, seeds, "phantoms")
+
+
+def _several_at_a_time(function, items, label):
+    with ThreadPoolExecutor(min(MOST_WORKERS, os.cpu_count())) as pool:
+        return list(progress(pool.map(function, items), label, total=len(items)))

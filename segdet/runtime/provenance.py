@@ -1,0 +1,41 @@
+"""What a result says of its making: device, versions, commit."""
+
+import platform
+import subprocess
+from pathlib import Path
+
+import torch
+
+from .device import bfloat16_is_native
+
+
+def environment(device):
+    """What a manifest says of the machine and the code: device, versions, commit."""
+    try:
+        commit = _git("rev-parse", "--short", "HEAD") or "unknown"
+        if _git("status", "--porcelain", "."):
+            commit += " with changes"
+    except OSError:  # no git on this machine
+        commit = "unknown"
+    return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "commit": commit,
+    }
+
+
+def processor():
+    """The processor by its name, its vector instructions, and how many threads PyTorch uses on it."""
+    name, path = platform.machine(), Path("/proc/cpuinfo")
+    if path.exists():
+        name = next((line.split(":", 1)[1].strip() for line in path.open() if line.startswith("model name")), name)
+    half = "bfloat16" if bfloat16_is_native(torch.device("cpu")) else "no bfloat16"
+    return f"{name}, {torch.backends.cpu.get_cpu_capability()}, {half}, {torch.get_num_threads()} threads"
+
+
+def _git(*arguments):
+    command = ["git", *arguments]
+    return subprocess.run(
+        command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+    ).stdout.strip()

@@ -1,0 +1,50 @@
+"""Tensors as safetensors files that appear whole or not at all, and fingerprints of them."""
+
+import hashlib
+import json
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from ..errors import CheckpointError
+from .atomic import writing
+
+
+def digest(*arrays):
+    """A fingerprint of tensors, arrays and texts with their shapes and types, for the identity of a training."""
+    found = hashlib.sha256()
+    for array in arrays:
+        array = np.asarray(array.cpu() if isinstance(array, torch.Tensor) else array)
+        if array.dtype.hasobject:  # its bytes would be addresses
+            raise TypeError(f"no fingerprint of {array.dtype} arrays")
+        found.update(f"{array.shape} {array.dtype.str} ".encode())
+        found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()[:16]
+
+
+def save_tensors(path, tensors, facts):
+    """Write tensors and a JSON-able dict of facts as one safetensors file, whole or not at all."""
+    header = {"facts": json.dumps(facts)}
+    # copies, because safetensors refuses the tensors that some networks hold under two names
+    tensors = {k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in tensors.items()}
+    with writing(path, CheckpointError) as temporary:
+        save_file(tensors, temporary, header)
+
+
+def load_tensors(path):
+    """Read what `save_tensors` wrote: (tensors, facts).
+
+    Raises
+    ------
+    CheckpointError
+        The file is missing, cut short or was not written by segdet.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            return {k: file.get_tensor(k) for k in file.keys()}, json.loads(file.metadata()["facts"])  # noqa: SIM118
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: no such file; train first with `segdet fit`") from error
+    except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
+        raise CheckpointError(f"{path}: not a checkpoint of segdet ({error}); delete it to start again") from error

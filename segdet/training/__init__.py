@@ -1,0 +1,1 @@
+"""How both networks are trained (chapters 05 and 08)."""

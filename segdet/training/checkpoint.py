@@ -1,0 +1,82 @@
+"""The state of a training as one safetensors file that a kill at any moment leaves whole (chapter 08)."""
+
+from dataclasses import asdict, dataclass, field
+
+import torch
+
+from ..errors import CheckpointError
+from ..runtime.tensors import load_tensors, save_tensors
+
+
+@dataclass
+class History:
+    """What happened in training.
+
+    Attributes
+    ----------
+    loss : list of dict
+        One entry a step: every term of the loss.
+    validation : list of [step, value]
+    best_step : int
+        After how many steps the kept weights were reached.
+    identity : str
+        A digest of what decided the result: data, settings, layers, seed.
+    """
+
+    loss: list = field(default_factory=list)
+    validation: list = field(default_factory=list)
+    best_step: int = 0
+    identity: str = ""
+
+    def curve(self, term=None):
+        """The loss at every step, (steps,): one term, or the sum of all."""
+        return torch.tensor([sum(e.values()) if term is None else e[term] for e in self.loss])
+
+
+def forget(folder, seed):
+    """Delete the states of a seed's trainings, which are no longer needed."""
+    for path in folder.glob(f"{seed}-*.safetensors"):
+        path.unlink()
+
+
+def save_state(path, model, optimizer, history, step, best, identity):
+    """Write what `restore_state` needs to go on after `step` steps; `best` are the best weights so far, or None."""
+    tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
+    tensors |= {f"best.{k}": v for k, v in (best or {}).items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items()}
+    save_tensors(path, tensors, {"step": step, "identity": identity, "history": asdict(history)})
+
+
+def restore_state(path, model, optimizer, identity):
+    """Bring model and optimiser back to where `save_state` found them: (history, step, best).
+
+    Raises
+    ------
+    CheckpointError
+        The file is corrupt, or of another model or identity.
+    """
+    tensors, facts = load_tensors(path)
+
+    def part(name):
+        return {k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)}
+
+    for key, value in identity.items():
+        if (found := facts.get("identity", {}).get(key)) != value:
+            way_out = "go on with the same, delete it or name another folder"
+            raise CheckpointError(f"{path}: made with {key} {found}, not {value}; {way_out}")
+    states = {}
+    try:
+        model.load_state_dict(part("model."))
+        trained = [p for group in optimizer.param_groups for p in group["params"]]
+        for key, value in part("optimizer.").items():
+            index, name = key.split(".", 1)
+            if value.ndim:  # a moment, in the memory layout of its parameter
+                if value.shape != trained[int(index)].shape:
+                    raise ValueError("optimiser state of other parameters")
+                value = torch.empty_like(trained[int(index)]).copy_(value)
+            states.setdefault(int(index), {})[name] = value
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise CheckpointError(f"{path}: belongs to another model; delete it or name another folder") from error
+    optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
+    return History(**facts["history"]), facts["step"], part("best.") or None

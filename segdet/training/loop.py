@@ -1,0 +1,216 @@
+"""One training loop for both networks: checkpoint, resume, best-on-validation, mixed precision (chapters 05, 08)."""
+
+import hashlib
+import json
+import math
+import time
+from pathlib import Path
+
+import torch
+
+from ..errors import NO_ROOM, TrainingError, is_out_of_memory
+from ..runtime import distributed
+from ..runtime.device import random_state_kept
+from ..runtime.progress import progress
+from .checkpoint import History, restore_state, save_state
+
+
+class OutOfTime(Exception):
+    """The time that was allowed has passed; what was reached is in the checkpoint."""
+
+
+@random_state_kept()
+def fit(
+    model,
+    batch_loss,
+    optimizer,
+    steps,
+    *,
+    seed,
+    identity=None,
+    schedule=None,
+    clip_norm=None,
+    validate=None,
+    every=1000,
+    batches=None,
+    checkpoint=None,
+    label="training",
+    batch_names=None,
+    deadline=None,
+    log=None,
+):
+    """Train `model` in place and leave it with its best weights.
+
+    The batch of a step, and what a dropout layer drops, depend on (seed, step) alone, so a resumed run sees what the
+    uninterrupted one would have: on a CPU it ends in the same bytes, on a GPU to the rounding of sums whose order
+    varies there. Under torchrun the processes share a step's batches; the weights are those of one process with as
+    many batches, to a rounding.
+
+    Parameters
+    ----------
+    model : nn.Module
+    batch_loss : callable
+        ``batch_loss(generator)`` draws a batch with a CPU `torch.Generator` and returns a dict of scalar losses,
+        whose sum is minimised.
+    optimizer : torch.optim.Optimizer
+    steps : int
+    identity : dict, optional
+        What else decides the result (data, settings); a checkpoint of another identity is refused.
+    schedule : callable, optional
+        The learning rate's factor at a step, ``schedule(step) -> float``.
+    clip_norm : float, optional
+        Gradients longer than this are shortened to it.
+    validate : callable, optional
+        ``validate() -> float``, higher is better, called after every `every` steps and after the last one. The
+        weights of the best value are kept (paper section 3.1); without it, the last ones.
+    batches : int, optional
+        Batches a step, whose gradients are averaged; by default one a process. Each starts from the running
+        statistics of the step before, and the mean of what they leave is kept.
+    checkpoint : path or callable, optional
+        Where the state is kept every `every` steps. A file that is there already is continued. A callable gets the
+        digest of the training's identity, a str, and returns the path: trainings that differ do not meet.
+    batch_names : callable, optional
+        ``batch_names(generator)`` says what the batch of a step holds, a list of str; for the error of a bad loss.
+    deadline : float, optional
+        A value of `time.monotonic` after which training stops with `OutOfTime`, its state saved.
+    log : path, optional
+        A folder for TensorBoard's curves, where that package is installed; they go to its folder `label`.
+
+    Returns
+    -------
+    History
+
+    Raises
+    ------
+    TrainingError
+        The loss is not finite, or memory does not suffice.
+    CheckpointError
+        The checkpoint is corrupt, or of another model, optimiser, seed or identity.
+    OutOfTime
+        The deadline has passed; the state is saved.
+    """
+    history, first, best = History(), 0, None
+    rank, world = distributed.processes()
+    batches = batches or world
+    if batches % world:
+        raise ValueError(f"{batches} batches a step cannot be shared by {world} processes")
+    identity = {"seed": seed, "steps": steps, "batches": batches, "network": _layers(model)} | (identity or {})
+    identity |= {"optimizer": type(optimizer).__name__, "its settings": _settings(optimizer)}
+    identity = json.loads(json.dumps(identity))  # as it is read back
+    fingerprint = _fingerprint(identity)
+    if callable(checkpoint):
+        checkpoint = checkpoint(fingerprint)
+    if checkpoint and Path(checkpoint).exists():
+        history, first, best = restore_state(checkpoint, model, optimizer, identity)
+    history.identity = fingerprint
+    rates = [group["lr"] for group in optimizer.param_groups]  # as the caller set them; the schedule scales them
+    writer = _writer(Path(log) / label, first) if log and rank == 0 else None
+    bar = progress(range(first, steps), label, total=steps, unit="steps", initial=first)
+    shown = {}
+    for step in bar:
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate * (schedule(step) if schedule else 1)
+        model.train()
+        optimizer.zero_grad(set_to_none=True)
+        # far apart in the lower 32 bits, which are all that a generator of the CPU looks at
+        streams = [seed * 1_000_003 + step + part * 0x9E3779B1 for part in range(batches)]
+        terms = _backward(model, batch_loss, streams[rank::world], batches, f"{label}, step {step + 1}")
+        loss = sum(terms.values())
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm or math.inf)
+        if not torch.isfinite(loss + norm):
+            names = [n for s in streams for n in batch_names(torch.Generator().manual_seed(s))] if batch_names else ()
+            found = f"loss {loss.item()}, gradient {norm.item()} at step {step + 1}"
+            found += f", whose batch holds {', '.join(names)}" if names else ""
+            saved = checkpoint and Path(checkpoint).exists()
+            kept = f" {Path(checkpoint).name} holds the last good state." if saved else ""
+            raise TrainingError(f"{label}: {found}; look at these scans or lower the learning rate.{kept}")
+        optimizer.step()
+        history.loss.append({name: term.item() for name, term in terms.items()})
+        done = step + 1
+        milestone = done % every == 0 or done == steps
+        if milestone and validate:
+            model.eval()
+            value = float(validate())
+            if not math.isfinite(value):
+                raise TrainingError(
+                    f"{label}: the validation score is {value}; is there anything to find in those scans?"
+                )
+            history.validation.append([done, value])
+            shown["validation"] = f"{value:.3f}"
+            if value >= max(v for _, v in history.validation):
+                history.best_step = done
+                best = {k: v.detach().clone() for k, v in model.state_dict().items()}
+        bar.set_postfix(loss=f"{loss.item():.3f}", **shown, refresh=False)
+        if writer:
+            scalars = history.loss[-1] | ({"validation": value} if milestone and validate else {})
+            for name, number in scalars.items():
+                writer.add_scalar(name, number, done)
+            writer.flush()
+        late = deadline is not None and time.monotonic() > deadline and done < steps
+        if checkpoint and (milestone or late) and rank == 0:
+            save_state(checkpoint, model, optimizer, history, done, best, identity)
+        if late:
+            raise OutOfTime
+    if best:
+        model.load_state_dict(best)
+    else:
+        history.best_step = steps
+    model.eval()
+    return history
+
+
+def _backward(model, batch_loss, streams, batches, where):
+    """Leave the gradients of a step in `model` and return its loss terms, both means over its batches.
+
+    `streams` are the random seeds of the batches that this process computes, `where` says it in an error.
+    """
+    running = [b for name, b in model.named_buffers() if name.endswith(("running_mean", "running_var"))]
+    before, after = [b.clone() for b in running], [torch.zeros_like(b) for b in running]
+    terms = {}
+    for stream in streams:
+        for buffer, value in zip(running, before, strict=True):
+            buffer.copy_(value)
+        torch.manual_seed(stream)
+        try:
+            found = batch_loss(torch.Generator().manual_seed(stream))
+            (sum(found.values()) / batches).backward()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise TrainingError(f"{where}: {NO_ROOM}") from error
+        for name, term in found.items():
+            terms[name] = terms.get(name, 0) + term.detach() / batches
+        for total, buffer in zip(after, running, strict=True):
+            total += buffer / batches
+    distributed.add_up([*(p.grad for p in model.parameters() if p.grad is not None), *after, *terms.values()])
+    for buffer, value in zip(running, after, strict=True):
+        buffer.copy_(value)
+    return terms
+
+
+def _fingerprint(facts):
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _layers(model):
+    """A digest of a network's layers: their classes in `torch.nn` and their settings, whatever ours are called."""
+    leaves = [module for module in model.modules() if not any(module.children())]
+    kinds = [next(k.__name__ for k in type(m).__mro__ if k.__module__.startswith("torch.nn")) for m in leaves]
+    return _fingerprint([[kind, module.extra_repr()] for kind, module in zip(kinds, leaves, strict=True)])
+
+
+def _settings(optimizer):
+    """An optimiser's numbers, group by group; how it computes (fused, foreach) decides nothing."""
+    return [
+        {k: v for k, v in group.items() if isinstance(v, int | float | tuple) and k not in ("fused", "foreach")}
+        for group in optimizer.param_groups
+    ]
+
+
+def _writer(log, first):
+    """TensorBoard's writer, going on after step `first`; None without that package."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(log, purge_step=first + 1)
