@@ -47,11 +47,11 @@ class AnchorGrid:
         return torch.cat([centres - half, centres + half], -1).reshape(-1, 4)
 
 
-def fit_anchors(boxes, stride=16, count=3):
+def fit_anchors(boxes):
     """An `AnchorGrid` whose sizes and ratios follow the training boxes (reading of `facts` B4).
 
-    Sizes and ratios are the 1/6, 3/6 and 5/6 quantiles (for `count` = 3) of sqrt(w h) and h / w: each anchor
-    stands for an equal share of the boxes.
+    Sizes and ratios are the 1/6, 3/6 and 5/6 quantiles of sqrt(w h) and h / w: each anchor stands for an equal share
+    of the boxes.
 
     Parameters
     ----------
@@ -59,15 +59,15 @@ def fit_anchors(boxes, stride=16, count=3):
     """
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
     width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
-    at = (2 * np.arange(count) + 1) / (2 * count)
-    return AnchorGrid(np.quantile(np.sqrt(width * height), at), np.quantile(height / width, at), stride)
+    at = 1 / 6, 3 / 6, 5 / 6
+    return AnchorGrid(np.quantile(np.sqrt(width * height), at), np.quantile(height / width, at))
 
 
-def default_anchors(shape, stride=16):
+def default_anchors(shape):
     """Faster R-CNN's anchors scaled to a slice of `shape` (rows, columns) (the other reading of `facts` B4).
 
     Sizes 128, 256, 512 and ratios 1/2, 1, 2 were chosen for images whose shorter side is 600 pixels; here 600
     becomes the slice's shorter side.
     """
     scale = min(shape) / 600
-    return AnchorGrid([128 * scale, 256 * scale, 512 * scale], (0.5, 1.0, 2.0), stride)
+    return AnchorGrid([128 * scale, 256 * scale, 512 * scale], (0.5, 1.0, 2.0))

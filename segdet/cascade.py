@@ -20,8 +20,10 @@ from .runtime.tensors import load_tensors, save_tensors
 from .unet3d import UNet3D
 from .volume import with_neighbours
 
+BATCH = 16  # slices that the detector sees at once
 
-def detect(detector, slices, proposals=None, batch=16):
+
+def detect(detector, slices, proposals=None):
     """`RPN.propose` for a volume, a few slices at a time.
 
     Parameters
@@ -38,7 +40,7 @@ def detect(detector, slices, proposals=None, batch=16):
     device = next(detector.parameters()).device
     slices = with_neighbours(slices) if detector.neighbours and slices.ndim == 3 else slices
     with precision(device):
-        parts = [detector.propose(part.to(device), proposals) for part in slices.split(batch)]
+        parts = [detector.propose(part.to(device), proposals) for part in slices.split(BATCH)]
     boxes, scores = zip(*parts, strict=True)
     return torch.cat(boxes).cpu(), torch.cat(scores).cpu()
 

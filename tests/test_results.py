@@ -1,10 +1,15 @@
 """The store of results: rows survive the trip, and a study cannot change under its name."""
 
+import shutil
+
 import numpy as np
 import pytest
+from conftest import ROOT
 
 from segdet.errors import SegdetError
+from segdet.experiments import study
 from segdet.experiments.study import Study
+from segdet.runtime import provenance
 
 
 def test_rows_come_back(tmp_path):
@@ -74,3 +79,29 @@ def test_a_new_column_is_empty_in_the_rows_before_it(tmp_path):
     study.add("cases", [{"seed": 0, "arm": "unet", "case": "c", "iou": 0.25}])
     assert [row["dice"] for row in study.table("cases")] == ["", 0.75, ""]
     assert study.column("unet").tolist() == [0.5, 0.5, 0.25]
+
+
+def test_rows_of_other_code_are_not_mixed(tmp_path, monkeypatch):
+    def rows(arm):
+        return lambda *_: [("cases", [{"seed": 0, "arm": arm, "case": "a", "iou": 0.5}])]
+
+    whole = Study(tmp_path / "s")
+    assert whole.fill({"profile": "x"}, rows("unet"), report=str)
+    assert whole.fill({"profile": "x"}, rows("box3d"), resume=True, report=str)
+    commit = whole.manifest["commit"]
+    monkeypatch.setattr(study, "code_digest", lambda: "another")
+    with pytest.raises(SegdetError, match=r"made by other code \(commit .*\); check that out to go on, or name"):
+        whole.fill({"profile": "x"}, rows("cascade"), resume=True, report=str)
+    assert {row["arm"] for row in whole.table("cases")} == {"unet", "box3d"}
+    assert whole.manifest["commit"] == commit
+
+
+def test_the_code_is_that_of_what_decides_results(tmp_path, monkeypatch):
+    package = tmp_path / "segdet"
+    shutil.copytree(ROOT / "segdet", package, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(provenance, "__file__", str(package / "runtime/provenance.py"))
+    digest = provenance.code_digest.__wrapped__
+    before = digest()
+    for name, same in (("figures/plots.py", True), ("cli/app.py", True), ("boxes.py", False)):
+        (package / name).write_text((package / name).read_text() + "X = 1\n")
+        assert (digest() == before) is same, name

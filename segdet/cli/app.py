@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import SegdetError
+from ..experiments.config import PROFILES
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -18,13 +19,7 @@ app = typer.Typer(
 )
 
 
-class ProfileName(StrEnum):
-    """How large the experiment is."""
-
-    smoke = "smoke"
-    quick = "quick"
-    laptop = "laptop"
-    paper = "paper"
+ProfileName = StrEnum("ProfileName", list(PROFILES))
 
 
 class Side(StrEnum):

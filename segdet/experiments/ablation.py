@@ -67,12 +67,12 @@ def _score_detector(run, part, case):
     return names | score_boxes(run.detect(case), case.boxes) | more
 
 
-def _loss_rows(seed, arm, history, window=10):
+def _loss_rows(seed, arm, history):
     """The loss averaged over windows of ten steps, a row each."""
     curve = history.curve()
-    whole = len(curve) // window * window
-    means = curve[:whole].reshape(-1, window).mean(1)
-    return [{"seed": seed, "arm": arm, "step": (i + 1) * window, "loss": float(m)} for i, m in enumerate(means)]
+    whole = len(curve) // 10 * 10
+    means = curve[:whole].reshape(-1, 10).mean(1)
+    return [{"seed": seed, "arm": arm, "step": 10 * (i + 1), "loss": float(m)} for i, m in enumerate(means)]
 
 
 def run_study(plan, seeds, out, *, resume=False, max_minutes=None, scheduler=None, report=print, foretell=None):

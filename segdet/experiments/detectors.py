@@ -1,5 +1,6 @@
 """What each open choice of the detector costs or gains: one changed at a time, over seeds (chapters 03 to 05)."""
 
+import time
 from dataclasses import asdict, dataclass, field, replace
 
 from ..attention import boxes_to_mask, coverage_and_leakage
@@ -9,6 +10,8 @@ from ..metrics import iou, score_boxes
 from ..phantom.acoustics import VERSION
 from ..proposals import Proposals
 from ..rpn_loss import Sampling
+from ..runtime.device import default_device
+from ..runtime.provenance import environment
 from ..training.checkpoint import forget
 from ..training.detector import choose_threshold, train_detector
 from ..training.recipes import COMPACT, RECIPE, Recipe
@@ -109,12 +112,12 @@ def run_detectors(profile, seeds, out, names=None, *, resume=False, max_minutes=
 def _run_seed(profile, seed, names, checkpoints, deadline):
     """Train the networks that the variants need and yield ("detector", rows), variant by variant."""
     _, train, validation, test = prepared_split(Plan(profile, ()), seed)
-    trainings = {}
+    trainings, made_by = {}, environment(default_device())
     for name in names:
         trainings.setdefault(VARIANTS[name].recipe, []).append(name)
     for recipe, sharing in trainings.items():
-        owner = next(name for name, variant in VARIANTS.items() if variant.recipe == recipe)
-        detector, _ = train_detector(
+        owner, start = next(name for name, variant in VARIANTS.items() if variant.recipe == recipe), time.monotonic()
+        detector, history = train_detector(
             train,
             validation,
             profile,
@@ -123,7 +126,9 @@ def _run_seed(profile, seed, names, checkpoints, deadline):
             checkpoint=checkpoints / f"{seed}-{owner}.safetensors",
             deadline=deadline,
         )
+        made = {"best_step": history.best_step, "seconds": round(time.monotonic() - start, 1)} | made_by
         for name in sharing:
+            yield "runs", [{"seed": seed, "arm": name, "recipe": owner} | made]
             yield "detector", _score(detector, name, seed, validation, test)
 
 

@@ -37,8 +37,8 @@ class Comparison:
         return "reproduced" if low > 0 else "reversed" if high < 0 else "inconclusive"
 
 
-def bootstrap_interval(differences, seeds, repeats=10_000, level=0.95, rng=0):
-    """Percentile interval of the mean difference, resampling seeds and then cases within each.
+def bootstrap_interval(differences, seeds, repeats=10_000):
+    """95 % percentile interval of the mean difference, resampling seeds and then cases within each.
 
     Volumes of one seed share their training run, so they are not independent. Drawing whole seeds first and cases
     second keeps that dependence; drawing (seed, case) pairs as if independent would give a narrower interval.
@@ -58,7 +58,7 @@ def bootstrap_interval(differences, seeds, repeats=10_000, level=0.95, rng=0):
     -------
     (low, high)
     """
-    rng = np.random.default_rng(rng)
+    rng = np.random.default_rng(0)
     groups = [np.asarray(differences)[np.asarray(seeds) == s] for s in np.unique(seeds)]
     # The mean of a resampled group, many times over, then sums over resampled groups.
     means = np.stack([rng.choice(g, (repeats * len(groups), len(g))).mean(1) for g in groups])
@@ -66,7 +66,7 @@ def bootstrap_interval(differences, seeds, repeats=10_000, level=0.95, rng=0):
     column = np.arange(repeats * len(groups)).reshape(repeats, len(groups))
     weights = np.array([len(g) for g in groups])[drawn]
     totals = (means[drawn, column] * weights).sum(1) / weights.sum(1)
-    return tuple(float(q) for q in np.quantile(totals, ((1 - level) / 2, (1 + level) / 2)))
+    return tuple(float(q) for q in np.quantile(totals, (0.025, 0.975)))
 
 
 def holm(p_values):

@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import SegdetError
 from ..runtime.atomic import locked, remove_leftovers, write_text, writing
 from ..runtime.device import default_device
-from ..runtime.provenance import environment
+from ..runtime.provenance import code_digest, environment
 from ..training.loop import OutOfTime
 
 NAMES = ("part", "arm", "case", "initial_weights")  # columns that are text even where it looks like a number
@@ -154,14 +154,15 @@ class Study:
         Raises
         ------
         SegdetError
-            Another process fills it, or it holds what is not to be gone on with.
+            Another process fills it, or it holds what is not to be gone on with: rows of other settings or other code.
         """
+        code = code_digest()
         with locked(self.folder):
-            self._check(fixed, resume)
+            self._check(fixed, code, resume)
             remove_leftovers(self.folder)
-            return self._fill(fixed, runs, max_minutes, report)
+            return self._fill(fixed | {"code": code}, runs, max_minutes, report)
 
-    def _check(self, fixed, resume):
+    def _check(self, fixed, code, resume):
         tables = any(self.folder.glob("*.csv"))
         if tables and resume and not self.manifest:
             raise SegdetError(
@@ -173,6 +174,11 @@ class Study:
             )
         if self.manifest:
             self.describe(**fixed)  # refuses another study; who made the rows changes only where rows are added
+        if tables and self.manifest.get("code") != code:
+            raise SegdetError(
+                f"{self.folder}: its rows were made by other code (commit {self.manifest.get('commit')}); check that "
+                "out to go on, or name another --out folder"
+            )
 
     def _fill(self, fixed, runs, max_minutes, report):
         made_by = environment(default_device())

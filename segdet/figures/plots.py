@@ -64,12 +64,11 @@ def show_plane(ax, image, spacing, mask=None, attention=None, boxes=None, title=
     ax.set(title=title, xticks=[], yticks=[])
 
 
-def show_planes(volume, mask=None, centre=None):
-    """A figure of the three planes of a `Volume` through `centre` (default: the mask's centre, else the middle)."""
+def show_planes(volume, mask=None):
+    """A figure of the three planes of a `Volume` through the mask's centre, or else through the middle."""
     mask = volume.mask if mask is None else mask
-    if centre is None:
-        inside = np.argwhere(mask) if mask is not None and mask.any() else None
-        centre = np.array(volume.shape) // 2 if inside is None else inside.mean(0).round().astype(int)
+    inside = np.argwhere(mask) if mask is not None and mask.any() else None
+    centre = np.array(volume.shape) // 2 if inside is None else inside.mean(0).round().astype(int)
     dz, dy, dx = volume.spacing
     planes = [
         ((centre[0],), (dy, dx), f"slice {centre[0]}"),
@@ -132,7 +131,7 @@ def surface_figure(meshes, title):
     return go.Figure(meshes, layout)
 
 
-def volume_browser(volume, title, every=4, mask=True, height=430):
+def volume_browser(volume, title, every=4):
     """A plotly figure that leafs through the slices with a slider, with the outline on or off; needs no kernel.
 
     Slices are stored as small PNG pictures, so the figure stays light.
@@ -151,7 +150,7 @@ def volume_browser(volume, title, every=4, mask=True, height=430):
 
     def outline(index):
         x, y = [], []
-        for contour in _contours(volume.mask[index]) if mask and volume.mask is not None else ():
+        for contour in _contours(volume.mask[index]) if volume.mask is not None else ():
             x += [*(contour[:, 1] * dx).round(2), None]
             y += [*(contour[:, 0] * dy).round(2), None]
         return go.Scatter(x=x, y=y, mode="lines", line={"color": RED, "width": 2}, name="annotation")
@@ -169,7 +168,7 @@ def volume_browser(volume, title, every=4, mask=True, height=430):
     layout = {
         "title": title,
         "meta": {"alt": f"{title}: {len(frames)} slices to leaf through with a slider"},
-        "height": height,
+        "height": 430,
         "margin": {"l": 40, "r": 10, "t": 40, "b": 10},
         "images": frames[start].layout.images,
         "xaxis": {"range": [0, width_mm], "title": "lateral (mm)", "constrain": "domain"},

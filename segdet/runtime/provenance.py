@@ -1,12 +1,24 @@
 """What a result says of its making: device, versions, commit."""
 
+import hashlib
 import platform
 import subprocess
+from functools import cache
 from pathlib import Path
 
 import torch
 
 from .device import bfloat16_is_native
+
+
+@cache
+def code_digest():
+    """A fingerprint of the sources that can decide a result: all but commands, pictures, exports and benchmarks."""
+    package, found = Path(__file__).parents[1], hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        if path.relative_to(package).parts[0] not in ("cli", "figures", "export", "bench"):
+            found.update(path.read_bytes())
+    return found.hexdigest()[:16]
 
 
 def environment(device):
@@ -37,5 +49,5 @@ def processor():
 def _git(*arguments):
     command = ["git", *arguments]
     return subprocess.run(
-        command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+        command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False
     ).stdout.strip()

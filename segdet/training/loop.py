@@ -97,12 +97,10 @@ def fit(
     identity = {"seed": seed, "steps": steps, "batches": batches, "network": _layers(model)} | (identity or {})
     identity |= {"optimizer": type(optimizer).__name__, "its settings": _settings(optimizer)}
     identity = json.loads(json.dumps(identity))  # as it is read back
-    fingerprint = _fingerprint(identity)
-    if callable(checkpoint):
-        checkpoint = checkpoint(fingerprint)
+    checkpoint = checkpoint(_fingerprint(identity)) if callable(checkpoint) else checkpoint
     if checkpoint and Path(checkpoint).exists():
         history, first, best = restore_state(checkpoint, model, optimizer, identity)
-    history.identity = fingerprint
+    history.identity = _fingerprint(identity)
     rates = [group["lr"] for group in optimizer.param_groups]  # as the caller set them; the schedule scales them
     writer = _writer(Path(log) / label, first) if log and rank == 0 else None
     bar = progress(range(first, steps), label, total=steps, unit="steps", initial=first)
@@ -119,18 +117,15 @@ def fit(
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm or math.inf)
         if not torch.isfinite(loss + norm):
             names = [n for s in streams for n in batch_names(torch.Generator().manual_seed(s))] if batch_names else ()
-            found = f"loss {loss.item()}, gradient {norm.item()} at step {step + 1}"
-            found += f", whose batch holds {', '.join(names)}" if names else ""
-            saved = checkpoint and Path(checkpoint).exists()
-            kept = f" {Path(checkpoint).name} holds the last good state." if saved else ""
-            raise TrainingError(f"{label}: {found}; look at these scans or lower the learning rate.{kept}")
+            found = f"{label}: loss {loss.item()}, gradient {norm.item()} at step {step + 1}"
+            raise _not_finite(found, names, checkpoint)
         optimizer.step()
         history.loss.append({name: term.item() for name, term in terms.items()})
         done = step + 1
-        milestone = done % every == 0 or done == steps
+        milestone, scalars = done % every == 0 or done == steps, dict(history.loss[-1])
         if milestone and validate:
             model.eval()
-            value = float(validate())
+            scalars["validation"] = value = float(validate())
             if not math.isfinite(value):
                 raise TrainingError(
                     f"{label}: the validation score is {value}; is there anything to find in those scans?"
@@ -142,7 +137,6 @@ def fit(
                 best = {k: v.detach().clone() for k, v in model.state_dict().items()}
         bar.set_postfix(loss=f"{loss.item():.3f}", **shown, refresh=False)
         if writer:
-            scalars = history.loss[-1] | ({"validation": value} if milestone and validate else {})
             for name, number in scalars.items():
                 writer.add_scalar(name, number, done)
             writer.flush()
@@ -157,6 +151,14 @@ def fit(
         history.best_step = steps
     model.eval()
     return history
+
+
+def _not_finite(found, names, checkpoint):
+    """The error for a loss or a gradient that is not finite."""
+    found += f", whose batch holds {', '.join(names)}" if names else ""
+    saved = checkpoint and Path(checkpoint).exists()
+    kept = f" {Path(checkpoint).name} holds the last good state." if saved else ""
+    return TrainingError(f"{found}; look at these scans or lower the learning rate.{kept}")
 
 
 def _backward(model, batch_loss, streams, batches, where):
