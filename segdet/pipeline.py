@@ -11,7 +11,8 @@ import numpy as np
 from .attention import attended_region, painted
 from .errors import GeometryError
 from .intensities import normalise
-from .volume import covered, resample_array, with_neighbours
+from .resampling import covered, resample_array
+from .volume import with_neighbours
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,8 @@ def replace_what_needs_a_context(monkeypatch):
     monkeypatch.setattr(nn.Module, "to", _module_to)
     monkeypatch.setattr(torch.Tensor, "backward", _backward)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: None)
     monkeypatch.setattr("torch.cuda.amp.common.amp_definitely_not_available", lambda: False)
 
 

@@ -17,7 +17,7 @@ from segdet.errors import SegdetError
 from segdet.experiments import cost
 from segdet.export.exported import ENGINES
 from segdet.rpn import RPN
-from segdet.training import loop
+from segdet.runtime import device as runtime_device
 from segdet.unet3d import UNet3D
 
 
@@ -188,10 +188,10 @@ def test_a_missing_segmenter_leaves_the_others(monkeypatch):
 def test_every_precision_has_its_rows(monkeypatch):
     """As on a processor with bfloat16 instructions; the precision reaches the networks and the processes for memory."""
     monkeypatch.setenv("SEGDET_PRECISION", "")
-    monkeypatch.setattr(loop, "bfloat16_is_native", lambda device: True)
+    monkeypatch.setattr(runtime_device, "bfloat16_is_native", lambda device: True)
 
     def row(models, shape, device):
-        used = type(loop.precision(device)).__name__
+        used = type(runtime_device.precision(device)).__name__
         yield measure.Row(used, os.environ["SEGDET_PRECISION"], 1.0, 1.0)
 
     monkeypatch.setattr(segmenter, "rows", row)

@@ -147,8 +147,8 @@ def repository(tmp_path):
         "segdet/io/read.py": "from . import parse\n",
         "segdet/train/__init__.py": "",
         "segdet/train/fit.py": "from ..io.read import *\n",
-        "segdet/study/__init__.py": "",
-        "segdet/study/results.py": "import json\n",
+        "segdet/experiments/__init__.py": "",
+        "segdet/experiments/study.py": "import json\n",
         "segdet/.ipynb_checkpoints/a-checkpoint.py": "",
         "results/bench.json": "{}",
         "results/book.json": "{}",
@@ -171,8 +171,8 @@ ALL = {
     "engine_gpu",
     "train",
     "train.fit",
-    "study",
-    "study.results",
+    "experiments",
+    "experiments.study",
 } | IO
 
 
@@ -281,7 +281,7 @@ def test_the_tables_of_the_results_count_for_a_chapter_that_reads_them(repositor
     path = repository / "results" / file
     path.parent.mkdir(exist_ok=True)
     path.write_text("new")
-    assert (f"results/{file}" in inputs_of(["from segdet.study.results import Study"], repository)) is counts
+    assert (f"results/{file}" in inputs_of(["from segdet.experiments.study import Study"], repository)) is counts
     assert f"results/{file}" not in inputs_of(["from segdet import apart"], repository)
 
 
@@ -365,7 +365,7 @@ def test_a_failing_chapter_is_named_and_not_stored(write, cells, cell, words):
 )
 def test_an_edit_during_the_run_is_refused(write, repository, monkeypatch, edited, text):
     monkeypatch.setattr(runner, "ROOT", repository)
-    path = write("if False:\n    from segdet import second, load\n    from segdet.study import results")
+    path = write("if False:\n    from segdet import second, load\n    from segdet.experiments import study")
     target = repository / "_build/01-trial.ipynb"
     with pytest.raises(runner.BookError) as caught:
         runner.execute(path, target, "smoke", say=lambda line: append(repository / edited, text))
@@ -506,7 +506,7 @@ def test_a_full_disk_leaves_the_status_page_as_it_was(book, monkeypatch):
 def test_a_long_cell_says_what_it_does_and_its_output_stays_free_of_it(write, monkeypatch):
     monkeypatch.setenv("SEGDET_STATIC", "1")
     monkeypatch.setattr("watch.QUIET", 1)
-    code = "from segdet import progress\nprogress.EVERY = 0.5\nimport time\n"
+    code = "from segdet.runtime import progress\nprogress.EVERY = 0.5\nimport time\n"
     code += "for _ in progress.progress(range(8), 'detector', unit='steps'):\n    time.sleep(0.3)\n"
     path = write(code, "import time\ntime.sleep(4)")
     lines = []

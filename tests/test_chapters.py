@@ -11,7 +11,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from segdet import boxes, proposals, rpn_loss, unet3d, volume
+from segdet import boxes, pipeline, proposals, rpn_loss, unet3d, volume
 from segdet.experiments import chapters, runs
 from segdet.training import detector, loop, recipes, segmenter
 
@@ -75,9 +75,7 @@ CHANGES = {
         loop.torch.nn.utils, "clip_grad_norm_", lambda p, n, f=torch.nn.utils.clip_grad_norm_: f(p, 0.5)
     ),
     "resampling": lambda m: m.setattr(volume, "resample_array", blurred(volume.resample_array)),
-    "grey values": lambda m: m.setattr(
-        volume.Volume, "normalised", lambda *a, f=volume.Volume.normalised, **k: f(*a, **k) * 1.01
-    ),
+    "grey values": lambda m: m.setattr(pipeline, "normalise", lambda *a, f=pipeline.normalise, **k: f(*a, **k) * 1.01),
     "voting": lambda m: m.setattr(proposals, "box_iou", lambda a, b, f=boxes.box_iou: f(a, b) * 0.9),
 }
 

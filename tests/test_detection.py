@@ -9,12 +9,13 @@ import torch
 
 from segdet.backbones import VGG16
 from segdet.boxes import area, pad_boxes
-from segdet.cascade import Cascade, Grids, detect
+from segdet.cascade import Cascade, detect
 from segdet.errors import CheckpointError, SegdetError, TrainingError
 from segdet.experiments.cases import Case
 from segdet.experiments.config import get_profile
 from segdet.experiments.detectors import VARIANTS, run_detectors
 from segdet.experiments.study import Study
+from segdet.pipeline import Grids
 from segdet.proposals import Proposals
 from segdet.rpn import RPN
 from segdet.training.detector import augment, train_detector

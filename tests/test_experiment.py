@@ -13,7 +13,7 @@ from monai.networks.nets import BasicUNet
 from torch import nn
 
 from segdet.attention import attended_region, box3d_mask, boxes_to_mask, shifted
-from segdet.cascade import Cascade, Grids, segment
+from segdet.cascade import Cascade, segment
 from segdet.errors import CheckpointError, SegdetError
 from segdet.experiments import runs
 from segdet.experiments.ablation import run_study
@@ -24,6 +24,7 @@ from segdet.experiments.study import Study
 from segdet.metrics import iou, score_boxes
 from segdet.phantom import acoustics
 from segdet.phantom.acoustics import make_phantom
+from segdet.pipeline import Grids
 from segdet.proposals import Proposals
 from segdet.rpn import RPN
 from segdet.runtime.tensors import digest, load_tensors
@@ -427,7 +428,7 @@ def test_a_case_is_known_by_its_source(tmp_path):
     for changed in (
         dataclasses.replace(volume, voxels=np.where(mask, voxels, voxels ^ 1)),
         dataclasses.replace(volume, mask=mask & (np.arange(16) < 11)),
-        dataclasses.replace(volume, affine=volume.affine + np.diag([0, 0, 0.1, 0])),
+        dataclasses.replace(volume, affine=volume.affine * [1, 1, 1.1, 1]),
     ):
         assert prepare(changed, grids).identity != case.identity
     assert prepare(volume, dataclasses.replace(grids, segmenter_shape=(8, 12, 9))).identity != case.identity

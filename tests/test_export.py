@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from segdet.anchors import AnchorGrid
-from segdet.cascade import Cascade, Grids
+from segdet.cascade import Cascade
 from segdet.errors import CheckpointError, SegdetError
 from segdet.export import onnx as exporting
 from segdet.export.exported import ExportedCascade, open_network
@@ -19,6 +19,7 @@ from segdet.export.load import load_cascade
 from segdet.export.onnx import Proposer, export
 from segdet.io.annotations import load_mask
 from segdet.io.itk import write_itk
+from segdet.pipeline import Grids
 from segdet.proposals import Proposals
 from segdet.rpn import RPN
 from segdet.unet3d import UNet3D

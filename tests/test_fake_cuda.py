@@ -12,14 +12,17 @@ from torch._subclasses.fake_tensor import FakeTensor
 from segdet.anchors import AnchorGrid
 from segdet.attention import boxes_to_mask
 from segdet.backbones import BACKBONES
-from segdet.cascade import Cascade, Grids, detect, segment
+from segdet.cascade import Cascade, detect, segment
 from segdet.experiments.cases import Case
 from segdet.experiments.config import PROFILES
 from segdet.experiments.fit import fit_cascade
 from segdet.phantom.acoustics import make_phantom
-from segdet.rpn import RPN, Proposals
+from segdet.pipeline import Grids
+from segdet.proposals import Proposals
+from segdet.rpn import RPN
 from segdet.rpn_loss import Sampling
-from segdet.training import detector, loop
+from segdet.runtime import device
+from segdet.training import detector
 from segdet.training.detector import augment, choose_threshold, train_detector
 from segdet.training.recipes import Recipe
 from segdet.training.segmenter import train_segmenter
@@ -133,7 +136,7 @@ def test_the_detector(cuda, backbone, options):
 
 
 def test_precision_is_bfloat16(cuda):
-    with loop.precision(cuda):
+    with device.precision(cuda):
         features = detector_on(cuda).features(torch.rand(2, 184, 96, device=cuda))
     assert features.dtype == torch.bfloat16
 
@@ -151,14 +154,15 @@ def test_precision_is_bfloat16(cuda):
 def test_the_loss_of_the_detector(cuda, sampling, boxes):
     detector = detector_on(cuda, sampling=sampling)
     target = torch.tensor([[BOX] * 2] * 2, device=cuda)[:, :boxes]
-    with loop.precision(cuda):
+    with device.precision(cuda):
         terms = detector.loss(torch.rand(2, 184, 96, device=cuda), target, torch.Generator().manual_seed(0))
     assert on_gpu(*terms.values())
 
 
 @pytest.mark.parametrize("proposals", [Proposals(), Proposals(top_k=3, vote=False)], ids=str)
-def test_detection_ends_on_the_cpu(cuda, proposals):
-    boxes, scores = detect(detector_on(cuda), torch.rand(5, 184, 96), proposals, batch=2)
+def test_detection_ends_on_the_cpu(cuda, proposals, monkeypatch):
+    monkeypatch.setattr("segdet.cascade.BATCH", 2)
+    boxes, scores = detect(detector_on(cuda), torch.rand(5, 184, 96), proposals)
     assert real(boxes, scores)
     assert boxes.shape == (5, proposals.top_k, 4)
 
@@ -193,7 +197,7 @@ def test_the_segmenter(cuda, norm, checkpointing):
     segmenter = segmenter_on(cuda, norm=norm, checkpointing=checkpointing)
     volume = torch.rand(1, 2, 16, 23, 17, device=cuda)
     for model in (segmenter.train(), segmenter.eval()):
-        with loop.precision(cuda):
+        with device.precision(cuda):
             logits = model(volume)
         assert logits.shape == volume.shape
         assert logits.dtype == torch.bfloat16

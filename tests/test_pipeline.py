@@ -9,11 +9,11 @@ import torch
 
 from segdet.attention import boxes_to_mask, coverage_and_leakage, painted
 from segdet.boxes import box_iou, pad_boxes
-from segdet.cascade import Cascade, Grids
+from segdet.cascade import Cascade
 from segdet.io.files import load_volume, save_mask
 from segdet.io.itk import write_itk
 from segdet.phantom.acoustics import make_phantom
-from segdet.pipeline import search
+from segdet.pipeline import Grids, search
 from segdet.rpn import RPN
 from segdet.unet3d import UNet3D
 from segdet.volume import Volume, axis_aligned_affine, slice_boxes

@@ -199,7 +199,7 @@ def test_a_full_disk_keeps_the_last_state(tmp_path, monkeypatch):
         Path(name).write_bytes(b"half of it")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("segdet.training.checkpoint.save_file", full)
+    monkeypatch.setattr("segdet.runtime.tensors.save_file", full)
     with pytest.raises(CheckpointError, match=r"state\.safetensors: cannot be written \(No space left on device\)"):
         problem(4, checkpoint=path)
     assert path.read_bytes() == before

@@ -8,7 +8,8 @@ import pytest
 from scipy import ndimage
 
 from segdet.errors import GeometryError
-from segdet.volume import Volume, axis_aligned_affine, resample_array, slice_boxes, tight_box
+from segdet.resampling import resample_array
+from segdet.volume import Volume, axis_aligned_affine, slice_boxes, tight_box
 
 RNG = np.random.default_rng(0)
 

@@ -1,7 +1,7 @@
 """Are the stored outputs of a chapter still those of its code?
 
 They depend on the code cells, on every module of segdet that these reach (see `imports`) and, for a chapter that
-reaches the module `results`, on the tables in results/. Comments, docstrings, formatting and Markdown change no
+reaches a module that reads them, on the tables in results/. Comments, docstrings, formatting and Markdown change no
 output, so they do not count. The outputs count too: what was changed by hand is not what the code gave.
 """
 
@@ -16,6 +16,7 @@ from IPython.core.inputtransformer2 import TransformerManager
 
 # Written when chapters and checks are run, so no output can depend on them.
 STATUS, CHECKS = "book.json", "checks.json"
+READERS = {"segdet.experiments.study", "segdet.bench.tables"}  # of the tables in results/
 
 
 def stamp(inputs, executed, profile):
@@ -58,7 +59,7 @@ def inputs_of(notebook, root):
     sources = read_sources(root)
     modules = reached_modules(ast.Module(trees, []), sources)
     files = {sources[module].path: digest_of_code(sources[module].tree) for module in modules}
-    if any(module.endswith(".results") for module in modules):
+    if modules & READERS:
         files |= {path: digest(path.read_text(encoding="utf-8", errors="replace")) for path in tables(root / "results")}
     return {path.relative_to(root).as_posix(): value for path, value in files.items()} | {"code cells": digest(parts)}
 

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 
 from ..attention import attended_region, boxes_to_mask
-from ..cascade import Grids, detect, segment
+from ..cascade import detect, segment
 from ..experiments.config import ARMS
 from ..experiments.cost import flops_of
 from ..phantom.acoustics import make_phantom
+from ..pipeline import Grids
 from ..rpn import RPN
 from ..runtime.device import default_device
 from ..unet3d import UNet3D

@@ -30,8 +30,8 @@ def ablate(
     ] = None,
 ):
     """Compare the arms of the paper's Table 1 over several seeds and splits."""
-    from ..experiments.ablation import Plan, run_study
-    from ..experiments.config import get_profile
+    from ..experiments.ablation import run_study
+    from ..experiments.config import Plan, get_profile
     from ..experiments.memory import check_training
 
     check_folder(out, data)

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 
 from ..boxes import pad_boxes
-from ..cascade import Grids
 from ..errors import SegdetError, TrainingError
 from ..io.dataset import folder_pairs, read_cases, tell_notes
 from ..phantom.cache import cached_phantoms
+from ..pipeline import Grids
 from ..runtime.tensors import digest
 from ..volume import slice_boxes, tight_box
 
@@ -32,7 +32,8 @@ class Case:
     @property
     def identity(self):
         """What tells it from other cases, the same on every processor; resampled values would differ by roundings."""
-        return self.source or digest(self.slices, self.boxes, self.slice_mask, self.image, self.mask)
+        held = self.slices, self.boxes, self.slice_mask, self.image, self.mask
+        return self.source or digest(*(array for array in held if array is not None))
 
 
 def prepare(volume, grids):

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import ndimage, special
 
-from .anatomy import smooth_field
+from .canvas import smooth_field
 
 OUTLINE_MM = 0.6  # the outline is known within a Gaussian of this deviation, so that it can move by parts of a voxel
 WANDER_MM = 5.0  # an annotator's error keeps its sign over about this length
