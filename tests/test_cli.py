@@ -3,12 +3,17 @@
 import os
 import subprocess
 import sys
+import warnings
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
+from io import StringIO
 
 import numpy as np
 import pytest
 import SimpleITK
 from typer.main import get_command
+
+from segdet.cli import main
 
 COMMANDS = ("info", "phantom", "download", "fit", "predict", "export", "ablate", "plan", "detectors", "bench")
 
@@ -21,6 +26,19 @@ def segdet(*arguments, **environment):
         env=os.environ | {"COLUMNS": "200"} | environment,
         check=False,
     )
+
+
+def here(*arguments):
+    """What `segdet` gives, from this process, which has imported PyTorch already."""
+    out, err, code = StringIO(), StringIO(), 0
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(sys, "argv", ["segdet", *map(str, arguments)])
+        patch.setattr(warnings, "formatwarning", warnings.formatwarning)  # which `main` replaces
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code or 0
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
 
 def test_help_names_every_command():
@@ -58,13 +76,13 @@ def test_phantom_info_predict(tmp_path):
     hip = tmp_path / "hip.dcm"
     made = segdet("phantom", "--seed", 3, "--out", hip, "--mask", tmp_path / "truth.nii.gz")
     assert made.returncode == 0, made.stderr
-    shown = segdet("info", hip, "--png", tmp_path / "planes.png")
+    shown = here("info", hip, "--png", tmp_path / "planes.png")
     assert shown.returncode == 0, shown.stderr
     assert "128 slices of 184 rows x 96 columns" in shown.stdout
     assert "0.26 mm between slices, 0.22 x 0.4 mm pixels" in shown.stdout
     assert (tmp_path / "planes.png").stat().st_size > 10_000
     for again in (("info", hip, "--png", tmp_path / "planes.png"), ("phantom", "--seed", 4, "--out", hip)):
-        refused = segdet(*again)
+        refused = here(*again)
         assert refused.returncode == 2
         assert f"{again[-1]}: is there already; add --force to replace it" in refused.stderr
 
@@ -78,7 +96,7 @@ def test_phantom_info_predict(tmp_path):
 
 
 def test_many_phantoms_are_a_data_set(tmp_path):
-    made = segdet("phantom", "--count", 2, "--seed", 8, "--look-alikes", 0, "--dysplastic", "--out", tmp_path / "hips")
+    made = here("phantom", "--count", 2, "--seed", 8, "--look-alikes", 0, "--dysplastic", "--out", tmp_path / "hips")
     assert made.returncode == 0, made.stderr
 
     from segdet.io.dataset import folder_pairs, read_cases
@@ -89,7 +107,7 @@ def test_many_phantoms_are_a_data_set(tmp_path):
         expected = make_phantom(seed, parameters=replace(DYSPLASTIC, look_alikes=(0, 0)))
         np.testing.assert_array_equal(volume.voxels, expected.voxels)
         np.testing.assert_array_equal(volume.mask, expected.mask)
-    assert segdet("phantom", "--count", 2, "--out", tmp_path / "hips").returncode == 2  # it is there already
+    assert here("phantom", "--count", 2, "--out", tmp_path / "hips").returncode == 2  # it is there already
     assert [path.name for path in tmp_path.iterdir()] == ["hips"]
 
 
@@ -98,15 +116,15 @@ def test_fit_predict_ablate(tmp_path):
     fitted = segdet("fit", "--profile", "smoke", "--out", tmp_path / "model")
     assert fitted.returncode == 0, fitted.stderr
     assert "left aside" in fitted.stdout
-    again = segdet("fit", "--profile", "smoke", "--out", tmp_path / "model")
+    again = here("fit", "--profile", "smoke", "--out", tmp_path / "model")
     assert again.returncode == 2
     assert "holds a finished model" in again.stderr
     scan = tmp_path / "hip.dcm"
-    assert segdet("phantom", "--seed", 3, "--out", scan).returncode == 0
+    assert here("phantom", "--seed", 3, "--out", scan).returncode == 0
     before = scan.read_bytes()
-    for name in ("mask.dcm", "mask.nii.gz"):
+    for name, run in (("mask.dcm", segdet), ("mask.nii.gz", here)):
         png = tmp_path / f"{name}.png"
-        made = segdet("predict", scan, "--model", tmp_path / "model", "--out", tmp_path / name, "--png", png)
+        made = run("predict", scan, "--model", tmp_path / "model", "--out", tmp_path / name, "--png", png)
         assert made.returncode == 0, made.stderr
         assert f"wrote {tmp_path / name}" in made.stdout
         assert png.stat().st_size > 10_000
@@ -119,34 +137,34 @@ def test_fit_predict_ablate(tmp_path):
     drawn = tmp_path / "boxes.csv"
     drawn.write_text("slice,x0,y0,x1,y1\n" + "".join(f"{n},20,60,70,130\n" for n in range(40, 90)))
     own = ("predict", scan, "--model", tmp_path / "model", "--out", tmp_path / "own.nii", "--boxes", drawn, "--force")
-    made = segdet(*own)
+    made = here(*own)
     assert made.returncode == 0, made.stderr
     assert "boxes on 4 of 8 slices" in made.stdout  # of the detector's grid
     assert "hold no box" not in made.stdout
     drawn.write_text("slice,x0,y0,x1,y1\n40,20,60,70,130\n44,20,60,70,130\n")
-    assert "note: 3 slices between the first and the last of" in segdet(*own).stdout
+    assert "note: 3 slices between the first and the last of" in here(*own).stdout
     drawn.write_text("slice,x0,y0,x1,y1\n128,20,60,70,130\n")
-    refused = segdet(*own)
+    refused = here(*own)
     assert refused.returncode == 2
     assert "boxes.csv, line 2: slice 128, but the scan has slices 0 to 127" in refused.stderr
-    refused = segdet("predict", scan, "--model", tmp_path / "model", "--out", scan, "--force")
+    refused = here("predict", scan, "--model", tmp_path / "model", "--out", scan, "--force")
     assert refused.returncode == 2
     assert "would overwrite the scan" in refused.stderr
     assert scan.read_bytes() == before
 
     flat = tmp_path / "flat.nii.gz"
     SimpleITK.WriteImage(SimpleITK.Image(40, 50, 1, SimpleITK.sitkUInt8), str(flat))
-    refused = segdet("predict", flat, "--model", tmp_path / "model", "--out", tmp_path / "m.nii")
+    refused = here("predict", flat, "--model", tmp_path / "model", "--out", tmp_path / "m.nii")
     assert refused.returncode == 2
     assert "flat.nii.gz: its 1 x 50 x 40 mm lie between the working voxels" in refused.stderr
 
     study = ("ablate", "--profile", "smoke", "--arms", "unet", "--seeds", 1, "--out", tmp_path / "study")
-    done = segdet(*study)
+    done = here(*study)
     assert done.returncode == 0, done.stderr
     assert "complete: " in done.stdout
     assert not (tmp_path / "study/detector.csv").exists()  # no arm of it looks at a detector
-    assert segdet(*study).returncode == 2
-    assert segdet(*study, "--resume").returncode == 0
+    assert here(*study).returncode == 2
+    assert here(*study, "--resume").returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -173,7 +191,7 @@ def test_fit_predict_ablate(tmp_path):
 )
 def test_mistakes_are_one_line_and_exit_2(arguments, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    failed = segdet(*arguments)
+    failed = here(*arguments)
     assert failed.returncode == 2
     assert message in failed.stderr
     assert len(failed.stderr.strip().splitlines()) == 1
