@@ -19,6 +19,7 @@ LARGEST = 1e38  # an intensity; leaves room for differences in float32
 SKEW = 0.02  # cosine between two axes of a grid that counts as rectangular; headers round
 
 AXES = "LPSRAI"  # towards left, posterior, superior, and their opposites
+ASKEW = np.array([[1, 1e-4, -1e-4], [-1e-4, 1, 1e-4], [1e-4, -1e-4, 1]])  # decides for axes halfway, however stored
 DIRECTIONS_UNKNOWN = "directions are unknown"  # what a reader says in a note where its file leaves them open
 
 
@@ -94,7 +95,7 @@ class Volume:
         """
         if any(DIRECTIONS_UNKNOWN in note for note in self.notes):
             return ()
-        cosines = self.affine[:3, :3] / self.spacing
+        cosines = ASKEW @ self.affine[:3, :3] / self.spacing
         nearest = max(permutations(range(3)), key=lambda axes: np.abs(cosines[axes, range(3)]).sum())
         return tuple(AXES[axis + 3 * (cosines[axis, i] < 0)] for i, axis in enumerate(nearest))
 

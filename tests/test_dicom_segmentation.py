@@ -210,3 +210,17 @@ def test_frames_of_a_few_pixels(sign, shape, tmp_path):
     read, affine = load_mask(tmp_path / "m.dcm")
     assert np.array_equal(read, mask[::sign])
     assert np.allclose(affine[:3, 0], AFFINE[:3, 0], atol=1e-6)
+
+
+def test_a_mask_lies_on_a_scan_whose_header_was_rounded(scan, tmp_path):
+    """The axes are perpendicular to about a thousandth, which is less than highdicom asks of a grid."""
+    for file in scan.iterdir():
+        ds = pydicom.dcmread(file)
+        ds.ImageOrientationPatient = [round(float(value), 3) for value in ds.ImageOrientationPatient]
+        ds.save_as(file)
+    volume = load_volume(scan)
+    assert save_mask(FIRST, tmp_path / "m.dcm", volume, scan) == ("refers to the frames of the scan",)
+    mask, affine = load_mask(tmp_path / "m.dcm")
+    assert np.array_equal(mask, FIRST)
+    np.testing.assert_allclose(affine, volume.affine, atol=1e-6)
+    assert np.array_equal(load_case(scan, tmp_path / "m.dcm").mask, FIRST)

@@ -230,7 +230,7 @@ def test_a_header_that_allows_no_seg_is_known_before(tmp_path, monkeypatch):
 
     monkeypatch.setattr(highdicom.seg, "Segmentation", refuse)
     scan = Volume.from_spacing(np.zeros((3, 4, 5), np.uint8), (1, 1, 1))
-    with pytest.raises(FormatError, match=r"m\.dcm: no DICOM SEG can refer to None: Patient; write \.nii\.gz instead"):
+    with pytest.raises(FormatError, match=r"m\.dcm: no DICOM SEG can refer to scan: Patient; write \.nii\.gz instead"):
         check_mask_path(tmp_path / "m.dcm", scan)
     check_mask_path(tmp_path / "m.nii", scan)
     assert not any(tmp_path.iterdir())

@@ -142,6 +142,20 @@ def test_an_orientation_is_another_order_of_the_same_voxels(turn):
         np.testing.assert_allclose(back.affine, affine, atol=1e-12)
 
 
+@pytest.mark.parametrize("turned", [(0, 1), (0, 2), (1, 2)])
+def test_axes_halfway_between_two_of_the_patient(turned):
+    """Turned by 45 degrees; how the voxels are stored must not decide which axis counts as which."""
+    turn = np.eye(3)
+    turn[np.ix_(turned, turned)] = np.sqrt(0.5) * np.array([[1, -1], [1, 1]])
+    affine = np.eye(4)
+    affine[:3, :3] = (turn * (1, 2, 3))[:, ::-1]
+    volume = Volume(RNG.integers(0, 99, (4, 5, 6)), affine)
+    for orientation in ORIENTATIONS:
+        stored = volume.reoriented(orientation)
+        assert stored.orientation == orientation
+        np.testing.assert_array_equal(stored.reoriented(volume.orientation).voxels, volume.voxels)
+
+
 def test_unknown_directions_are_left_alone():
     volume = Volume.from_spacing(np.zeros((2, 3, 4)), (1, 1, 1), notes=("no header: LPS directions are unknown",))
     assert volume.orientation == ()

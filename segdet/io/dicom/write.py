@@ -94,7 +94,8 @@ def _segmentation(mask, path, like, source):
     try:
         seg = hd.seg.Segmentation(
             source_images=images,
-            pixel_array=hd.Volume(mask.astype(np.uint8), like.affine, coordinate_system="PATIENT"),
+            pixel_array=mask.astype(np.uint8),
+            **_planes(like),
             segmentation_type="BINARY",
             segment_descriptions=[_segment()],
             series_instance_uid=generate_uid(entropy_srcs=[*entropy, "series"]),
@@ -113,9 +114,23 @@ def _segmentation(mask, path, like, source):
         seg.save_as(content := BytesIO())
     except Exception as error:  # highdicom and pydicom check the headers of the scan and raise several types
         raise FormatError(
-            f"{path}: no DICOM SEG can refer to {source}: {without_values(error)}; write .nii.gz instead"
+            f"{path}: no DICOM SEG can refer to {source or like.name}: {without_values(error)}; write .nii.gz instead"
         ) from None  # whose message may name the patient
     return content.getvalue(), (note, *repairs)
+
+
+def _planes(like):
+    """Where each slice is. A grid as a whole, highdicom refuses where the scan's header has rounded its axes."""
+    import highdicom as hd
+
+    dz, dy, dx = like.spacing
+    across, down = like.affine[:3, 2] / dx, like.affine[:3, 1] / dy
+    starts = like.affine[:3, 3] + np.arange(len(like.voxels))[:, None] * like.affine[:3, 0]
+    return {
+        "plane_positions": [hd.PlanePositionSequence("PATIENT", start.tolist()) for start in starts],
+        "plane_orientation": hd.PlaneOrientationSequence("PATIENT", [*across, *down]),
+        "pixel_measures": hd.PixelMeasuresSequence((dy, dx), slice_thickness=dz, spacing_between_slices=dz),
+    }
 
 
 def _segment():
