@@ -217,13 +217,10 @@ class Volume:
 def _check_affine(affine, name):
     lengths = np.linalg.norm(affine[:3, :3], axis=0) if affine.shape == (4, 4) else np.zeros(3)
     if not np.isfinite(affine).all() or lengths.min() == 0:
-        raise GeometryError(f"{name}: the affine is not an invertible 4 x 4 matrix: {affine.tolist()}")
+        raise GeometryError(f"{name}: its affine is no invertible 4 x 4 matrix; mend its header: {affine.tolist()}")
     axes = affine[:3, :3] / lengths
     if np.abs(axes.T @ axes - np.eye(3)).max() > SKEW:
-        raise GeometryError(
-            f"{name}: its axes are not perpendicular (a shear, or a tilted gantry); expected a rectangular grid, so "
-            "resample the scan first"
-        )
+        raise GeometryError(f"{name}: its axes are not perpendicular (a shear, a tilted gantry); resample the scan first")
 
 
 def axis_aligned_affine(spacing, origin=(0.0, 0.0, 0.0)):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from segdet.errors import FormatError, GeometryError
+from segdet.io.annotations import load_case
 from segdet.io.files import load_volume, save_mask
 
 nib = pytest.importorskip("nibabel")
@@ -83,6 +84,25 @@ def test_a_mask_lies_on_its_scan_for_nibabel(name, codes, tmp_path):
     mask = nib.load(tmp_path / name.lower())
     np.testing.assert_allclose(mask.affine, nib.load(tmp_path / "a.nii").affine, atol=1e-5)
     assert np.array_equal(np.asarray(mask.dataobj).transpose(2, 1, 0), VOXELS > 0)
+
+
+@pytest.mark.parametrize("name", ["m.nii", "m.nii.gz"])
+@pytest.mark.parametrize("flip", [1, -1])
+def test_a_mask_of_a_slightly_sheared_scan_lies_on_it(name, flip, tmp_path, capfd):
+    """A registration leaves axes that are not quite perpendicular; ITK would straighten them."""
+    sheared = RAS + 0
+    sheared[:3, 0] += 0.01 * sheared[:3, 1]
+    sheared[:3, 2] *= flip
+    write(tmp_path / "a.nii", sheared)
+    volume = load_volume(tmp_path / "a.nii")
+    save_mask(volume.voxels > 0, tmp_path / name, volume)
+    assert np.array_equal(load_case(tmp_path / "a.nii", tmp_path / name).mask, VOXELS > 0)
+    mask = nib.load(tmp_path / name)
+    np.testing.assert_allclose(mask.get_sform(), sheared, atol=1e-6)
+    np.testing.assert_allclose(mask.get_qform(), sheared, atol=0.02)
+    axes = mask.get_qform()[:3, :3] / (2, 2.5, 3)
+    np.testing.assert_allclose(axes.T @ axes, np.eye(3), atol=1e-3)
+    assert capfd.readouterr().err == ""
 
 
 def test_rounded_quaternion_is_not_said(tmp_path):

@@ -11,7 +11,7 @@ from . import itk
 from .checks import extension, is_dicom, reading
 from .itk import read_itk, write_itk
 from .labels import label_numbers, listed
-from .nifti import read_nifti
+from .nifti import read_nifti, write_nifti
 from .outputs import KINDS, check_kind, check_not_of_scan
 
 NIFTI = (".nii", ".nii.gz")
@@ -139,12 +139,12 @@ def save_mask(mask, path, like, source=None):
     mask = mask.astype(bool, copy=False)
     if mask.shape != like.shape:
         raise GeometryError(f"{path}: the mask is {mask.shape}, the scan is {like.shape}; expected one grid")
-    from .dicom.write import write_segmentation
-
     if extension(path) == ".dcm":
+        from .dicom.write import write_segmentation
+
         return write_segmentation(mask, path, like, source)
     with writing(path) as temporary:
-        write_itk(mask.astype(np.uint8), like, temporary)
+        (write_nifti if extension(path) in NIFTI else write_itk)(mask.astype(np.uint8), like, temporary)
     return ()
 
 

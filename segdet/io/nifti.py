@@ -1,4 +1,4 @@
-"""NIfTI-1 and NIfTI-2, read from the header itself (https://nifti.nimh.nih.gov; chapter 02).
+"""NIfTI-1 and NIfTI-2, read from the header itself, and NIfTI-1 written (https://nifti.nimh.nih.gov; chapter 02).
 
 A NIfTI says up to three times where its voxels are: in the sform, the qform and the pixdim. The standard's rule is
 that of nibabel and nearly all programs: the sform where its code is above 0, else the qform where its code is, else
@@ -17,16 +17,16 @@ from .checks import choose, chosen_note
 from .itk import check_size
 
 NIFTI1 = np.dtype({
-    "names": ["dim", "datatype", "pixdim", "vox_offset", "scl_slope", "scl_inter", "xyzt_units", "qform_code",
-              "sform_code", "quatern", "qoffset", "srow", "magic"],
-    "formats": ["8i2", "i2", "8f4", "f4", "f4", "f4", "u1", "i2", "i2", "3f4", "3f4", "(3,4)f4", "S3"],
-    "offsets": [40, 70, 76, 108, 112, 116, 123, 252, 254, 256, 268, 280, 344],
+    "names": ["size", "dim", "datatype", "bits", "pixdim", "vox_offset", "scl_slope", "scl_inter", "xyzt_units",
+              "qform_code", "sform_code", "quatern", "qoffset", "srow", "magic"],
+    "formats": ["i4", "8i2", "i2", "i2", "8f4", "f4", "f4", "f4", "u1", "i2", "i2", "3f4", "3f4", "(3,4)f4", "S3"],
+    "offsets": [0, 40, 70, 72, 76, 108, 112, 116, 123, 252, 254, 256, 268, 280, 344],
     "itemsize": 348,
 })  # fmt: skip
 NIFTI2 = np.dtype({
     "names": NIFTI1.names,
-    "formats": ["8i8", "i2", "8f8", "i8", "f8", "f8", "i4", "i4", "i4", "3f8", "3f8", "(3,4)f8", "S3"],
-    "offsets": [16, 12, 104, 168, 176, 184, 500, 344, 348, 352, 376, 400, 4],
+    "formats": ["i4", "8i8", "i2", "i2", "8f8", "i8", "f8", "f8", "i4", "i4", "i4", "3f8", "3f8", "(3,4)f8", "S3"],
+    "offsets": [0, 16, 12, 14, 104, 168, 176, 184, 500, 344, 348, 352, 376, 400, 4],
     "itemsize": 540,
 })  # fmt: skip
 TYPES = {
@@ -35,6 +35,7 @@ TYPES = {
 COLOURS = {128: 3, 2304: 4}  # values a voxel
 MILLIMETRES = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # unknown, m, mm, um: the lowest three bits of xyzt_units
 TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+SCANNER = 1  # the code of a transform to the scanner's coordinates
 
 
 def read_nifti(path, frame=None):
@@ -56,6 +57,28 @@ def read_nifti(path, frame=None):
     notes += chosen_note(chosen, len(stored))
     meta = {"format": "NIfTI", "time_points": len(stored), "frame": chosen}
     return Volume(voxels, affine, name=path.name, notes=notes, meta=meta)
+
+
+def write_nifti(voxels, like, path):
+    """Write uint8 voxels on the grid of the Volume `like`, gzipped where the name ends in ``.gz``.
+
+    The sform is the grid as it is, the qform the nearest one with perpendicular axes.
+    """
+    from scipy.spatial.transform import Rotation
+
+    ras = TO_LPS @ like.affine[:, [2, 1, 0, 3]]
+    spacing = like.spacing[::-1]
+    axes = ras[:3, :3] / spacing
+    turned = np.sign(np.linalg.det(axes))  # -1 where the axes are left-handed
+    quaternion = Rotation.from_matrix(axes * (1, 1, turned)).as_quat(canonical=True)
+    header = np.zeros((), NIFTI1.newbyteorder("<"))
+    header["size"], header["vox_offset"], header["magic"] = NIFTI1.itemsize, NIFTI1.itemsize + 4, b"n+1"
+    header["dim"], header["datatype"], header["bits"] = [3, *voxels.shape[::-1], 1, 1, 1, 1], 2, 8
+    header["pixdim"], header["scl_slope"], header["xyzt_units"] = [turned, *spacing, 1, 1, 1, 1], 1, 2
+    header["qform_code"] = header["sform_code"] = SCANNER
+    header["quatern"], header["qoffset"], header["srow"] = quaternion[:3], ras[:3, 3], ras[:3]
+    content = header.tobytes() + bytes(4) + voxels.tobytes()
+    path.write_bytes(gzip.compress(content, 6, mtime=0) if path.suffix == ".gz" else content)
 
 
 def _header(file, path):

@@ -27,7 +27,7 @@ def enhanced_us(volume):
     """
     axes = volume.affine[:3, :3] / np.array(volume.spacing)
     if not np.allclose(axes.T @ axes, np.eye(3), atol=1e-3):
-        raise GeometryError(f"{volume.name}: its axes are not perpendicular, as DICOM wants them; choose another format")
+        raise GeometryError(f"{volume.name}: its axes are not perpendicular, as DICOM wants; choose another format")
     depth, rows, columns = volume.shape
     dz, dy, dx = volume.spacing
     bits = 8 * volume.voxels.dtype.itemsize
