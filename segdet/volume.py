@@ -220,7 +220,7 @@ def _check_affine(affine, name):
         raise GeometryError(f"{name}: its affine is no invertible 4 x 4 matrix; mend its header: {affine.tolist()}")
     axes = affine[:3, :3] / lengths
     if np.abs(axes.T @ axes - np.eye(3)).max() > SKEW:
-        raise GeometryError(f"{name}: its axes are not perpendicular (a shear, a tilted gantry); resample the scan first")
+        raise GeometryError(f"{name}: its axes are not perpendicular (shear or tilted gantry); resample the scan first")
 
 
 def axis_aligned_affine(spacing, origin=(0.0, 0.0, 0.0)):

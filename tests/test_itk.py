@@ -61,7 +61,7 @@ def test_unknown_units(tmp_path):
     )
 
 
-SIZE_NOTE, SPACE_NOTE = "no voxel size", "LPS directions are unknown"
+SIZE_NOTE, SPACE_NOTE = "1 mm was assumed", "LPS directions are unknown"
 
 
 @pytest.mark.parametrize(
@@ -69,6 +69,8 @@ SIZE_NOTE, SPACE_NOTE = "no voxel size", "LPS directions are unknown"
     [
         ("", (1, 1, 1), (SPACE_NOTE, SIZE_NOTE)),
         ("space: LPS", (1, 1, 1), (SIZE_NOTE,)),
+        ("space: LPS\nspace directions: (2,0,0) (0,3,0) none", (1, 3, 2), ("of 2 of 3 axes; 1 mm was assumed",)),
+        ("space: LPS\nspace directions: (2,0,0) (nan,nan,nan) (0,0,4)", (4, 1, 2), ("of 2 of 3 axes",)),
         ("spacings: 2 3 4", (4, 3, 2), (SPACE_NOTE,)),
         ("Spacings: 2 3 nan", (1, 3, 2), (SPACE_NOTE, SIZE_NOTE)),
         ("thicknesses: 2 3 4", (1, 1, 1), (SPACE_NOTE, SIZE_NOTE)),
@@ -151,10 +153,36 @@ def test_a_sequence_of_slicer_is_read_by_frame(place, tmp_path):
 def test_sheared_axes_are_refused(tmp_path):
     for path in (
         nrrd(tmp_path / "a.nrrd", "space: LPS\nspace directions: (1,0,0) (0.3,1,0) (0,0,2)"),
-        meta(tmp_path / "a.mha", "TransformMatrix = 1 0 0 0.3 1 0 0 0 1", SPACING),
+        meta(tmp_path / "a.mha", "TransformMatrix = 1 0 0 0.28 0.96 0 0 0 1", SPACING),
     ):
         with pytest.raises(GeometryError, match=f"{path.name}: its axes are not perpendicular"):
             load_volume(path)
+
+
+@pytest.mark.parametrize(
+    ("field", "message"),
+    [
+        ("ElementSpacing = 0.38 0.4", "its ElementSpacing is 0.38 0.4; expected 3 numbers"),
+        ("Offset = 1 2", "its Offset is 1 2; expected 3 numbers"),  # ITK would go on without the voxel size
+        ("Position = 1 2 nan", "its Position is 1 2 nan; expected 3 numbers"),
+        ("Rotation = 1 0 0 1", "its Rotation is 1 0 0 1; expected 9 numbers"),
+        ("TransformMatrix = 2 0 0 0 1 0 0 0 1", r"axes in its TransformMatrix have the lengths \[2.0, 1.0, 1.0\]"),
+        ("TransformMatrix = 0 0 0 0 0 0 0 0 0", r"have the lengths \[0.0, 0.0, 0.0\]; expected 1"),
+    ],
+)
+def test_numbers_of_a_metaimage_that_are_no_place(field, message, tmp_path, capfd):
+    fields = {line.split()[0]: line for line in (MATRIX, SPACING, field)}
+    with pytest.raises((FormatError, GeometryError), match=rf"a\.mha: .*{message}"):
+        load_volume(meta(tmp_path / "a.mha", *fields.values()))
+    assert capfd.readouterr().err == ""
+
+
+def test_a_cut_file_is_named_before_itk_reads_it(tmp_path, capfd):
+    for path in (nrrd(tmp_path / "a.nrrd", PLACE + "\nendian: little"), meta(tmp_path / "a.mha", MATRIX, SPACING)):
+        path.write_bytes(path.read_bytes()[:-320])
+        with pytest.raises(FormatError, match=rf"{path.name}: announces 7 x 8 x 6 voxels \(336 bytes\)"):
+            load_volume(path)
+    assert capfd.readouterr().err == ""
 
 
 def test_voxels_beside_a_header(tmp_path):

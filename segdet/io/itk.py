@@ -11,7 +11,7 @@ from posixpath import normpath
 
 import numpy as np
 
-from ..errors import FormatError
+from ..errors import FormatError, GeometryError
 from ..volume import Volume
 from .checks import choose, chosen_note, extension, one_line, room
 
@@ -23,6 +23,10 @@ FORMATS = {
 }
 SMALL = 256 << 20  # bytes that are never too many: a mask of 512 x 512 x 1024 packs a thousand to one
 TO_LPS = {"right-anterior-superior-time": [[-1], [-1]], "left-anterior-superior-time": [[1], [-1]]}
+NUMBERS = dict.fromkeys(("ElementSpacing", "ElementSize", "Offset", "Position", "Origin"), 1) | dict.fromkeys(
+    ("TransformMatrix", "Rotation", "Orientation"), 2
+)  # of a MetaImage: one for each dimension, or a square of them
+UNIT = 0.01  # by which the length of an axis may be off 1
 UNKNOWN = ("", "?", "???", "unknown")
 MILLIMETRES = dict.fromkeys(UNKNOWN, 1.0) | {
     name: size
@@ -53,10 +57,12 @@ def read_itk(path, frame=None):
         reader.ReadImageInformation()
         _check_components(path, reader)
         item = sitk.Image([1, 1], reader.GetPixelID()).GetSizeOfPixelComponent()
-        check_size(path, [*reader.GetSize(), reader.GetNumberOfComponents()], item, held)
+        packed = header.get("encoding", "raw") != "raw" or header.get("CompressedData", "")[:1] in ("T", "t", "1")
+        check_size(path, [*reader.GetSize(), reader.GetNumberOfComponents()], item, held, packed)
         image = reader.Execute()
     except RuntimeError as error:
-        reason = re.sub(r"ITK ERROR: \w+\(0x\w+\): ", "", str(error).strip().splitlines()[-1])
+        lines = [line for line in str(error).strip().splitlines() if line != "Reason: Success"]
+        reason = re.sub(r"ITK ERROR: \w+\(0x\w+\): ", "", lines[-1])
         raise FormatError(f"{path}: not a readable {name} file: {one_line(reason)}") from error
     notes = _meta_notes(header) if name == "MetaImage" else _nrrd_notes(header, image)
     affine, said = _geometry(path, image, header)
@@ -140,7 +146,26 @@ def _meta_header(path):
             f"{path}: not a readable MetaImage file; expected NDims, as many numbers in DimSize, BinaryData = True, "
             "each once, and ElementDataFile = LOCAL or a file beside it"
         )
+    _check_numbers(path, header, int(dimensions))
     return header
+
+
+def _check_numbers(path, header, dimensions):
+    """Refuse places and axes that ITK would read in part, or stretch the voxels by."""
+    for key in header.keys() & NUMBERS.keys():
+        found, count = header[key].split(), dimensions ** NUMBERS[key]
+        try:
+            values = np.array(found, float)
+        except ValueError:
+            values = np.array([np.nan])
+        if len(values) != count or not np.isfinite(values).all():
+            raise FormatError(f"{path}: its {key} is {one_line(header[key], 64)}; expected {count} numbers")
+        lengths = np.linalg.norm(values.reshape(-1, dimensions), axis=1)
+        if NUMBERS[key] == 2 and np.abs(lengths - 1).max() > UNIT:
+            raise GeometryError(
+                f"{path}: the axes in its {key} have the lengths {lengths.round(4).tolist()}; expected 1, for "
+                "ElementSpacing has the voxel size; put one of them right"
+            )
 
 
 def _nrrd_header(path, held):
@@ -182,9 +207,12 @@ def _nrrd_notes(header, image):
     space, notes = _space(image), ()
     if not space.endswith(("superior", "superior-time")):
         notes += (f"the space of the header is {space or 'not given'}: LPS directions are unknown",)
-    spacings = re.findall(r"[-+.\d][-+.\de]*", header.get("spacings", ""), re.IGNORECASE)
-    if "spacedirections" not in header and len(spacings) < min(image.GetDimension(), 3):
-        notes += ("the header gives no voxel size (space directions or spacings); 1 mm was assumed",)
+    if "spacedirections" in header:  # a vector, "none" or one of nan for each axis
+        given = re.findall(r"\([^()n]*\)", header["spacedirections"], re.IGNORECASE)
+    else:
+        given = re.findall(r"[-+.\d][-+.\de]*", header.get("spacings", ""), re.IGNORECASE)
+    if len(given) < (axes := min(image.GetDimension(), 3)):
+        notes += (f"the header gives the voxel size of {len(given)} of {axes} axes; 1 mm was assumed for the others",)
     return notes
 
 
