@@ -97,6 +97,7 @@ def test_fractions_count_from_half_on(most, kind, scan, tmp_path):
     notes = " ".join(load_volume(tmp_path / "m.dcm").notes)
     said = f"its values are fractions ({kind}): a voxel is inside from half on, {most / 2:g} of {most}"
     assert (said in notes) == (most > 1)
+    assert (f"the annotation: {said}" in load_case(scan, tmp_path / "m.dcm").notes) == (most > 1)
 
 
 def paint(ds, background, *colours):

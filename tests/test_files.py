@@ -348,7 +348,7 @@ def test_big_endian_nifti(voxels, tmp_path):
 
 def test_blank_scan_is_said(tmp_path):
     sitk.WriteImage(sitk.GetImageFromArray(np.full((2, 3, 4), 5, np.uint8)), str(tmp_path / "a.nii"))
-    assert load_volume(tmp_path / "a.nii").notes[-1] == "every voxel is 5: the scan is blank"
+    assert load_volume(tmp_path / "a.nii").notes[-1] == "every voxel has the value 5"
 
 
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.mha", "a.nrrd", "a.dcm"])

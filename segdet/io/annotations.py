@@ -48,7 +48,7 @@ def load_case(image_path, mask_path, label=None, *, frame=None):
     Returns
     -------
     Volume
-        `notes` are those of the scan and what was understood of the label numbers.
+        `notes` are those of the scan, what was understood of the annotation besides, and of its label numbers.
 
     Raises
     ------
@@ -73,7 +73,8 @@ def load_case(image_path, mask_path, label=None, *, frame=None):
         raise GeometryError(
             f"{mask_path}: its voxels are up to {off:.4g} mm away from those of {image_path}; resample it"
         )
-    return replace(volume, mask=mask, notes=volume.notes + notes)
+    said = tuple(f"the annotation: {note}" for note in annotation.notes if note not in volume.notes)
+    return replace(volume, mask=mask, notes=volume.notes + said + notes)
 
 
 def _load_annotation(path, label, frame, series=None):

@@ -67,7 +67,7 @@ def load_volume(path, *, label=None, frame=None, series=None):
         else:
             raise FormatError(f"{path}: {_not_understood(path)}; expected DICOM or one of {', '.join(FORMATS)}")
     if volume.voxels.min() == volume.voxels.max():
-        note = f"every voxel is {volume.voxels.flat[0]}: the scan is blank"
+        note = f"every voxel has the value {volume.voxels.flat[0]}"
         volume = replace(volume, notes=(*volume.notes, note))
     if label is not None:
         numbers = label_numbers(volume, path)
