@@ -51,13 +51,13 @@ DATA_HELP = (
 LABEL_HELP = "Which label of the annotation to segment. Default: every label above 0."
 
 
-ScanArgument = Annotated[Path, typer.Argument(help="A DICOM file or folder, .nii, .nii.gz, .mha, .mhd or .nrrd.")]
+ScanArgument = Annotated[Path, typer.Argument(help="A DICOM file or folder, .nii(.gz), .mha, .mhd, .nrrd or .nhdr.")]
 
 
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace files that are there, but never the scan.")]
 
 
-FrameOption = Annotated[int | None, typer.Option(help="Which volume of a series in time, counted from 0.")]
+FrameOption = Annotated[int | None, typer.Option(help="Which volume of several, or image of a clip, counted from 0.")]
 
 
 SeriesOption = Annotated[str | None, typer.Option(help="Which series of a DICOM folder: its number, or its UID.")]

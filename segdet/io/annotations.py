@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..errors import GeometryError
-from .checks import INFERRED
+from .checks import INFERRED, apart
 from .files import load_volume
 from .labels import label_numbers, listed
 
@@ -67,9 +67,7 @@ def load_case(image_path, mask_path, label=None, *, frame=None):
         raise GeometryError(
             f"{mask_path}: the mask is {mask.shape}, the scan {image_path} is {volume.shape}; resample it"
         )
-    corners = np.array(np.meshgrid(*[(0, n - 1) for n in mask.shape], [1])).reshape(4, -1)
-    off = np.linalg.norm(((affine - volume.affine) @ corners)[:3], axis=0).max()
-    if off > TOLERANCE:
+    if (off := apart(affine, volume.affine, mask.shape)) > TOLERANCE:
         raise GeometryError(
             f"{mask_path}: its voxels are up to {off:.4g} mm away from those of {image_path}; resample it"
         )

@@ -1,4 +1,4 @@
-"""What all readers share: errors in one line, what a file may hold, one volume of several (chapter 02)."""
+"""What all readers share: errors in one line, what a file may hold, one volume of several, notes (chapter 02)."""
 
 import logging
 import re
@@ -7,8 +7,12 @@ import warnings
 from contextlib import contextmanager
 from threading import RLock
 
+import numpy as np
+
 from ..errors import FormatError, SegdetError
 
+NO_UNIT = "the header gives no unit of length; mm were assumed"
+LARGEST_RATIO = 100
 INFERRED = "not stated"  # meta["slice_distance"] of a SEG where the positions of its frames alone say it
 _SILENCE = RLock()  # filters of warnings and levels of loggers belong to the process
 
@@ -97,7 +101,18 @@ def chosen_note(chosen, count):
     return (f"volume {chosen + 1} of {count} was read, as frame={chosen} asked",) if count > 1 else ()
 
 
-LARGEST_RATIO = 100
+def single_slice_note(count, distance):
+    """One note that says how thick a single slice was taken to be, in mm; `distance` is None where it is unknown."""
+    if count > 1:
+        return ()
+    return (f"a single slice; its thickness was taken as {distance:g} mm" if distance else
+            "a single slice of unknown thickness; 1 mm was assumed",)  # fmt: skip
+
+
+def apart(first, second, shape):
+    """How far apart two affines, (4, 4), put a voxel of an array of `shape` at most, in their unit."""
+    corners = np.array(np.meshgrid(*[(0, n - 1) for n in shape], [1])).reshape(4, -1)
+    return np.linalg.norm(((first - second) @ corners)[:3], axis=0).max()
 
 
 def room(held, small):

@@ -11,9 +11,9 @@ from ..errors import FormatError, LabelError, SegdetError
 from ..runtime.progress import progress
 from .annotations import load_case
 from .checks import extension
-from .files import FORMATS, is_scan, load_volume
+from .files import DICOM, FORMATS, is_scan, load_volume
 
-EXTENSIONS = (*FORMATS, ".dcm", ".dicom", ".ima")
+EXTENSIONS = (*FORMATS, *DICOM)
 CHANNEL = "_0000"  # what nnU-Net adds to the name of a scan, and not to that of its mask
 
 
@@ -37,8 +37,10 @@ def folder_pairs(folder):
     folder = Path(folder)
     images, labels = (_by_name(folder / kind) for kind in ("images", "labels"))
     if not images:
+        found = _some(sorted(path.name for path in folder.glob("*"))) or "nothing"
         raise SegdetError(
-            f"{folder}: expected scans in its folder images/ and their masks, of the same names, in its folder labels/"
+            f"{folder}: expected scans in its folder images/ and their masks, of the same names, in its folder "
+            f"labels/; found {found}; rename or move them"
         )
     names = {name: name if name in labels else name.removesuffix(CHANNEL) for name in images}
     spare = [path.name for name, path in labels.items() if name not in names.values()]

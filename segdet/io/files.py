@@ -15,6 +15,7 @@ from .nifti import read_nifti, write_nifti
 from .outputs import KINDS, check_kind, check_not_of_scan
 
 NIFTI = (".nii", ".nii.gz")
+DICOM = (".dcm", ".dicom", ".ima")  # most names of DICOM files have no extension
 FORMATS = (*NIFTI, *itk.FORMATS)
 MASK_FORMATS = KINDS["a mask"]
 
@@ -151,6 +152,6 @@ def save_mask(mask, path, like, source=None):
 def _not_understood(path):
     if path.stat().st_size == 0:
         return "the file is empty"
-    if extension(path) in ("", ".dcm", ".dicom", ".ima"):
+    if extension(path) in ("", *DICOM):
         return "no DICOM file (DICM is missing at byte 128)"
     return f"{extension(path)} is not a format that segdet reads"

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import FormatError, GeometryError
 from ..volume import Volume
-from .checks import choose, chosen_note, extension, one_line, room
+from .checks import NO_UNIT, choose, chosen_note, extension, one_line, room, single_slice_note
 
 FORMATS = {
     ".mha": ("MetaImageIO", "MetaImage"),
@@ -232,7 +232,7 @@ def _geometry(path, image, header):
     affine[:axes] *= np.reshape(factors, (-1, 1))
     affine[:2] *= TO_LPS.get(_space(image), 1)
     if axes == 2:
-        notes += ("a single slice of unknown thickness; 1 mm was assumed",)
+        notes += single_slice_note(1, None)
     return affine[:, [2, 1, 0, 3]], notes
 
 
@@ -249,5 +249,5 @@ def _millimetres(path, header, image, axes):
         if unit not in MILLIMETRES:
             raise FormatError(f"{path}: {one_line(unit)!r} is no known unit of length; expected um, mm, cm or m")
     unknown = any(unit in UNKNOWN for unit in units)
-    notes = ("the header gives no unit of length; mm were assumed",) if unknown else ()
+    notes = (NO_UNIT,) if unknown else ()
     return [MILLIMETRES[unit] for unit in units], notes

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import FormatError
 from ..volume import Volume
-from .checks import choose, chosen_note
+from .checks import NO_UNIT, apart, choose, chosen_note, single_slice_note
 from .itk import check_size
 
 NIFTI1 = np.dtype({
@@ -144,7 +144,7 @@ def _geometry(header, path):
         raise FormatError(f"{path}: its xyzt_units name no unit of length ({code}); expected m, mm or um")
     unit, pixdim = MILLIMETRES[code], np.abs(header["pixdim"][1:4].astype(float))
     qform, sform = header["qform_code"] > 0, header["sform_code"] > 0
-    notes = () if code else ("the header gives no unit of length; mm were assumed",)
+    notes = () if code else (NO_UNIT,)
     if not sform and (pixdim[:axes] == 0).any():
         notes += (f"the header gives no voxel size ({_by(pixdim[:axes])}); 1 was assumed for 0",)
     spacing = np.where(pixdim == 0, 1, pixdim)
@@ -159,12 +159,11 @@ def _geometry(header, path):
     if sform and not np.allclose(lengths[:axes], pixdim[:axes], rtol=1e-3):
         notes += (f"voxels of {_by(lengths[:axes])} in the sform, {_by(pixdim[:axes])} in pixdim; the sform counts",)
     if sform and qform:
-        corners = np.array(np.meshgrid(*[(0, n - 1) for n in header["dim"][1:4]], [1])).reshape(4, -1)
-        off = np.linalg.norm((_qform(header, spacing) - ras) @ corners, axis=0).max()
+        off = apart(_qform(header, spacing), ras, header["dim"][1 : axes + 1])
         if not off <= 0.1 * lengths.min():  # a quaternion may be rounded
             notes += (f"sform and qform put voxels up to {off * unit:.3g} mm apart; the sform counts",)
     if axes == 2:
-        notes += (f"a single slice; its thickness was taken as {lengths[2] * unit:g} mm",)
+        notes += single_slice_note(1, lengths[2] * unit)
     affine = TO_LPS @ np.diag([unit, unit, unit, 1]) @ ras
     return affine[:, [2, 1, 0, 3]], notes
 

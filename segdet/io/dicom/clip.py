@@ -3,8 +3,8 @@
 import numpy as np
 
 from ...volume import Volume
-from ..checks import choose, chosen_note
-from .geometry import NO_PLACE, facts, single_slice_note, slice_distance, split_volumes, stack_slices
+from ..checks import choose, chosen_note, single_slice_note
+from .geometry import NO_PLACE, facts, slice_distance, split_volumes, stack_slices
 from .pixels import grey_frames, rescaled, scale
 from .ultrasound import plane_spacing
 

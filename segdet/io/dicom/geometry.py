@@ -1,4 +1,4 @@
-"""What all DICOM layouts share: errors, telling volumes apart, stacking slices (chapter 02)."""
+"""What all DICOM layouts share: telling volumes apart, stacking slices, facts about the file (chapter 02)."""
 
 from collections import defaultdict
 
@@ -22,14 +22,6 @@ def slice_distance(item):
     """
     found = item.get("SpacingBetweenSlices") or item.get("SliceThickness")
     return abs(float(found)) if found else None
-
-
-def single_slice_note(count, distance):
-    """One note that says how thick a single slice was taken to be; `distance` is that of `slice_distance`."""
-    if count > 1:
-        return ()
-    return (f"a single slice; its thickness was taken as {distance:g} mm" if distance else
-            "a single slice of unknown thickness; 1 mm was assumed",)  # fmt: skip
 
 
 def facts(ds, layout, volumes, frame):

@@ -13,10 +13,10 @@ import numpy as np
 
 from ...errors import FormatError, GeometryError
 from ...volume import Volume
-from ..checks import choose, chosen_note, one_line, reading, silenced, without_values
+from ..checks import choose, chosen_note, one_line, reading, silenced, single_slice_note, without_values
 from .clip import read_clip
 from .folder import choose_series, dicom_files
-from .geometry import facts, single_slice_note, slice_distance, sop_class_name, split_volumes, stack_slices
+from .geometry import facts, slice_distance, sop_class_name, split_volumes, stack_slices
 from .groups import Groups
 from .pixels import grey_frames, open_dicom, rescaled, scale
 from .segmentation import SEGMENTATIONS, read_segmentation
