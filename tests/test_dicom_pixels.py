@@ -10,6 +10,7 @@ from dicom_samples import encode, image
 from PIL import Image
 from pydicom.dataset import Dataset
 
+from segdet.errors import SegdetError
 from segdet.io.files import load_volume
 
 WHERE = {"ImagePositionPatient": [0, 0, 0], "ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "PixelSpacing": [1, 1]}
@@ -55,6 +56,26 @@ def test_empty_elements_are_as_absent(header, tmp_path):
     assert volume.voxels.dtype == np.int16
     assert np.array_equal(volume.voxels[0], pixels)
     assert volume.notes == ("a single slice of unknown thickness; 1 mm was assumed",)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda ds: setattr(ds, "BitsStored", 17), "announces 17 bits stored of 16"),
+        (lambda ds: setattr(ds, "PixelSpacing", 0.2), r"pixel spacing \[0.2\] .* expected two sizes"),
+        (lambda ds: delattr(ds, "PhotometricInterpretation"), "it lacks PhotometricInterpretation"),
+        (lambda ds: delattr(ds, "SamplesPerPixel"), "it lacks SamplesPerPixel"),
+    ],
+)
+@pytest.mark.parametrize("placed", [True, False])
+def test_what_a_header_gets_wrong_or_lacks_is_named(placed, change, message, tmp_path):
+    where = WHERE if placed else {"PixelSpacing": [1, 1]}
+    path = image(tmp_path / "a.dcm", np.arange(12, dtype=np.int16).reshape(3, 4), **where)
+    ds = pydicom.dcmread(path)
+    change(ds)
+    ds.save_as(path)
+    with pytest.raises(SegdetError, match=rf"a\.dcm: .*{message}"):
+        load_volume(path)
 
 
 @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])

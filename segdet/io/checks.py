@@ -40,6 +40,8 @@ def one_line(text, longest=200):
 
 def without_values(error):
     """An error or a warning in one line, up to where it quotes the file, for that may name the patient."""
+    if (lacking := getattr(error, "name", None) or "")[:1].isupper():  # the keyword of a DICOM element
+        return f"it lacks {lacking}"
     said = re.split(r"(?<!\w)b?['\"`‘“”]", one_line(error), maxsplit=1)[0].rstrip(" :(,")
     return said or type(error).__name__
 

@@ -99,13 +99,15 @@ def stack_slices(positions, orientation, pixel_spacing, thickness, path):
         If the slices are not evenly spaced, not stacked along their normal, or a value is not usable.
     """
     across, down = np.reshape(np.asarray(orientation, float), (2, 3))
-    dy, dx = (float(value) for value in pixel_spacing)
+    size = np.array(pixel_spacing, float, ndmin=1)
     if not np.allclose([across @ across, down @ down, across @ down], [1, 1, 0], atol=1e-3):
         raise GeometryError(
             f"{path}: the image orientation {[*map(float, orientation)]} is not two perpendicular units"
         )
-    if not (np.isfinite([dx, dy]).all() and min(dx, dy) > 0 and np.isfinite(positions).all()):
-        raise GeometryError(f"{path}: pixel spacing ({dy}, {dx}) mm or a slice position is not a usable number")
+    if size.shape != (2,) or not (np.isfinite(size).all() and size.min() > 0 and np.isfinite(positions).all()):
+        raise GeometryError(
+            f"{path}: its pixel spacing {size.tolist()} or a slice position is not usable; expected two sizes in mm"
+        )
     normal = np.cross(across, down)
     order = np.argsort(positions @ normal, kind="stable")
     placed, n = positions[order], len(positions)
@@ -124,5 +126,5 @@ def stack_slices(positions, orientation, pixel_spacing, thickness, path):
             "rectangular grid, so resample the scan first"
         )
     affine = np.eye(4)
-    affine[:3] = np.column_stack([step, down * dy, across * dx, placed[0]])
+    affine[:3] = np.column_stack([step, down * size[0], across * size[1], placed[0]])
     return order, affine

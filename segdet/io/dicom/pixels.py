@@ -148,6 +148,8 @@ def check_pixels(ds, stored, path):
             f"{path}: its pixels are stored as {one_line(syntax.name, 100)}, for which no decoder is installed; "
             "convert it to an uncompressed file first, with gdcmconv --raw or dcmdjpeg"
         )
+    if not 0 < ds.BitsStored <= ds.BitsAllocated:
+        raise FormatError(f"{path}: announces {ds.BitsStored} bits stored of {ds.BitsAllocated}; its header is wrong")
     expected, held = get_expected_length(ds), len(stored)
     shape = frames, rows, columns = int(ds.get("NumberOfFrames") or 1), int(ds.Rows), int(ds.Columns)
     if min(shape) < 1 or expected > (room(held, SMALL) if syntax.is_encapsulated else held):

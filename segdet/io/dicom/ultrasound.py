@@ -68,7 +68,7 @@ def read_philips(ds, path, frame):
 def plane_spacing(ds):
     """(dy, dx) in mm of an image without functional groups, and where it was found (PS3.3, C.8.5.5)."""
     if ds.get("PixelSpacing"):
-        return tuple(map(float, ds.PixelSpacing)), ()
+        return ds.PixelSpacing, ()
 
     def usable(region):  # spatial format 1 is a 2D image, not a trace or a spectrum
         units = region.get("PhysicalUnitsXDirection"), region.get("PhysicalUnitsYDirection")
