@@ -65,7 +65,10 @@ def test_pairs_by_name(image, label, tmp_path):
 
 
 def test_what_has_no_partner_or_two_is_named(tmp_path):
-    with pytest.raises(SegdetError, match=r"expected scans in its folder images/ .*; found nothing"):
+    with pytest.raises(SegdetError, match=r"expected scans in its folder images/ .* holds nothing"):
+        folder_pairs(tmp_path)
+    (tmp_path / "imagesTr").mkdir()
+    with pytest.raises(SegdetError, match=rf"{tmp_path} holds imagesTr"):
         folder_pairs(tmp_path)
     folder = write(tmp_path, [scan_of(0)])
     (folder / "labels/0.nii.gz").rename(folder / "labels/zero.nii.gz")

@@ -37,10 +37,11 @@ def folder_pairs(folder):
     folder = Path(folder)
     images, labels = (_by_name(folder / kind) for kind in ("images", "labels"))
     if not images:
-        found = _some(sorted(path.name for path in folder.glob("*"))) or "nothing"
+        place = folder / "images" if (folder / "images").is_dir() else folder
+        found = _some(sorted(path.name for path in place.glob("*"))) or "nothing"
         raise SegdetError(
             f"{folder}: expected scans in its folder images/ and their masks, of the same names, in its folder "
-            f"labels/; found {found}; rename or move them"
+            f"labels/; {place} holds {found}"
         )
     names = {name: name if name in labels else name.removesuffix(CHANNEL) for name in images}
     spare = [path.name for name, path in labels.items() if name not in names.values()]
