@@ -185,10 +185,14 @@ def test_scaling(slope, intercept, expected, tmp_path):
 
 
 def test_single_slice_and_series(tmp_path):
-    nib.Nifti1Image(VOXELS[0].T, np.diag([0.4, 0.3, 0.5, 1])).to_filename(tmp_path / "flat.nii")
-    flat = load_volume(tmp_path / "flat.nii")
-    assert np.array_equal(flat.voxels, VOXELS[:1])
-    assert flat.notes[-1] == "a single slice; its thickness was taken as 0.5 mm"
+    image = nib.Nifti1Image(VOXELS[0].T, np.diag([0.4, 0.3, 0.5, 1]))
+    image.header.set_xyzt_units("mm")
+    for code in (0, 1):
+        image.set_qform(image.affine, code)
+        image.to_filename(tmp_path / "flat.nii")
+        flat = load_volume(tmp_path / "flat.nii")
+        assert np.array_equal(flat.voxels, VOXELS[:1])
+        assert flat.notes == ("a single slice; its thickness was taken as 0.5 mm",)
     nib.Nifti1Image(VOXELS.reshape(3, 2, 8, 7).T, RAS).to_filename(tmp_path / "series.nii")
     with pytest.raises(FormatError, match="holds 3 volumes"):
         load_volume(tmp_path / "series.nii")

@@ -154,18 +154,7 @@ def predict(
     volume = load_volume(scan, frame=frame, series=series)
     check_mask_path(out, volume, scan)
     drawn = boxes and read_boxes(boxes, volume.shape)
-    seen = cascade.grids.oriented(volume)
-    extent, notes = np.multiply(seen.shape, seen.spacing), list(seen.notes)
-    marked = [number for number, found in enumerate(drawn or ()) if len(found)]
-    if marked and (gaps := marked[-1] - marked[0] + 1 - len(marked)):
-        notes.append(f"{gaps} slices between the first and the last of {boxes} hold no box and count as outside")
-    lowest, highest = volume.voxels.min(), volume.voxels.max()
-    if lowest < highest and ((volume.voxels == lowest) | (volume.voxels == highest)).all():
-        notes.append("the scan has two values only: is it a mask?")
-    if (extent > np.multiply(cascade.grids.extent, 1.02)).any():
-        central = " x ".join(f"{e:.0f}" for e in np.minimum(extent, cascade.grids.extent))
-        notes.append(f"the model looks at the central {central} mm of this scan; the rest is background in the mask")
-    for note in notes:
+    for note in _notes(cascade.grids, volume, drawn, boxes):
         print(f"note: {note}")
     start = time.monotonic()
     prediction = cascade.predict(volume, drawn and (lambda scan: boxes_to_mask(drawn, scan.shape).numpy()), step)
@@ -184,6 +173,22 @@ def predict(
 
         save_planes(volume, png, prediction.mask)
         print(f"wrote {png}")
+
+
+def _notes(grids, volume, drawn, boxes):
+    """What to know before a mask is believed: notes on the scan, on boxes that were drawn, on what the model sees."""
+    seen = grids.oriented(volume)
+    extent, notes = np.multiply(seen.shape, seen.spacing), list(seen.notes)
+    marked = [number for number, found in enumerate(drawn or ()) if len(found)]
+    if marked and (gaps := marked[-1] - marked[0] + 1 - len(marked)):
+        notes.append(f"{gaps} slices between the first and the last of {boxes} hold no box and count as outside")
+    lowest, highest = volume.voxels.min(), volume.voxels.max()
+    if lowest < highest and ((volume.voxels == lowest) | (volume.voxels == highest)).all():
+        notes.append("the scan has two values only: is it a mask?")
+    if (extent > np.multiply(grids.extent, 1.02)).any():
+        central = " x ".join(f"{e:.0f}" for e in np.minimum(extent, grids.extent))
+        notes.append(f"the model looks at the central {central} mm of this scan; the rest is background in the mask")
+    return notes
 
 
 @app.command()

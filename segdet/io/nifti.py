@@ -159,7 +159,7 @@ def _geometry(header, path):
     if sform and not np.allclose(lengths[:axes], pixdim[:axes], rtol=1e-3):
         notes += (f"voxels of {_by(lengths[:axes])} in the sform, {_by(pixdim[:axes])} in pixdim; the sform counts",)
     if sform and qform:
-        off = apart(_qform(header, spacing), ras, header["dim"][1 : axes + 1])
+        off = apart(_qform(header, spacing), ras, header["dim"][1:4])
         if not off <= 0.1 * lengths.min():  # a quaternion may be rounded
             notes += (f"sform and qform put voxels up to {off * unit:.3g} mm apart; the sform counts",)
     if axes == 2:
