@@ -130,11 +130,26 @@ def test_every_engine_predicts_the_same(cascade, folder, scan, engine, package, 
     same(ExportedCascade(folder, engine, threads=1).predict(scan, step=step), cascade.predict(scan, step=step))
 
 
+WITHOUT_TORCH = """
+import sys
+
+class NotInstalled:
+    def find_spec(self, name, *_):
+        if name.split(".")[0] in ("torch", "torchvision"):
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, NotInstalled())
+from segdet.cli import main
+main()
+"""
+
+
 def test_a_scan_becomes_a_mask_without_pytorch(cascade, folder, scan, tmp_path):
     write_itk(scan.voxels, scan, tmp_path / "scan.nii.gz")
-    code = "import sys; sys.modules['torch'] = sys.modules['torchvision'] = None; from segdet.cli import main; main()"
     arguments = ["predict", tmp_path / "scan.nii.gz", "--model", folder, "--out", tmp_path / "mask.nii.gz"]
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, *arguments], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     prediction = cascade.predict(scan)
     found, _ = load_mask(tmp_path / "mask.nii.gz")
