@@ -1,11 +1,18 @@
 """pyproject.toml, requirements.lock and environment.yml agree, and the lock pins everything with hashes."""
 
+import os
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
+import zipfile
+from pathlib import Path
 
 import pytest
 import yaml
 from conftest import ROOT
+from imports import read_sources
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
@@ -73,3 +80,34 @@ def test_make_setup_finds_its_installer_in_the_lock():
     names = {name for name, *_ in ENTRIES}
     assert {"uv", "setuptools"} <= names  # setuptools: segdet is installed without build isolation
     assert NEEDED == (3, 11)
+
+
+IMPORT_ALL = "import sys, importlib, segdet; [importlib.import_module(n) for n in sys.argv[1:]]; print(segdet.__file__)"
+
+
+def test_the_wheel_holds_every_module_and_each_is_imported_from_it(tmp_path):
+    source, installed = tmp_path / "source", tmp_path / "installed"
+    shutil.copytree(ROOT / "segdet", source / "segdet", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    build = "import sys; from setuptools.build_meta import build_wheel; build_wheel(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", build, tmp_path], cwd=source, capture_output=True, check=True)
+    (wheel,) = tmp_path.glob("segdet-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(installed)
+    names = [
+        ".".join(path.relative_to(installed).with_suffix("").parts).removesuffix(".__init__")
+        for path in sorted(installed.glob("segdet/**/*.py"))
+        if path.name != "__main__.py"  # which would run the command
+    ]
+    assert {*names, "segdet.__main__"} == read_sources(ROOT).keys()
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT_ALL, *names],
+        env=os.environ | {"PYTHONPATH": str(installed)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert Path(done.stdout.strip()).is_relative_to(installed)
