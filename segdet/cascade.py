@@ -10,7 +10,7 @@ import torch
 from .anchors import AnchorGrid
 from .backbones import BACKBONES
 from .errors import CheckpointError
-from .pipeline import Grids, Pipeline
+from .pipeline import BATCH, Grids, Pipeline
 from .proposals import Proposals
 from .rpn import RPN
 from .rpn_loss import Sampling
@@ -19,8 +19,6 @@ from .runtime.device import default_device, precision
 from .runtime.tensors import load_tensors, save_tensors
 from .unet3d import UNet3D
 from .volume import with_neighbours
-
-BATCH = 16  # slices that the detector sees at once
 
 
 def detect(detector, slices, proposals=None):

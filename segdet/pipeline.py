@@ -14,6 +14,8 @@ from .intensities import normalise
 from .resampling import covered, resample_array
 from .volume import with_neighbours
 
+BATCH = 16  # slices that the detector sees at once
+
 
 @dataclass(frozen=True)
 class Grids:

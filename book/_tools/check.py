@@ -36,8 +36,7 @@ STAGES = [
         [*PYTEST, "--dist", "loadfile", "--nbval-lax", "--nbval-current-env", *NOTEBOOKS],
         {**KERNEL_ENVIRONMENT, "SEGDET_PROFILE": "smoke"},
     ),
-    # progress goes to the standard error of each test, so that none leaves a file open
-    ("tests of the library, the book and the site", [*PYTEST, "tests"], {"SEGDET_PROGRESS": ""}),
+    ("tests of the library, the book and the site", [*PYTEST, "tests"], {}),
 ]
 
 

@@ -1,7 +1,8 @@
 """How long the chapters will take on this machine, said before they start.
 
-What the networks cost follows from their operations and from a few seconds of measurement (`segdet.experiments.cost`). What else a
-chapter does took so long when its outputs were stored (results/book.json), and is scaled by the time of a phantom.
+What the networks cost follows from their operations and from a few seconds of measurement
+(`segdet.experiments.cost`). What else a chapter does took so long when its outputs were stored (results/book.json), and
+is scaled by the time of a phantom.
 """
 
 import json

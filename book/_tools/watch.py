@@ -46,7 +46,7 @@ class Watch:
 
 @contextmanager
 def watching(say=print, every=1.0):
-    """A `Watch` while the block runs; `segdet.runtime.progress` of processes that start in it writes to the same terminal."""
+    """A `Watch` while the block runs; progress of processes that start in it goes to the same terminal."""
     watch, done = Watch(say), threading.Event()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "progress"

@@ -13,10 +13,10 @@ import torch
 from ..attention import attended_region, painted
 from ..boxes import pad_boxes
 from ..cascade import Cascade
-from ..export.exported import BATCH, ENGINES, ExportedCascade, open_network
+from ..export.exported import ENGINES, ExportedCascade, open_network
 from ..export.onnx import Proposer, export, write_onnx
 from ..phantom.acoustics import make_phantom
-from ..pipeline import Grids, search
+from ..pipeline import BATCH, Grids, search
 from ..rpn import RPN
 from ..unet3d import UNet3D
 from ..volume import slice_boxes

@@ -41,25 +41,13 @@ PROFILE_HELP = (
     "smoke: seconds, to see that it runs. quick: minutes on any two cores. laptop: what the studies use. "
     "paper: hours on a GPU."
 )
-
-
 DATA_HELP = (
     'Annotated scans: "phantom" for simulated hips, or a folder with images/NAME and labels/NAME, of any formats.'
 )
-
-
 LABEL_HELP = "Which label of the annotation to segment. Default: every label above 0."
-
-
 ScanArgument = Annotated[Path, typer.Argument(help="A DICOM file or folder, .nii(.gz), .mha, .mhd, .nrrd or .nhdr.")]
-
-
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace files that are there, but never the scan.")]
-
-
 FrameOption = Annotated[int | None, typer.Option(help="Which volume of several, or image of a clip, counted from 0.")]
-
-
 SeriesOption = Annotated[str | None, typer.Option(help="Which series of a DICOM folder: its number, or its UID.")]
 
 

@@ -41,16 +41,12 @@ def run_seed(plan, seed, checkpoints=None, deadline=None):
         seconds = round(time.monotonic() - start, 1)
         yield "loss", _loss_rows(seed, arm, history)
         names = {"seed": seed, "arm": arm}
-        yield "runs", [names | {"best_step": history.best_step, "seconds": seconds} | definition(arm) | made_by]
+        definition = {key: getattr(ARMS[arm], key) for key in ("train", "test", "margin")}
+        yield "runs", [names | {"best_step": history.best_step, "seconds": seconds} | definition | made_by]
         yield (
             "cases",
             [names | {"case": case.name} | score_mask(run.predict(segmenter, arm, case), case) for case in run.test],
         )
-
-
-def definition(arm):
-    """What an arm of this name is, as a row of the table ``runs`` keeps it."""
-    return {key: value for key, value in asdict(ARMS[arm]).items() if key in ("train", "test", "margin")}
 
 
 def _score_detector(run, part, case):

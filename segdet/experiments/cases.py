@@ -1,4 +1,4 @@
-"""What an experiment is made of: profiles, arms, splits, and scans ready for the networks (chapter 10)."""
+"""Annotated scans ready for the networks, and how they are split (chapter 10)."""
 
 import warnings
 from collections import Counter

@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import CheckpointError, SegdetError
-from ..pipeline import Grids, Pipeline
+from ..pipeline import BATCH, Grids, Pipeline
 
 SETTINGS = "exported.json"
-BATCH = 16  # slices that the detector sees at once
 
 
 class ExportedCascade(Pipeline):

@@ -12,12 +12,11 @@ from .checks import extension, is_dicom, reading
 from .itk import read_itk, write_itk
 from .labels import label_numbers, listed
 from .nifti import read_nifti, write_nifti
-from .outputs import KINDS, check_kind, check_not_of_scan
+from .outputs import check_kind, check_not_of_scan
 
 NIFTI = (".nii", ".nii.gz")
 DICOM = (".dcm", ".dicom", ".ima")  # most names of DICOM files have no extension
 FORMATS = (*NIFTI, *itk.FORMATS)
-MASK_FORMATS = KINDS["a mask"]
 
 
 def load_volume(path, *, label=None, frame=None, series=None):
@@ -76,7 +75,8 @@ def load_volume(path, *, label=None, frame=None, series=None):
             held = listed(np.unique(numbers[numbers > 0])) or "none"
             raise LabelError(f"{path}: has no label {label}; it holds {held}")
         return replace(volume, voxels=found.astype(np.uint8))
-    return replace(volume, notes=volume.limited()[0].notes)
+    limited, _ = volume.limited()
+    return volume if limited is volume else replace(volume, notes=limited.notes)
 
 
 def is_scan(path):

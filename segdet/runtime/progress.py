@@ -2,6 +2,8 @@
 
 import os
 import sys
+from contextlib import nullcontext
+from pathlib import Path
 
 from tqdm.auto import tqdm
 from tqdm.std import tqdm as plain_tqdm
@@ -13,15 +15,21 @@ LINE = "{desc}: {n_fmt} of {total_fmt}{unit}, {elapsed} so far, {remaining} left
 
 
 class _Lines:
-    """A text file for tqdm that gets whole lines where a terminal would get the same line again and again."""
+    """A text file for tqdm that gets whole lines where a terminal would get the same line again and again.
 
-    def __init__(self, file):
-        self.file = file
+    It is open only while a line is written; without a path the lines go to standard error.
+    """
+
+    def __init__(self, path):
+        self.path = path
+        if path:  # whether it can be written is known before the work
+            Path(path).touch()
 
     def write(self, text):
         """Write `text` as a line, without what moves a cursor."""
         if text := text.strip("\r\n "):
-            print(text, file=self.file, flush=True)
+            with open(self.path, "a", encoding="utf-8") if self.path else nullcontext(sys.stderr) as file:
+                print(text, file=file, flush=True)
 
     def flush(self):
         """Lines are flushed as they are written."""
@@ -56,7 +64,6 @@ def progress(items, label, total=None, unit="", **more):
         return tqdm(items, disable=True, **more)
     if not named and (sys.stderr.isatty() or "ipykernel" in sys.modules):
         return tqdm(items, dynamic_ncols=True, mininterval=0.5, unit=unit or "it", **more)
-    file = open(named, "a", encoding="utf-8") if named else sys.stderr  # noqa: SIM115 - open as long as the process is
     more |= {
         "mininterval": EVERY,
         "delay": EVERY,
@@ -64,7 +71,7 @@ def progress(items, label, total=None, unit="", **more):
         "bar_format": LINE,
         "unit": f" {unit}" if unit else "",
     }
-    return plain_tqdm(items, file=_Lines(file), **more)
+    return plain_tqdm(items, file=_Lines(named), **more)
 
 
 def in_words(seconds):

@@ -21,14 +21,19 @@ def grey_colours(ds):
     if ds.file_meta.TransferSyntaxUID not in (JPEGBaseline8Bit, JPEGExtended12Bit):
         return np.stack([luma(frame) for frame in iter_pixels(ds)]), (COLOUR_NOTE,)
     frames, notes = [], {COLOUR_NOTE: None}
-    table = ds.get("ExtendedOffsetTable"), ds.get("ExtendedOffsetTableLengths")
-    count = int(ds.get("NumberOfFrames") or 1)
-    for code in generate_frames(ds.PixelData, number_of_frames=count, extended_offsets=table if all(table) else None):
+    for code in codestreams(ds, ds.PixelData):
         colours, held = _jpeg_colours(code, ds.PhotometricInterpretation)
         frames.append(luma(colours))
         if held != ds.PhotometricInterpretation[:3]:
             notes[f"the header says {ds.PhotometricInterpretation[:3]}, the JPEG itself {held}: read as {held}"] = None
     return np.stack(frames), tuple(notes)
+
+
+def codestreams(ds, stored):
+    """The compressed frames in the stored pixels of a data set, one after the other."""
+    table = ds.get("ExtendedOffsetTable"), ds.get("ExtendedOffsetTableLengths")
+    count = int(ds.get("NumberOfFrames") or 1)
+    return generate_frames(stored, number_of_frames=count, extended_offsets=table if all(table) else None)
 
 
 def _jpeg_colours(code, header):

@@ -20,13 +20,13 @@ def dicom_files(path):
     return [path] if is_dicom(path) else []
 
 
-def image_headers(path):
-    """The headers of the images in a folder, or of a file, and those of what else it holds.
+def image_headers(files):
+    """The headers of the images among DICOM files, and those of the others.
 
     An image has rows, or is of the kind of one that has. A DICOMDIR is left out.
     """
     headers = []
-    for file in dicom_files(path):
+    for file in files:
         with reading(file):
             headers.append(open_dicom(file, stop_before_pixels=True))
     headers = [ds for ds in headers if ds.file_meta.get("MediaStorageSOPClassUID") != MEDIA_DIRECTORY]
@@ -58,10 +58,11 @@ def choose_series(folder, series=None):
     FormatError
         If there is no image, no such series, or several and none was chosen.
     """
-    images, others = image_headers(folder)
+    files = dicom_files(folder)
+    images, others = image_headers(files)
     passed = Counter(sop_class_name(ds) for ds in others)
     visible = {file for file in folder.iterdir() if file.is_file() and not file.name.startswith(".")}
-    passed["no DICOM"] = len(visible - set(dicom_files(folder)))
+    passed["no DICOM"] = len(visible - set(files))
     passed = ", ".join(f"{count} x {kind}" for kind, count in passed.items() if count)
     if not images:
         raise FormatError(

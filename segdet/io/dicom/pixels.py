@@ -7,7 +7,6 @@ from math import prod
 import numpy as np
 import pydicom
 from PIL import Image
-from pydicom.encaps import generate_frames
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 from pydicom.pixels import apply_modality_lut, as_pixel_options, get_decoder
@@ -22,7 +21,7 @@ from pydicom.uid import (
 
 from ...errors import FormatError
 from ..checks import one_line, room
-from .colour import grey_colours, grey_palette
+from .colour import codestreams, grey_colours, grey_palette
 
 SMALL = 64 << 20  # bytes of compressed DICOM that are never too many: 256 MiB once rescaled to float32
 META_START = 144  # preamble, DICM and the group length, which counts the bytes from here to the data set
@@ -168,10 +167,8 @@ def _check_codestreams(ds, stored, shape, path):
     frames, *size = *shape, int(ds.SamplesPerPixel)
     # RLE states no size. Its runs make 64 bytes of one, whatever the header says, so long frames are refused.
     longest = min(2 * get_expected_length(ds) // frames + 64, 12 << 20)
-    table = ds.get("ExtendedOffsetTable"), ds.get("ExtendedOffsetTableLengths")
-    codes = generate_frames(stored, number_of_frames=frames, extended_offsets=table if all(table) else None)
     count = 0
-    for count, code in enumerate(codes, 1):
+    for count, code in enumerate(codestreams(ds, stored), 1):
         if ds.file_meta.TransferSyntaxUID == RLELossless:
             stated = size if len(code) <= longest else f"{len(code)} bytes, too many to decode safely"
         else:

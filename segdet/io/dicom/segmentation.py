@@ -33,8 +33,9 @@ def read_segmentation(ds, path, frame, label):
     segments = _segments(ds, path)
     if label is not None and label not in segments:
         raise LabelError(f"{path}: has no segment {label}; its segments are {[*segments]}")
-    planes, notes = _numbered_frames(ds, groups, segments, path)
-    places, affine, inferred, said = _grid(ds, groups, path)
+    stored = stored_pixels(ds)
+    planes, notes = _numbered_frames(ds, stored, groups, segments, path)
+    places, affine, inferred, said = _grid(ds, len(stored), groups, path)
     voxels = np.zeros((places.max() + 1, *planes.shape[1:]), planes.dtype)
     overlap = False
     for place, plane in zip(places, planes, strict=True):
@@ -65,13 +66,13 @@ def _segments(ds, path):
     return dict(sorted(found.items()))
 
 
-def _numbered_frames(ds, groups, segments, path):
+def _numbered_frames(ds, stored, groups, segments, path):
     """The frames as segment numbers, 0 where there is none, and notes."""
     kind, notes = ds.get("SegmentationType"), ()
     if kind not in ("BINARY", "FRACTIONAL", "LABELMAP"):
         found = one_line(kind, 32)
         raise FormatError(f"{path}: is a segmentation of type {found}; expected BINARY, FRACTIONAL or LABELMAP")
-    planes = decoded(ds, stored_pixels(ds), path)
+    planes = decoded(ds, stored, path)
     if kind == "LABELMAP":
         planes = np.where(planes == _background(ds), 0, planes)
         used = {int(number) for number in np.unique(planes)} - {0}
@@ -99,8 +100,11 @@ def _half(planes, ds):
     return inside, (f"its values are fractions ({kind}): a voxel is inside from half on, {most / 2:g} of {most}",)
 
 
-def _grid(ds, groups, path):
-    """The slice that each frame belongs to, the affine of the slices, and whether their distance was inferred."""
+def _grid(ds, held, groups, path):
+    """The slice of each frame, the affine of the slices, whether their distance was inferred, and notes.
+
+    `held` is the number of bytes of the pixel data.
+    """
     positions, orientation, spacing, notes = groups.geometry()
     measures = groups.items("PixelMeasuresSequence")[0]
     along = positions @ np.cross(orientation[:3], orientation[3:])
@@ -118,7 +122,7 @@ def _grid(ds, groups, path):
     else:
         raise GeometryError(f"{path}: its frames lie on no regular grid, up to {off:.4g} mm off; resample it")
     shape = int(places.max()) + 1, int(ds.Rows), int(ds.Columns)
-    if prod(shape) > room(len(stored_pixels(ds)), SMALL_SEGMENTATION):
+    if prod(shape) > room(held, SMALL_SEGMENTATION):
         raise FormatError(f"{path}: its few frames span {shape} voxels; a position must be wrong")
     filled = positions[first] + np.arange(shape[0])[:, None] * step
     _, affine = stack_slices(filled, orientation, spacing, distance, path)

@@ -21,7 +21,7 @@ from ...errors import FormatError
 from ...runtime.atomic import writing
 from ..checks import reading, silenced, without_values
 from .enhanced_us import WRITER, enhanced_us, item
-from .folder import image_headers
+from .folder import dicom_files, image_headers
 
 TEXTS = ("PatientName", "ReferringPhysicianName", "PatientID", "AccessionNumber", "StudyID")
 DATES, TIME, SEX = ("PatientBirthDate", "StudyDate"), "StudyTime", "PatientSex"
@@ -163,7 +163,9 @@ def _headers(source, series):
         return [], ()
     changed = {}
     with reading(source):
-        headers = [ds for ds in image_headers(source)[0] if not series or ds.get("SeriesInstanceUID") == series]
+        headers = [
+            ds for ds in image_headers(dicom_files(source))[0] if not series or ds.get("SeriesInstanceUID") == series
+        ]
         for ds in headers:
             changed |= _repair(ds)
     return headers, tuple(f"{keyword} of the scan is no valid DICOM: {how}" for keyword, how in changed.items())
