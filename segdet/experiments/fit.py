@@ -50,14 +50,8 @@ def fit_cascade(
     """
     out, arm = Path(out), "cascade-crop" if crop else "cascade"
     this = {"profile": profile.name, "seed": seed, "data": str(data), "label": label, "arm": arm}
-    if checkpointing and compiled:
-        raise SegdetError("--checkpointing and --compile do not go together; leave out one of them")
-    if compiled:  # before the detector is trained
-        try:
-            torch.compile(torch.relu)(torch.ones(1, device=default_device()))
-        except RuntimeError as error:
-            reason = str(error).splitlines()[0]
-            raise SegdetError(f"--compile does not work here ({reason}); leave it out") from error
+    if compiled:
+        _check_compiler(checkpointing)
     first = distributed.processes()[0] == 0
     report = report if first else lambda line: None
 
@@ -83,6 +77,17 @@ def fit_cascade(
                 (out / f"{seed}-{name}.safetensors").unlink(missing_ok=True)
             begun.unlink()
     return score
+
+
+def _check_compiler(checkpointing):
+    """Refuse --compile where it fails, before the detector is trained."""
+    if checkpointing:
+        raise SegdetError("--checkpointing and --compile do not go together; leave out one of them")
+    try:
+        torch.compile(torch.relu)(torch.ones(1, device=default_device()))
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise SegdetError(f"--compile does not work here ({reason}); leave it out") from error
 
 
 def _check_begun(out, this, resume):

@@ -50,27 +50,12 @@ def train_detector(train, validation, profile, seed, *, recipe=RECIPE, **fitting
     """
     for case in [*train, *validation]:
         check_boxes(case)
-    slices = torch.cat([with_neighbours(c.slices) if recipe.neighbours else c.slices for c in train])
-    most = max(c.boxes.shape[1] for c in train)
-    boxes = torch.cat([F.pad(c.boxes, (0, 0, 0, most - c.boxes.shape[1])) for c in train])
-    found = boxes[area(boxes) > 0]
-    if not len(found):
-        raise TrainingError("no training scan has an annotated slice: there is nothing to detect")
     device = default_device()
-    slices, boxes = slices.to(device), boxes.to(device)  # a few hundred MB at most: nothing is left to prefetch
+    slices, boxes = (t.to(device) for t in _stacked(train, recipe))  # a few hundred MB: nothing is left to prefetch
     torch.manual_seed(seed)
-    anchors = fit_anchors(found) if recipe.fitted_anchors else default_anchors(slices.shape[-2:])
-    detector = RPN(anchors, recipe.sampling, recipe.neighbours, recipe.padded, recipe.backbone)
-    initial = detector.load_imagenet() if recipe.imagenet else "random"
-    if initial != "random":  # random ones follow from the seed
-        initial += f", {digest(*detector.backbone.parameters())}"
-    detector.to(device, memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(
-        [p for p in detector.parameters() if p.requires_grad],
-        recipe.rate,
-        momentum=0.9,
-        weight_decay=0.0005,
-    )
+    detector, initial = _new_detector(boxes, slices.shape[-2:], recipe)
+    trained = [p for p in detector.parameters() if p.requires_grad]
+    optimizer = torch.optim.SGD(trained, recipe.rate, momentum=0.9, weight_decay=0.0005)
 
     def draw(generator):
         return torch.randperm(len(slices), generator=generator)[: recipe.slices_per_step]
@@ -117,6 +102,26 @@ def train_detector(train, validation, profile, seed, *, recipe=RECIPE, **fitting
         **fitting,
     )
     return detector, history
+
+
+def _stacked(cases, recipe):
+    """All slices, (N, H, W) or with their neighbours (N, 3, H, W), and their boxes, (N, M, 4), padded to the most."""
+    slices = torch.cat([with_neighbours(c.slices) if recipe.neighbours else c.slices for c in cases])
+    most = max(c.boxes.shape[1] for c in cases)
+    return slices, torch.cat([F.pad(c.boxes, (0, 0, 0, most - c.boxes.shape[1])) for c in cases])
+
+
+def _new_detector(boxes, shape, recipe):
+    """A detector for slices of `shape` on the device of the boxes (N, M, 4), and where its weights come from."""
+    found = boxes[area(boxes) > 0].cpu()
+    if not len(found):
+        raise TrainingError("no training scan has an annotated slice: there is nothing to detect")
+    anchors = fit_anchors(found) if recipe.fitted_anchors else default_anchors(shape)
+    detector = RPN(anchors, recipe.sampling, recipe.neighbours, recipe.padded, recipe.backbone)
+    initial = detector.load_imagenet() if recipe.imagenet else "random"
+    if initial != "random":  # random ones follow from the seed
+        initial += f", {digest(*detector.backbone.parameters())}"
+    return detector.to(boxes.device, memory_format=torch.channels_last), initial
 
 
 def check_boxes(case):

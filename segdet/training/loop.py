@@ -94,9 +94,7 @@ def fit(
     batches = batches or world
     if batches % world:
         raise ValueError(f"{batches} batches a step cannot be shared by {world} processes")
-    identity = {"seed": seed, "steps": steps, "batches": batches, "network": _layers(model)} | (identity or {})
-    identity |= {"optimizer": type(optimizer).__name__, "its settings": _settings(optimizer)}
-    identity = json.loads(json.dumps(identity))  # as it is read back
+    identity = _identity(model, optimizer, {"seed": seed, "steps": steps, "batches": batches}, identity)
     checkpoint = checkpoint(_fingerprint(identity)) if callable(checkpoint) else checkpoint
     if checkpoint and Path(checkpoint).exists():
         history, first, best = restore_state(checkpoint, model, optimizer, identity)
@@ -104,7 +102,6 @@ def fit(
     rates = [group["lr"] for group in optimizer.param_groups]  # as the caller set them; the schedule scales them
     writer = _writer(Path(log) / label, first) if log and rank == 0 else None
     bar = progress(range(first, steps), label, total=steps, unit="steps", initial=first)
-    shown = {}
     for step in bar:
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * (schedule(step) if schedule else 1)
@@ -116,30 +113,15 @@ def fit(
         loss = sum(terms.values())
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm or math.inf)
         if not torch.isfinite(loss + norm):
-            names = [n for s in streams for n in batch_names(torch.Generator().manual_seed(s))] if batch_names else ()
             found = f"{label}: loss {loss.item()}, gradient {norm.item()} at step {step + 1}"
-            raise _not_finite(found, names, checkpoint)
+            raise _not_finite(found, batch_names, streams, checkpoint)
         optimizer.step()
         history.loss.append({name: term.item() for name, term in terms.items()})
         done = step + 1
-        milestone, scalars = done % every == 0 or done == steps, dict(history.loss[-1])
-        if milestone and validate:
-            model.eval()
-            scalars["validation"] = value = float(validate())
-            if not math.isfinite(value):
-                raise TrainingError(
-                    f"{label}: the validation score is {value}; is there anything to find in those scans?"
-                )
-            history.validation.append([done, value])
-            shown["validation"] = f"{value:.3f}"
-            if value >= max(v for _, v in history.validation):
-                history.best_step = done
-                best = {k: v.detach().clone() for k, v in model.state_dict().items()}
-        bar.set_postfix(loss=f"{loss.item():.3f}", **shown, refresh=False)
-        if writer:
-            for name, number in scalars.items():
-                writer.add_scalar(name, number, done)
-            writer.flush()
+        milestone = done % every == 0 or done == steps
+        if milestone and validate and _is_best(model, validate, history, done, label):
+            best = {k: v.detach().clone() for k, v in model.state_dict().items()}
+        _show(bar, writer, history, done)
         late = deadline is not None and time.monotonic() > deadline and done < steps
         if checkpoint and (milestone or late) and rank == 0:
             save_state(checkpoint, model, optimizer, history, done, best, identity)
@@ -153,8 +135,43 @@ def fit(
     return history
 
 
-def _not_finite(found, names, checkpoint):
-    """The error for a loss or a gradient that is not finite."""
+def _identity(model, optimizer, settings, more):
+    """What decides the result of a training, as it is read back from a checkpoint."""
+    facts = settings | {"network": _layers(model)} | (more or {})
+    facts |= {"optimizer": type(optimizer).__name__, "its settings": _settings(optimizer)}
+    return json.loads(json.dumps(facts))
+
+
+def _is_best(model, validate, history, done, label):
+    """Validate after `done` steps, note the score in `history`, and say whether none before was higher."""
+    model.eval()
+    value = float(validate())
+    if not math.isfinite(value):
+        raise TrainingError(f"{label}: the validation score is {value}; is there anything to find in those scans?")
+    history.validation.append([done, value])
+    best = value >= max(v for _, v in history.validation)
+    if best:
+        history.best_step = done
+    return best
+
+
+def _show(bar, writer, history, done):
+    """Show the last loss and validation score beside the progress bar, and those of this step as TensorBoard's."""
+    terms, shown = history.loss[-1], {}
+    if history.validation:
+        last, value = history.validation[-1]
+        shown = {"validation": f"{value:.3f}"}
+        terms = terms | ({"validation": value} if last == done else {})
+    bar.set_postfix(loss=f"{sum(history.loss[-1].values()):.3f}", **shown, refresh=False)
+    if writer:
+        for name, number in terms.items():
+            writer.add_scalar(name, number, done)
+        writer.flush()
+
+
+def _not_finite(found, batch_names, streams, checkpoint):
+    """The error for a loss or a gradient that is not finite, in a step of these random seeds."""
+    names = [n for s in streams for n in batch_names(torch.Generator().manual_seed(s))] if batch_names else ()
     found += f", whose batch holds {', '.join(names)}" if names else ""
     saved = checkpoint and Path(checkpoint).exists()
     kept = f" {Path(checkpoint).name} holds the last good state." if saved else ""

@@ -43,11 +43,7 @@ def train_segmenter(train, validation, profile, seed, *, margin=None, network=No
     channels = 1 if train[0][1] is None else 2
     segmenter = network(channels) if network else UNet3D(channels, 2, profile.base_channels)
     segmenter.to(device, memory_format=torch.channels_last_3d)
-    inputs, targets = [], []  # stay on the device: nothing is left to prefetch
-    for case, seen in train:
-        region = attended_region(seen, case.spacing, margin)
-        inputs.append(stacked(case.image, seen, region, device))
-        targets.append(torch.as_tensor(case.mask[region], dtype=torch.long, device=device)[None])
+    inputs, targets = _on_device(train, margin, device)  # and stay there: nothing is left to prefetch
     optimizer = torch.optim.Adam(segmenter.parameters(), 0.001, betas=(0.9, 0.999))
 
     # of another network we do not know how often it pools
@@ -86,3 +82,13 @@ def train_segmenter(train, validation, profile, seed, *, margin=None, network=No
         **fitting,
     )
     return segmenter, history
+
+
+def _on_device(pairs, margin, device):
+    """What the segmenter sees of each scan, (1, C, d, h, w), and the labels there, (1, d, h, w): two lists."""
+    inputs, targets = [], []
+    for case, seen in pairs:
+        region = attended_region(seen, case.spacing, margin)
+        inputs.append(stacked(case.image, seen, region, device))
+        targets.append(torch.as_tensor(case.mask[region], dtype=torch.long, device=device)[None])
+    return inputs, targets

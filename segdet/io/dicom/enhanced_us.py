@@ -29,42 +29,9 @@ def enhanced_us(volume):
     if not np.allclose(axes.T @ axes, np.eye(3), atol=1e-3):
         raise GeometryError(f"{volume.name}: its axes are not perpendicular, as DICOM wants; choose another format")
     depth, rows, columns = volume.shape
-    dz, dy, dx = volume.spacing
     bits = 8 * volume.voxels.dtype.itemsize
-    digest = hashlib.sha256(np.ascontiguousarray(volume.voxels).tobytes() + volume.affine.tobytes())
     side = {"left": "L", "right": "R"}.get(volume.meta.get("side"), "")
-    digest.update(repr((volume.shape, volume.voxels.dtype.str, side)).encode())
-
-    def uid(role):
-        return generate_uid(entropy_srcs=["segdet", role, digest.hexdigest()])
-
-    def code(concept):
-        return [item(CodeValue=concept.value, CodingSchemeDesignator=concept.scheme_designator,
-                      CodeMeaning=concept.meaning)]  # fmt: skip
-
-    orientation = [*axes[:, 2], *axes[:, 1]]
-    shared = item(
-        PixelMeasuresSequence=[item(PixelSpacing=decimals([dy, dx]), SliceThickness=decimals([dz])[0],
-                                     SpacingBetweenSlices=decimals([dz])[0])],
-        PlaneOrientationSequence=[item(ImageOrientationPatient=decimals(orientation))],
-        PlaneOrientationVolumeSequence=[item(ImageOrientationVolume=[float(v) for v in orientation])],
-        USImageDescriptionSequence=[item(FrameType=ORIGINAL,
-                                          VolumetricProperties="VOLUME",
-                                          VolumeBasedCalculationTechnique="NONE")],
-        ImageDataTypeSequence=[item(DataType="TISSUE_INTENSITY", AliasedDataType="NO")],
-        TemporalPositionSequence=[item(TemporalPositionTimeOffset=0.0)],
-        FrameVOILUTSequence=[item(WindowCenter=2 ** (bits - 1), WindowWidth=2**bits)],
-    )  # fmt: skip
-    frames = []
-    for index in range(depth):
-        position = volume.affine[:3, 3] + index * volume.affine[:3, 0]
-        frames.append(item(
-            FrameContentSequence=[item(StackID="1", InStackPositionNumber=index + 1, TemporalPositionIndex=1,
-                                        DimensionIndexValues=[index + 1], FrameAcquisitionDateTime=WHEN,
-                                        FrameReferenceDateTime=WHEN, FrameAcquisitionDuration=0.0)],
-            PlanePositionSequence=[item(ImagePositionPatient=decimals(position))],
-            PlanePositionVolumeSequence=[item(ImagePositionVolume=[float(v) for v in position])],
-        ))  # fmt: skip
+    uid = _uids(volume, side)
     ds = item(
         SOPClassUID=ENHANCED_US_VOLUME, SOPInstanceUID=uid("instance"),
         PatientName="", PatientID="", PatientBirthDate="", PatientSex="",
@@ -76,20 +43,10 @@ def enhanced_us(volume):
         Manufacturer=WRITER["manufacturer"], ManufacturerModelName=WRITER["manufacturer_model_name"],
         DeviceSerialNumber=WRITER["device_serial_number"], SoftwareVersions=WRITER["software_versions"],
         FrameOfReferenceUID=uid("patient frame"), PositionReferenceIndicator="",
-        VolumeFrameOfReferenceUID=uid("volume frame"), UltrasoundAcquisitionGeometry="PATIENT",
-        PatientFrameOfReferenceSource="ESTIMATED",
-        VolumeToTransducerMappingMatrix=[float(v) for v in np.eye(4).ravel()],
+        VolumeFrameOfReferenceUID=uid("volume frame"),
         SynchronizationTrigger="NO TRIGGER", AcquisitionTimeSynchronized="N",
         SynchronizationFrameOfReferenceUID=UTC_FRAME_OF_REFERENCE,
-        ImageType=ORIGINAL, AcquisitionContextSequence=[],
-        AnatomicRegionSequence=code(codes.SCT.Phantom), ViewCodeSequence=code(codes.SCT.Coronal),
-        TransducerScanPatternCodeSequence=code(codes.DCM.VolumeScanPattern),
-        TransducerGeometryCodeSequence=code(codes.DCM.LinearUltrasoundTransducerGeometry),
-        TransducerBeamSteeringCodeSequence=code(codes.DCM.MechanicalBeamSteering),
-        TransducerApplicationCodeSequence=code(codes.DCM.ExternalTransducer),
-        MechanicalIndex=0.0, BoneThermalIndex=0.0, CranialThermalIndex=0.0, SoftTissueThermalIndex=0.0,
-        DepthOfScanField=round(rows * dy), DepthsOfFocus=[rows * dy / 2], AcquisitionDuration=0.0,
-        PositionMeasuringDeviceUsed="RIGID", BurnedInAnnotation="NO", LossyImageCompression="00",
+        ImageType=ORIGINAL, AcquisitionContextSequence=[], BurnedInAnnotation="NO", LossyImageCompression="00",
         RescaleIntercept=0, RescaleSlope=1, PresentationLUTShape="IDENTITY",
         SamplesPerPixel=1, PhotometricInterpretation="MONOCHROME2", PixelRepresentation=0,
         NumberOfFrames=depth, Rows=rows, Columns=columns,
@@ -99,11 +56,80 @@ def enhanced_us(volume):
         DimensionIndexSequence=[item(DimensionOrganizationUID=uid("dimensions"),
                                       DimensionIndexPointer=0x00209301,
                                       FunctionalGroupPointer=0x0020930E)],
-        SharedFunctionalGroupsSequence=[shared], PerFrameFunctionalGroupsSequence=frames,
+        SharedFunctionalGroupsSequence=[_shared_groups(volume.spacing, [*axes[:, 2], *axes[:, 1]], bits)],
+        PerFrameFunctionalGroupsSequence=[
+            _frame_groups(number, volume.affine[:3, 3] + (number - 1) * volume.affine[:3, 0])
+            for number in range(1, depth + 1)
+        ],
+        **_acquisition(rows * volume.spacing[1]),
     )  # fmt: skip
     ds.file_meta = FileMetaDataset()
     ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     return ds
+
+
+def _uids(volume, side):
+    """Makes a UID for each role, from the content of the scan."""
+    digest = hashlib.sha256(np.ascontiguousarray(volume.voxels).tobytes() + volume.affine.tobytes())
+    digest.update(repr((volume.shape, volume.voxels.dtype.str, side)).encode())
+    return lambda role: generate_uid(entropy_srcs=["segdet", role, digest.hexdigest()])
+
+
+def _acquisition(millimetres):
+    """How a simulated sweep of so much depth was acquired (PS3.3, C.8.24)."""
+    return {
+        "UltrasoundAcquisitionGeometry": "PATIENT",
+        "PatientFrameOfReferenceSource": "ESTIMATED",
+        "VolumeToTransducerMappingMatrix": [float(v) for v in np.eye(4).ravel()],
+        "AnatomicRegionSequence": _code(codes.SCT.Phantom),
+        "ViewCodeSequence": _code(codes.SCT.Coronal),
+        "TransducerScanPatternCodeSequence": _code(codes.DCM.VolumeScanPattern),
+        "TransducerGeometryCodeSequence": _code(codes.DCM.LinearUltrasoundTransducerGeometry),
+        "TransducerBeamSteeringCodeSequence": _code(codes.DCM.MechanicalBeamSteering),
+        "TransducerApplicationCodeSequence": _code(codes.DCM.ExternalTransducer),
+        "MechanicalIndex": 0.0,
+        "BoneThermalIndex": 0.0,
+        "CranialThermalIndex": 0.0,
+        "SoftTissueThermalIndex": 0.0,
+        "DepthOfScanField": round(millimetres),
+        "DepthsOfFocus": [millimetres / 2],
+        "AcquisitionDuration": 0.0,
+        "PositionMeasuringDeviceUsed": "RIGID",
+    }
+
+
+def _shared_groups(spacing, orientation, bits):
+    """What holds for all frames (PS3.3, A.59.4): spacing (dz, dy, dx) in mm, axes, kind and window."""
+    dz, dy, dx = spacing
+    (thickness,) = decimals([dz])
+    return item(
+        PixelMeasuresSequence=[item(PixelSpacing=decimals([dy, dx]), SliceThickness=thickness,
+                                     SpacingBetweenSlices=thickness)],
+        PlaneOrientationSequence=[item(ImageOrientationPatient=decimals(orientation))],
+        PlaneOrientationVolumeSequence=[item(ImageOrientationVolume=[float(v) for v in orientation])],
+        USImageDescriptionSequence=[item(FrameType=ORIGINAL,
+                                          VolumetricProperties="VOLUME",
+                                          VolumeBasedCalculationTechnique="NONE")],
+        ImageDataTypeSequence=[item(DataType="TISSUE_INTENSITY", AliasedDataType="NO")],
+        TemporalPositionSequence=[item(TemporalPositionTimeOffset=0.0)],
+        FrameVOILUTSequence=[item(WindowCenter=2 ** (bits - 1), WindowWidth=2**bits)],
+    )  # fmt: skip
+
+
+def _frame_groups(number, position):
+    """What holds for one frame: its number, from 1, its time, and the place of its first pixel in mm."""
+    return item(
+        FrameContentSequence=[item(StackID="1", InStackPositionNumber=number, TemporalPositionIndex=1,
+                                    DimensionIndexValues=[number], FrameAcquisitionDateTime=WHEN,
+                                    FrameReferenceDateTime=WHEN, FrameAcquisitionDuration=0.0)],
+        PlanePositionSequence=[item(ImagePositionPatient=decimals(position))],
+        PlanePositionVolumeSequence=[item(ImagePositionVolume=[float(v) for v in position])],
+    )  # fmt: skip
+
+
+def _code(concept):
+    return [item(CodeValue=concept.value, CodingSchemeDesignator=concept.scheme_designator,
+                  CodeMeaning=concept.meaning)]  # fmt: skip
 
 
 def item(**attributes):
