@@ -9,6 +9,10 @@ class GeometryError(SegdetError):
     """A scan whose geometry is missing, contradictory or not a regular grid."""
 
 
+class PixelSizeError(GeometryError):
+    """A picture of which nothing says how large its pixels are."""
+
+
 class FormatError(SegdetError):
     """A file that is not what its name or header claims, or a format that segdet does not read."""
 

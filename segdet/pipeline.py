@@ -63,8 +63,9 @@ class Grids:
         Raises
         ------
         GeometryError
-            The scan is so thin that no voxel of a grid has its centre in it.
+            The scan is so thin that no voxel of a grid has its centre in it, or is none but still pictures.
         """
+        volume.check_scan()
         volume, usual = volume.reoriented(self.orientation).limited()
         found = []
         for shape, how in ((self.detector_shape, "unit"), (self.segmenter_shape, "zscore")):

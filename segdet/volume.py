@@ -99,6 +99,19 @@ class Volume:
         nearest = max(permutations(range(3)), key=lambda axes: np.abs(cosines[axes, range(3)]).sum())
         return tuple(AXES[axis + 3 * (cosines[axis, i] < 0)] for i, axis in enumerate(nearest))
 
+    def check_scan(self):
+        """Refuse still pictures, of which a reader says so in `meta`: nothing lies between them, they are no scan.
+
+        Raises
+        ------
+        GeometryError
+        """
+        if self.meta.get("stills"):
+            raise GeometryError(
+                f"{self.name}: holds still pictures, not the slices of one scan; only a 3D scan will do here. "
+                "Read pictures with segdet.io.stills.load_pictures"
+            )
+
     def reoriented(self, orientation):
         """This scan with its array axes exchanged and turned round until its orientation is the one asked for.
 

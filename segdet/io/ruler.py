@@ -1,0 +1,184 @@
+"""The depth ruler that a scanner burns into its screen: where the ticks are and what a pixel measures (chapter 02).
+
+A ruler is a column of short bright marks, all drawn alike, at one pitch; longer marks are majors, and numbers in
+centimetres stand beside some of them. Nothing here knows a maker: what is taken for a ruler has to be regular.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from .digits import read_number
+
+TALLEST, WIDEST = 6, 26  # pixels of a tick
+CONTRAST = 25  # grey levels by which a tick is brighter than what is above and below it
+FEWEST = 5  # ticks of a ruler
+CLOSEST = 10  # pixels between ticks
+MOST = 80  # ticks of a ruler; more are texture
+OFF = 1.3  # pixels by which a tick may be off its place
+UNITS = 1.0, 2.0, 2.5, 5.0, 10.0, 20.0  # mm that makers put between two ticks
+AGREE = 0.07  # by which a printed depth may differ from the one that the ticks give
+WIDTHS = 30.0, 65.0  # mm that linear transducers for hips are wide
+
+
+@dataclass(frozen=True)
+class Ruler:
+    """What a depth ruler says.
+
+    Attributes
+    ----------
+    pixel_mm : float
+        mm a pixel.
+    sure : bool
+        Whether a printed number agrees with the ticks.
+    said : str
+        What was found, for a note.
+    rows : ndarray, (n,)
+        Of the ticks, in pixels of the picture, from the top.
+    columns : (int, int)
+        The first column of ticks and numbers and one beyond their last.
+    """
+
+    pixel_mm: float
+    sure: bool
+    said: str
+    rows: np.ndarray
+    columns: tuple[int, int]
+
+    def __str__(self):
+        return f"{self.said} ({'sure' if self.sure else 'not sure'})"
+
+
+def find_ruler(picture, area):
+    """The depth ruler of a picture, or None where there is none or where it does not say what its ticks are apart.
+
+    Parameters
+    ----------
+    picture : ndarray of uint8, (H, W)
+    area : (top, bottom, left, right)
+        The image area in pixels, half open.
+    """
+    top, bottom, left, right = area
+    marks = _marks(picture)
+    middle = (marks[:, 2] + marks[:, 3]) / 2
+    beside = (middle < left + (right - left) / 8) | (middle > right - (right - left) / 8)
+    comb = _best_comb(marks[beside], bottom - top)
+    if comb is None:
+        return None
+    ticks, numbers = comb
+    return _measure(picture, ticks, numbers, area)
+
+
+def _marks(picture):
+    """Every bright rectangle that is lower than a letter and has nothing bright above or below it.
+
+    Returns
+    -------
+    ndarray, (n, 5)
+        (y0, y1, x0, x1, row of the centroid), half open.
+    """
+    grey = picture.astype(np.float32)
+    thin = grey - ndimage.grey_opening(grey, (TALLEST + 1, 1))
+    labels, _ = ndimage.label(thin > CONTRAST)
+    found = []
+    for index, (rows, columns) in enumerate(ndimage.find_objects(labels), 1):
+        y0, y1, x0, x1 = rows.start, rows.stop, columns.start, columns.stop
+        if not (2 <= x1 - x0 <= WIDEST and y1 - y0 <= TALLEST and y1 - y0 <= 2 * (x1 - x0)):
+            continue
+        weights = np.where(labels[rows, columns] == index, thin[rows, columns], 0)
+        if np.count_nonzero(weights) < 0.75 * weights.size:
+            continue
+        level = np.percentile(grey[rows, columns], 90)
+        around = [grey[max(y, 0) : max(y + 2, 0), max(x0 - 1, 0) : x1 + 1] for y in (y0 - 3, y1 + 1)]
+        if any(part.size and part.max() > level - CONTRAST / 2 for part in around):
+            continue
+        found.append((y0, y1, x0, x1, y0 + (weights.sum(1) @ np.arange(y1 - y0)) / weights.sum()))
+    return np.array(found).reshape(-1, 5)
+
+
+def _best_comb(marks, height):
+    """The ticks of the most complete ruler, from the top, and the number of each counted from the first; or None."""
+    best, most = None, 0
+    for edge in (2, 3):
+        for x in np.unique(marks[:, edge]):
+            column = marks[np.abs(marks[:, edge] - x) <= 1]
+            if not FEWEST <= len(column) <= MOST:
+                continue
+            ticks, numbers = _comb(column[np.argsort(column[:, 4])])
+            score = 2 * len(ticks) - numbers[-1] - 1
+            if score > most and len(ticks) >= FEWEST and np.ptp(ticks[:, 4]) > height / 3 and _alike(ticks):
+                best, most = (ticks, numbers), score
+    return best
+
+
+def _comb(column):
+    """The largest set of marks that stand at one pitch, and their numbers; gaps count against a pitch."""
+    rows = column[:, 4]
+    i, j = np.triu_indices(len(rows), 1)
+    parts = np.arange(1, int(np.ptp(rows)) // CLOSEST + 2)
+    pitches = ((rows[j] - rows[i])[:, None] / parts).ravel()
+    first = np.repeat(rows[i], len(parts))[pitches >= CLOSEST, None]
+    pitches = pitches[pitches >= CLOSEST, None]
+    numbers = np.rint((rows - first) / pitches)
+    fits = np.abs(rows - first - numbers * pitches) < OFF
+    slots = np.where(fits, numbers, -np.inf).max(1) - np.where(fits, numbers, np.inf).min(1)
+    best = np.argmax(2 * fits.sum(1) - slots)
+    numbers, index = np.unique(numbers[best, fits[best]].astype(int), return_index=True)
+    return column[fits[best]][index], numbers - numbers[0]
+
+
+def _alike(ticks):
+    """Whether the marks have one or two widths, as a machine draws them."""
+    widths = ticks[:, 3] - ticks[:, 2]
+    return (np.minimum(widths - widths.min(), widths.max() - widths) <= 1).all()
+
+
+def _measure(picture, ticks, numbers, area):
+    """What regular ticks say, by the numbers beside them, else by custom; None where neither fits."""
+    top, _, left, right = area
+    rows, widths = ticks[:, 4], ticks[:, 3] - ticks[:, 2]
+    pitch = float(np.polyfit(numbers, rows, 1)[0])
+    columns, read = [(int(ticks[:, 2].min()), int(ticks[:, 3].max()))], {}
+    for tick in ticks[np.argsort(widths, kind="stable")]:  # ticks nearby may share a number; the longest has it
+        cm, place = read_number(picture, tick[:4])
+        columns.append(place)
+        if cm:
+            read[cm] = tick[4]
+    read = sorted((row, cm) for cm, row in read.items())
+    columns = min(start for start, _ in columns), max(stop for _, stop in columns)
+    found = f"{len(ticks)} ticks, {pitch:.1f} pixels apart, in column {int(ticks[0, 2])}"
+    unit, agreeing = max(((unit, _agreeing(read, unit / pitch, top)) for unit in UNITS), key=lambda u: len(u[1]))
+    if len(agreeing) > len(read) / 2:
+        printed = ", ".join(f"{cm:g}" for cm in agreeing)
+        said = f"{found}, and {printed} cm printed beside {'it' if len(agreeing) == 1 else 'them'}"
+        return Ruler(unit / pitch, True, f"{said}: {unit:g} mm between ticks", rows, columns)
+    period = _period(numbers, widths)
+    if period and WIDTHS[0] <= (wide := (right - left) * 10 / (period * pitch)) <= WIDTHS[1]:
+        said = f"{found}, but no number could be read beside them: 10 mm between the longer ticks was assumed"
+        said += f", as is the custom, which makes the image area {wide:.0f} mm wide"
+        return Ruler(10 / (period * pitch), False, said, rows, columns)
+    return None
+
+
+def _agreeing(read, pixel_mm, top):
+    """The printed depths, in cm, that a pixel size would put where they stand.
+
+    One alone counts from the top of the image area, where the skin is. Several need only be as far apart as they say.
+    """
+    zeros = [row - 10 * cm / pixel_mm for row, cm in read]
+    return max(
+        ([cm for (row, cm), other in zip(read, zeros, strict=True) if abs(other - zero) < AGREE * (row - zero)]
+         for zero in (zeros if len(read) > 1 else [top])), key=len, default=[],
+    )  # fmt: skip
+
+
+def _period(numbers, widths):
+    """Every how many ticks there is a longer one; None where they are all alike."""
+    for period in range(2, 11):
+        for first in range(period):
+            major = numbers % period == first
+            longer, others = widths[major], widths[~major]
+            if len(longer) > 1 and len(others) and longer.min() > others.max() and longer.mean() > others.mean() + 1.4:
+                return period
+    return None

@@ -1,0 +1,64 @@
+"""Where the image is on a scanner's screen, among text, rulers and grey bars (chapter 02)."""
+
+import numpy as np
+from scipy import ndimage
+
+DARK = 4  # grey levels; what compression leaves on a black screen is darker
+PATCH = 15  # pixels; text and ticks fill less than half of a patch of this size
+SMALLEST = 64  # pixels of a side of an image
+BRIGHT_LINE = 0.15  # of a row or column of the image that is not dark
+BAR, BAR_DARKEST, BAR_RANGE = (60, 8), 20, 40  # pixels and grey levels: the least that is a grey bar
+SHARE = 0.4  # of the largest image's pixels that a second image on the screen has at least
+
+
+def image_areas(picture):
+    """The image areas of a screen, from left to right; mostly one.
+
+    An area ends where its echoes end. A grey bar at its side is left out.
+
+    Parameters
+    ----------
+    picture : ndarray of uint8, (H, W)
+
+    Returns
+    -------
+    list of (top, bottom, left, right)
+        In pixels, half open. Empty where the picture is dark.
+    """
+    bright = picture > DARK
+    filled = ndimage.uniform_filter(bright.astype(np.float32), PATCH, mode="constant") > 0.5
+    labels, count = ndimage.label(filled)
+    sizes, bars, areas = np.bincount(labels.ravel(), minlength=count + 1)[1:], _grey_bars(picture), []
+    for size, (rows, columns) in zip(sizes, ndimage.find_objects(labels), strict=True):
+        if size >= SHARE * sizes.max() and min(rows.stop - rows.start, columns.stop - columns.start) >= SMALLEST:
+            top, bottom, left, right = _trimmed(bright, rows, columns)
+            for start, stop in bars:
+                if start < (left + right) / 2:
+                    left = max(left, stop)
+                else:
+                    right = min(right, start)
+            areas.append((top, bottom, left, right))
+    return sorted(areas, key=lambda area: area[2])
+
+
+def _trimmed(bright, rows, columns):
+    """A region grown or shrunk to the first and last rows and columns that are bright over some length."""
+    lines = np.flatnonzero(bright[:, columns].mean(1) > BRIGHT_LINE)
+    lines = lines[(lines >= rows.start - PATCH) & (lines < rows.stop + PATCH)]
+    posts = np.flatnonzero(bright[rows].mean(0) > BRIGHT_LINE)
+    posts = posts[(posts >= columns.start - PATCH) & (posts < columns.stop + PATCH)]
+    return int(lines[0]), int(lines[-1]) + 1, int(posts[0]), int(posts[-1]) + 1
+
+
+def _grey_bars(picture):
+    """The columns of the bars that show the grey scale: even across, and evenly darker from one end to the other."""
+    even = (np.abs(np.diff(picture.astype(int), prepend=0)) <= 2) & (picture > BAR_DARKEST)
+    for axis, length in enumerate(BAR):
+        even = ndimage.minimum_filter1d(even.astype(np.uint8), length, axis)
+    found = []
+    for rows, columns in ndimage.find_objects(ndimage.label(even)[0]):
+        ramp = picture[rows, columns].mean(1)
+        steps = np.diff(ramp) * np.sign(ramp[-1] - ramp[0])
+        if np.ptp(ramp) > BAR_RANGE and steps.min() > -1:
+            found.append((columns.start - BAR[1] // 2 - 1, columns.stop + BAR[1] // 2))
+    return found
