@@ -67,7 +67,7 @@ def server(monkeypatch):
 
 
 def serve(monkeypatch, url, archive):
-    dataset = replace(DATASETS["hippocampus"], url=url, checksum=f"md5:{hashlib.md5(archive).hexdigest()}")
+    dataset = replace(DATASETS["hippocampus"], files={url: f"md5:{hashlib.md5(archive).hexdigest()}"})
     monkeypatch.setattr(module, "DATASETS", {"hippocampus": dataset})
 
 
@@ -150,3 +150,60 @@ def test_offline_and_unknown(tmp_path, monkeypatch):
     assert "\n" not in str(caught.value)
     with pytest.raises(SegdetError, match="there is no data set 'liver'; choose from hippocampus"):
         download("liver", tmp_path / "h")
+
+
+@pytest.fixture
+def hips(monkeypatch):
+    """Two infants on a server that drops the line in the middle of the third file, once; what was asked of it."""
+    content = {
+        f"/{case}{suffix}": f"{case}{suffix}".encode() * 5000 for case in (1, 2) for suffix in (".dcm", ".nii.gz")
+    }
+
+    class Files(Server):
+        asked, limit = [], None
+
+        def do_GET(self):
+            Files.archive, Files.limit = content[self.path], 20_000 if len(Files.asked) == 2 else None
+            super().do_GET()
+
+    httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Files)
+    threading.Thread(target=httpd.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{httpd.server_port}"
+    checksums = {f"{address}{path}": f"sha256:{hashlib.sha256(held).hexdigest()}" for path, held in content.items()}
+    monkeypatch.setattr(module, "DATASETS", {"hips": replace(DATASETS["hips"], files=checksums)})
+    yield Files.asked
+    httpd.shutdown()
+    httpd.server_close()
+
+
+def test_pictures_beside_their_labels(hips, tmp_path):
+    (tmp_path / "1.dcm").write_bytes(b"1.dcm" * 5000)  # fetched by hand
+    with pytest.raises(SegdetError, match=r"2\.nii\.gz: cannot be downloaded .* run this again to go on"):
+        download("hips", tmp_path / "h")
+    have = (tmp_path / ".segdet-2.nii.gz.part").stat().st_size
+    assert download("hips", tmp_path / "h") == 2
+    assert hips == [None, None, None, f"bytes={have}-"]  # what was complete is not fetched again
+    assert files(tmp_path) == ["1.dcm", "h/1.dcm", "h/1.nii.gz", "h/2.dcm", "h/2.nii.gz"]
+    assert (tmp_path / "h/2.nii.gz").read_bytes() == b"2.nii.gz" * 5000
+
+
+def test_the_public_hips_are_those_of_the_tests(real_data):
+    folder = real_data / "infant_hip_2d"
+    if not folder.is_dir():
+        pytest.skip("needs infant_hip_2d")
+    for url, checksum in DATASETS["hips"].files.items():
+        content = (folder / url.rsplit("/", 1)[-1]).read_bytes()
+        assert checksum == f"sha256:{hashlib.sha256(content).hexdigest()}"
+    assert len(DATASETS["hips"].files) == 2 * len(list(folder.glob("*.dcm"))) == 16
+
+
+def test_the_command_names_the_authors(hips, tmp_path, capsys):
+    from segdet.cli import app
+
+    hips += [None] * 3  # no interruption
+    app(["download", "hips", "--out", str(tmp_path / "h")], standalone_mode=False)
+    said = capsys.readouterr().out
+    assert "2 infants" in said
+    assert "CC BY-NC-SA 3.0" in said
+    assert all(name in said for name in ("Ashesh Ishwarlal Ranchod", "Ryan Thibodeau", "Yusra Sheikh"))
+    assert f"next: segdet info {tmp_path / 'h'}/171551.dcm" in said

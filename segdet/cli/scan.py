@@ -1,6 +1,7 @@
 """Commands for a scan: look at it, simulate one, fetch some, segment it."""
 
 import time
+from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -18,12 +19,23 @@ def info(
     frame: FrameOption = None,
     series: SeriesOption = None,
     png: Annotated[Path | None, typer.Option(help="Also save the three middle planes as a picture.")] = None,
+    pixel_mm: Annotated[
+        float | None, typer.Option(help="Of still pictures: the size of a pixel in mm, where they do not say it.")
+    ] = None,
     force: ForceOption = False,
 ):
-    """Say what a scan is: geometry, intensities, what was understood and what was not."""
+    """Say what a scan is: geometry, intensities, what was understood and what was not; of pictures, how large."""
     from ..io.dicom.read import identifying_tags
     from ..io.files import load_volume
+    from ..io.frames import holds_stills
     from ..io.outputs import check_outputs
+
+    if holds_stills(scan):
+        if png or series is not None:
+            raise SegdetError(f"{scan}: holds still pictures; --png and --series are for scans")
+        return _info_of_stills(scan, frame, pixel_mm)
+    if pixel_mm is not None:
+        raise SegdetError(f"{scan}: is a scan, whose header says the size of its voxels; --pixel-mm is for pictures")
 
     check_outputs({"a picture": png}, scan, force)
     volume = load_volume(scan, frame=frame, series=series)
@@ -50,6 +62,26 @@ def info(
 
         save_planes(volume, png)
         print(f"wrote {png}")
+
+
+def _info_of_stills(path, picture, pixel_mm):
+    """What still pictures are; those that have all in common share a line."""
+    from ..io.checks import choose
+    from ..io.dicom.read import identifying_tags
+    from ..io.stills import read_stills
+
+    stills = read_stills(path)
+    if picture is not None:
+        stills = [stills[choose(path, len(stills), picture, "pictures")]]
+    said = defaultdict(list)
+    for still in stills:
+        said[still.described(pixel_mm)].append(still.name.removeprefix(f"{path.name}, ").removeprefix("picture "))
+    rows = [("scan", path.name), ("still pictures", f"{len(stills)}; they are no slices of one scan")]
+    rows += [(f"picture {', '.join(names)}", description) for description, names in said.items()]
+    rows += [("note", note) for note in dict.fromkeys(note for still in stills for note in still.notes)]
+    rows += [("privacy", warning) for warning in identifying_tags(path)]
+    for key, value in rows:
+        print(f"{key + ':':<14} {value}")
 
 
 @app.command()
@@ -105,17 +137,23 @@ def phantom(
 
 @app.command()
 def download(
-    name: Annotated[str, typer.Argument(help="Which data set: hippocampus (MRI, 260 annotated scans, 28 MB).")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="Which data set: hippocampus (MRI, 260 annotated scans, 28 MB) or hips (78 pictures, 18 MB)."
+        ),
+    ],
     out: Annotated[Path | None, typer.Option(help="The folder to make. Default: data/NAME.")] = None,
 ):
-    """Fetch real annotated scans; `segdet fit --data` and `segdet ablate --data` take the folder."""
+    """Fetch real data: scans for `segdet fit --data` and `segdet ablate --data`, or pictures of infant hips."""
     from ..io.download import DATASETS
     from ..io.download import download as fetch
 
     out = out or Path("data") / name
     count = fetch(name, out)
-    print(f"wrote {out}: {count} annotated scans. {DATASETS[name].source}; {DATASETS[name].licence}")
-    print(f"next: segdet ablate --data {out} --label 1 --seeds 3 --out results/{name}")
+    dataset = DATASETS[name]
+    print(f"wrote {out}: {count} {dataset.holds}. {dataset.source}; {dataset.licence}")
+    print(f"next: {dataset.next.format(out=out)}")
 
 
 @app.command()

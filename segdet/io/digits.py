@@ -51,7 +51,7 @@ def read_number(picture, tick):
 
 
 def _line(part, level, row, nearest):
-    """The line of text that passes `row` and is nearest the tick, at the left (0) or right (-1) end, and its columns."""
+    """The line of text that passes `row` and is nearest the tick, at the left (0) or right (-1), and its columns."""
     ground = float(np.median(part))
     labels, _ = ndimage.label(part > (level + ground) / 2, np.ones((3, 3)))
     pieces = [(c.start, c.stop, r.start, r.stop) for r, c in ndimage.find_objects(labels)]

@@ -15,6 +15,7 @@ from .nifti import read_nifti, write_nifti
 from .outputs import check_kind, check_not_of_scan
 
 NIFTI = (".nii", ".nii.gz")
+PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp")
 DICOM = (".dcm", ".dicom", ".ima")  # most names of DICOM files have no extension
 FORMATS = (*NIFTI, *itk.FORMATS)
 
@@ -154,4 +155,6 @@ def _not_understood(path):
         return "the file is empty"
     if extension(path) in ("", *DICOM):
         return "no DICOM file (DICM is missing at byte 128)"
+    if extension(path) in PICTURES:
+        return "a picture and no scan; see `segdet info`, and segdet.io.stills.load_pictures to read it"
     return f"{extension(path)} is not a format that segdet reads"

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageSequence
 
 from ..errors import FormatError, GeometryError, PixelSizeError
 from ..volume import Volume
-from .checks import extension, is_dicom, reading, silenced
+from .checks import reading
+from .files import PICTURES
+from .frames import may_hold_stills, read_frames
 from .labels import label_numbers
 from .ruler import Ruler, find_ruler
 from .screen import image_areas
 
-FORMATS = ".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp"
 WIDEST = 300.0  # mm; no transducer sees further
 DISAGREE = 0.05  # by which a given pixel size may differ from the ruler before a note says so
 NO_DEPTH = "a still picture: the distance between pictures means nothing and was set to 1 mm"
@@ -54,15 +54,23 @@ class Still:
     header: tuple[float, float] | None
     notes: tuple[str, ...]
 
+    def described(self, pixel_mm=None):
+        """Size, image area and pixel size in a line, whether or not the last is known."""
+        rows, columns = self.size
+        top, bottom, left, right = self.area
+        try:
+            spacing, source = self._spacing(pixel_mm)
+            known = "{:.4g} x {:.4g} mm; {}".format(*spacing, source)
+        except PixelSizeError as error:
+            known = f"not known; {str(error).rpartition('; ')[2]}"
+        return (
+            f"{rows} rows x {columns} columns, the image area rows {top} to {bottom - 1} and columns {left} to "
+            f"{right - 1}, a pixel {known}"
+        )
+
     def volume(self, pixel_mm=None):
         """The image area as a `Volume` of one slice; `load_pictures` says what may go wrong."""
         spacing, source = self._spacing(pixel_mm)
-        _, _, left, right = self.area
-        if not 0 < spacing[1] * (right - left) <= WIDEST:
-            raise GeometryError(
-                f"{self.name}: {spacing[1]:g} mm a pixel make its image area {spacing[1] * (right - left):g} mm wide; "
-                "expected the size of one pixel in mm, such as 0.07"
-            )
         meta = {"stills": True, "format": "still picture", "picture": self.number, "image_area": self.area,
                 "picture_size": self.size}  # fmt: skip
         return Volume.from_spacing(
@@ -70,15 +78,22 @@ class Still:
         )
 
     def _spacing(self, pixel_mm):
+        """(dy, dx) in mm, and where they come from."""
         if pixel_mm is not None:
-            source = f"the pixel size of {pixel_mm:g} mm was given by the caller"
+            wide = pixel_mm * (self.area[3] - self.area[2])
+            if not 0 < wide <= WIDEST:
+                raise GeometryError(
+                    f"{self.name}: {pixel_mm:g} mm a pixel make its image area {wide:g} mm wide; expected the size of "
+                    "one pixel in mm, such as 0.07"
+                )
+            source = "the pixel size was given"
             if self.ruler and abs(self.ruler.pixel_mm / pixel_mm - 1) > DISAGREE:
                 source += f", against the depth ruler's {self.ruler.pixel_mm:.4g} mm"
             return (float(pixel_mm), float(pixel_mm)), source
         if self.header:
-            return self.header, "the pixel size is the header's"
+            return self.header, "the header's pixel size"
         if self.ruler:
-            return (self.ruler.pixel_mm, self.ruler.pixel_mm), f"the pixel size is the depth ruler's: {self.ruler}"
+            return (self.ruler.pixel_mm, self.ruler.pixel_mm), f"the depth ruler's pixel size: {self.ruler}"
         raise PixelSizeError(
             f"{self.name}: the size of a pixel is not known, for no depth ruler was found in the picture"
             f"{''.join(f' and {note}' for note in self.notes[:1])}; give it in mm, with --pixel-mm or pixel_mm="
@@ -91,7 +106,7 @@ def read_stills(path):
     Parameters
     ----------
     path : str or Path
-        A DICOM file of one or more frames, a picture (`FORMATS`; of an animated GIF every frame), or a folder of such.
+        A DICOM file of one or more frames, a picture (`PICTURES`; of an animated GIF every frame), or a folder of such.
 
     Returns
     -------
@@ -105,9 +120,9 @@ def read_stills(path):
     path = Path(path)
     if not path.is_dir():
         return _read_file(path)
-    files = sorted(file for file in path.iterdir() if is_still_file(file))
+    files = sorted(file for file in path.iterdir() if may_hold_stills(file))
     if not files:
-        raise FormatError(f"{path}: holds no picture; expected DICOM files or {', '.join(FORMATS)}")
+        raise FormatError(f"{path}: holds no picture; expected DICOM files or {', '.join(PICTURES)}")
     return [still for file in files for still in _read_file(file)]
 
 
@@ -187,21 +202,8 @@ def load_picture_labels(path, pictures):
     return found
 
 
-def is_still_file(path):
-    """Whether a file may hold pictures: DICOM, or one of `FORMATS`."""
-    return path.is_file() and not path.name.startswith(".") and (extension(path) in FORMATS or is_dicom(path))
-
-
 def _read_file(path):
-    with reading(path):
-        if not path.is_file():
-            raise FormatError(f"{path}: no such file or folder")
-        if extension(path) in FORMATS:
-            frames, header, notes = _picture_frames(path), None, ()
-        elif is_dicom(path):
-            frames, header, notes = _dicom_frames(path)
-        else:
-            raise FormatError(f"{path}: expected a picture, DICOM or one of {', '.join(FORMATS)}")
+    frames, header, notes = read_frames(path)
     stills = []
     for number, frame in enumerate(frames):
         name = path.name if len(frames) == 1 else f"{path.name}, picture {number}"
@@ -235,35 +237,3 @@ def _without(ruler, area):
     else:
         left = max(left, stop + 1)
     return top, max(bottom, int(ruler.rows[-1]) + 1), left, right
-
-
-def _picture_frames(path):
-    with Image.open(path) as image:
-        return [_eight_bits(np.asarray(frame if frame.mode.startswith("I") else frame.convert("L")))
-                for frame in ImageSequence.Iterator(image)]  # fmt: skip
-
-
-def _dicom_frames(path):
-    """Grey frames, the pixel size where the header can be believed, and what is to be said of it."""
-    from .dicom.pixels import grey_frames, open_dicom
-    from .dicom.ultrasound import made_up_spacing, plane_spacing
-
-    with silenced():
-        ds = open_dicom(path)
-        if "PixelData" not in ds:
-            raise FormatError(f"{path}: holds no pixel data; expected a DICOM image")
-        frames, _ = grey_frames(ds, path, [(1, 0)])
-        placeholder = made_up_spacing(ds)
-        spacing, _ = plane_spacing(ds)
-    frames = [_eight_bits(frame) for frame in frames]
-    if placeholder:
-        return frames, None, (placeholder,)
-    return frames, tuple(float(size) for size in spacing), ()
-
-
-def _eight_bits(frame):
-    """Grey levels from 0 to 255; of other ranges than that of a byte, the darkest becomes 0 and the brightest 255."""
-    if frame.dtype == np.uint8:
-        return frame
-    frame = frame.astype(np.float32)
-    return np.rint((frame - frame.min()) * (255 / max(np.ptp(frame), 1))).astype(np.uint8)

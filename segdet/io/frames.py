@@ -1,0 +1,92 @@
+"""The pictures in a file, before anything is known of the screen on them (chapter 02)."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageSequence
+
+from ..errors import FormatError
+from .checks import extension, is_dicom, reading, silenced
+from .files import PICTURES
+
+
+def read_frames(path):
+    """The pictures in a file.
+
+    Parameters
+    ----------
+    path : Path
+        DICOM of one or more frames, or one of `PICTURES`; of an animated GIF every frame is a picture.
+
+    Returns
+    -------
+    frames : list of ndarrays of uint8, (H, W)
+    spacing : (dy, dx) in mm, or None
+        As the header of a DICOM file states it, where it can be believed.
+    notes : tuple of str
+        Why it cannot.
+
+    Raises
+    ------
+    FormatError
+        If the file is missing, damaged, or holds no picture.
+    """
+    with reading(path):
+        if not path.is_file():
+            raise FormatError(f"{path}: no such file or folder")
+        if extension(path) in PICTURES:
+            return _picture_frames(path), None, ()
+        if is_dicom(path):
+            return _dicom_frames(path)
+        raise FormatError(f"{path}: expected a picture, DICOM or one of {', '.join(PICTURES)}")
+
+
+def may_hold_stills(path):
+    """Whether `read_frames` may read a file of a folder; a hidden one is not meant."""
+    return path.is_file() and not path.name.startswith(".") and (extension(path) in PICTURES or is_dicom(path))
+
+
+def holds_stills(path):
+    """Whether a path is a picture, a folder with pictures, or DICOM that was made from pictures."""
+    path = Path(path)
+    if path.is_dir():
+        return any(extension(file) in PICTURES for file in path.iterdir())
+    if not path.is_file() or extension(path) in PICTURES or not is_dicom(path):
+        return extension(path) in PICTURES
+    from .dicom.pixels import open_dicom
+    from .dicom.ultrasound import made_up_spacing
+
+    with reading(path), silenced():
+        return bool(made_up_spacing(open_dicom(path, stop_before_pixels=True)))
+
+
+def _picture_frames(path):
+    with Image.open(path) as image:
+        return [_eight_bits(np.asarray(frame if frame.mode.startswith("I") else frame.convert("L")))
+                for frame in ImageSequence.Iterator(image)]  # fmt: skip
+
+
+def _dicom_frames(path):
+    """Grey frames, the pixel size where the header can be believed, and what is to be said of it."""
+    from .dicom.pixels import grey_frames, open_dicom
+    from .dicom.ultrasound import made_up_spacing, plane_spacing
+
+    with silenced():
+        ds = open_dicom(path)
+        if "PixelData" not in ds:
+            raise FormatError(f"{path}: holds no pixel data; expected a DICOM image")
+        frames, _ = grey_frames(ds, path, [(1, 0)])
+        placeholder = made_up_spacing(ds)
+        spacing, _ = plane_spacing(ds)
+    frames = [_eight_bits(frame) for frame in frames]
+    if placeholder:
+        return frames, None, (placeholder,)
+    return frames, tuple(float(size) for size in spacing), ()
+
+
+def _eight_bits(frame):
+    """Grey levels from 0 to 255; of other ranges than that of a byte, the darkest becomes 0 and the brightest 255."""
+    if frame.dtype == np.uint8:
+        return frame
+    frame = frame.astype(np.float32)
+    return np.rint((frame - frame.min()) * (255 / max(np.ptp(frame), 1))).astype(np.uint8)
