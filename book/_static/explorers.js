@@ -1,5 +1,6 @@
-// Explorers of the built pages: what `segdet.widgets.page_explorer` left in a page becomes sliders and a picture.
+// Explorers of the built pages: what `segdet.figures.explorers.page_explorer` left in a page becomes sliders and a picture.
 // Boxes are (x0, y0, x1, y1) in pixels, half-open; every rule below is the one of segdet.boxes, anchors, matching, rpn.
+// As in segdet.figures.plots: the annotation green, a box orange.
 const COLOURS = { annotation: "#009E73", good: "#E69F00", best: "#0072B2", ignored: "#CC79A7", negative: "#56B4E9" };
 
 const area = ([x0, y0, x1, y1]) => Math.max(x1 - x0, 0) * Math.max(y1 - y0, 0);

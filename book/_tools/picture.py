@@ -27,7 +27,7 @@ def main():
     plots.show_plane(panels[2], case.image[index], spacing, mask[index], attention[index], title="segmentation")
     corners, faces, _, _ = marching_cubes(np.pad(mask, 2).astype(np.float32), 0.5, spacing=case.spacing)
     z, y, x = corners.T
-    panels[3].plot_trisurf(x, z, -y, triangles=faces, color=plots.RED, lw=0, antialiased=False)
+    panels[3].plot_trisurf(x, z, -y, triangles=faces, color=plots.PREDICTION, lw=0, antialiased=False)
     panels[3].set_aspect("equal")
     panels[3].set_axis_off()
     panels[3].set_title("in 3D")

@@ -55,19 +55,20 @@ def page_explorer(kind, planes, spacing, alt, **facts):
     )
 
 
-def slice_explorer(volume):
-    """Leaf through a `Volume` with a slider and a switch for the annotation."""
+def slice_explorer(volume, mask=None):
+    """Leaf through a `Volume` with a slider and a switch for its annotation and a predicted mask."""
     from ipywidgets import Checkbox, IntSlider, interactive
 
-    def draw(index, annotation):
+    def draw(index, outlines):
         _, ax = plt.subplots(figsize=(4, 4.2))
-        mask = volume.mask[index] if annotation and volume.mask is not None else None
-        show_plane(ax, volume.voxels[index], volume.spacing[1:], mask, title=f"slice {index}")
+        predicted, annotation = (m[index] if outlines and m is not None else None for m in (mask, volume.mask))
+        plane, pixel = volume.voxels[index], volume.spacing[1:]
+        show_plane(ax, plane, pixel, predicted, annotation=annotation, title=f"slice {index}")
         plt.show()
 
     middle = len(volume.voxels) // 2
     slider = IntSlider(middle, 0, len(volume.voxels) - 1, description="slice")
-    return interactive(draw, index=slider, annotation=Checkbox(True, description="annotation"))
+    return interactive(draw, index=slider, outlines=Checkbox(True, description="outlines"))
 
 
 def anchor_explorer(plane, spacing, box):
@@ -90,9 +91,7 @@ def anchor_explorer(plane, spacing, box):
         _, ax = plt.subplots(figsize=(4, 4.2))
         count = int((overlap > positive_iou).sum())
         title = f"{count} of {len(anchors)} above {positive_iou:.2f}, best {overlap.max():.2f}"
-        show_plane(
-            ax, plane, spacing, boxes=[*anchors[overlap > positive_iou].tolist(), target[0].tolist()], title=title
-        )
+        show_plane(ax, plane, spacing, boxes=anchors[overlap > positive_iou], annotated=target, title=title)
         plt.show()
 
     return interactive(
