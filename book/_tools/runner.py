@@ -24,10 +24,10 @@ from staleness import STATUS, inputs_of, stamp
 from watch import clock, watching
 
 from segdet.errors import SegdetError
+from segdet.experiments.prose import STORED_PROFILE
 from segdet.runtime.atomic import write_text, writing
 
 ROOT = Path(__file__).resolve().parents[2]
-STORED_PROFILE = "quick"
 # What a kernel must see so that the same code stores the same bytes: no progress bars, plotly as JSON without
 # its script, no date inside an SVG.
 KERNEL_ENVIRONMENT = {

@@ -1,0 +1,28 @@
+"""What the prose of a chapter says of numbers, held against those numbers (all chapters)."""
+
+from ..errors import SegdetError
+
+STORED_PROFILE = "quick"  # of the outputs that are committed, and of the prose beside them
+
+
+def written_for(claims, profile=None):
+    """Say which claims of the prose beside a cell hold, and refuse those that do not.
+
+    Parameters
+    ----------
+    claims : dict of bool
+        What the prose says, in words, and whether the numbers say it too.
+    profile : Profile, optional
+        That the numbers come from. At another than the stored one a claim may fail: the page of that run is told so.
+        Without a profile the numbers come from `results/`, and every claim has to hold.
+
+    Raises
+    ------
+    SegdetError
+        Naming the claims that do not hold.
+    """
+    wrong = [claim for claim, holds in claims.items() if not holds]
+    if wrong and (profile is None or profile.name == STORED_PROFILE):
+        raise SegdetError(f"the prose claims what the numbers do not show: {'; '.join(wrong)}; change the prose")
+    for claim in claims:
+        print(f"not so at the profile {profile.name}:" if claim in wrong else "as the text says:", claim)
