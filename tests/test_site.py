@@ -4,6 +4,7 @@
 that CHROMIUM names.
 """
 
+import html
 import json
 import re
 from html.parser import HTMLParser
@@ -92,13 +93,56 @@ def test_every_image_has_a_description(pages):
     assert bare == []
 
 
+# Appended to a copy of a page: what scrolls sideways, and how wide the pictures of scans are.
+PROBE = """<script>
+addEventListener("load", () => setTimeout(() => {
+  const found = [...document.querySelectorAll("article *")].filter((e) => e.clientWidth > 0
+    && ["auto", "scroll"].includes(getComputedStyle(e).overflowX) && e.scrollWidth > e.clientWidth + 1);
+  const named = found.map((e) => `${e.tagName} ${e.className}: ${e.textContent.trim().slice(0, 60)}`);
+  if (document.documentElement.scrollWidth > innerWidth) named.push("the page");
+  if (parent !== window) parent.postMessage(named, "*");
+  else Object.assign(document.body.appendChild(document.createElement("pre")), {
+    id: "probe", textContent: JSON.stringify(named) });
+}, 3000));
+</script>"""
+# A window of the browser is at least 500 pixels wide, a frame is as narrow as a telephone.
+PHONE = """<iframe src="{}" width="390" height="800"></iframe><script>
+addEventListener("message", (event) => Object.assign(document.body.appendChild(document.createElement("pre")), {{
+  id: "probe", textContent: JSON.stringify(event.data) }}));
+</script>"""
+
+
+def probed(path, folder):
+    """A copy of a page, with the probe, in a folder; its links still lead to the site."""
+    copy = folder / "probed.html"
+    text = path.read_text(encoding="utf-8").replace("<head>", f'<head><base href="{path.as_uri()}">', 1)
+    copy.write_text(text.replace("</body>", f"{PROBE}</body>"), encoding="utf-8")
+    return copy
+
+
+def what_scrolls(shown):
+    """What the probe has found in a document of the browser."""
+    return json.loads(html.unescape(re.search(r'<pre id="probe">(.*?)</pre>', shown, re.DOTALL)[1]))
+
+
+@pytest.mark.parametrize("entry", ["book/api", "book/ledger", "book/05-detector"])
+def test_a_page_on_a_telephone(entry, pages, browser, tmp_path):
+    """Nothing is wider than the page, but for the columns of an output, a table and a formula in boxes of their own."""
+    frame = tmp_path / "frame.html"
+    frame.write_text(PHONE.format(probed(SITE / f"{entry}.html", tmp_path).as_uri()), encoding="utf-8")
+    wide = what_scrolls(browser(frame, f"--user-data-dir={tmp_path / 'user'}"))
+    assert [e for e in wide if not re.match(r"PRE |MJX-CONTAINER |DIV pst-scrollable-table-container", e)] == []
+
+
 @pytest.mark.parametrize("entry", PAGES)
 def test_a_page_in_the_browser(entry, pages, browser, tmp_path):
-    """Formulas are typeset without an error, plotly figures are drawn, no other host is asked."""
+    """Formulas are typeset without an error, figures are drawn, nothing scrolls sideways, no other host is asked."""
     path = SITE / f"{entry}.html"
     log = tmp_path / "net.json"
-    shown = browser(path, f"--user-data-dir={tmp_path / 'user'}", f"--log-net-log={log}")
+    page = probed(path, tmp_path)
+    shown = browser(page, "--window-size=1280,900", f"--user-data-dir={tmp_path / 'user'}", f"--log-net-log={log}")
     source = path.read_text(encoding="utf-8")
+    assert what_scrolls(shown) == []
 
     formulas = len(re.findall(r'class="math notranslate', source))
     assert shown.count("<mjx-container") >= formulas
