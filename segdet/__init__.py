@@ -12,7 +12,7 @@ _HOMES = {
     "Volume": "volume",
     "load_volume": "io.files",
     "save_mask": "io.files",
-    "make_phantom": "phantom.acoustics",
+    "make_phantom": "phantom.make",
     "AnchorGrid": "anchors",
     "RPN": "rpn",
     "UNet3D": "unet3d",

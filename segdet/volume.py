@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from .errors import GeometryError
 from .intensities import normalise, usual_range
-from .resampling import resample_array
+from .resampling import nearest, resample_array
 
 LARGEST = 1e38  # an intensity; leaves room for differences in float32
 SKEW = 0.02  # cosine between two axes of a grid that counts as rectangular; headers round
@@ -41,12 +41,16 @@ class Volume:
         What the reader understood, assumed or could not know; `segdet info` prints them.
     meta : dict
         Facts that travel with the scan (modality, phantom version, source UIDs).
+    labels : ndarray of uint8, (D, H, W), optional
+        A label map: which structure each voxel belongs to, 0 for none.
+    label_names : tuple of str
+        What its 1, 2 and so on stand for.
 
     Raises
     ------
     GeometryError
-        If the shapes disagree, a value is not finite, or the axes of the affine have no length or are not
-        perpendicular.
+        If the shapes disagree, a label has no name, a value is not finite, or the axes of the affine have no length or
+        are not perpendicular.
     """
 
     voxels: np.ndarray
@@ -55,6 +59,8 @@ class Volume:
     name: str = "scan"
     notes: tuple[str, ...] = ()
     meta: dict = field(default_factory=dict)
+    labels: np.ndarray | None = None
+    label_names: tuple[str, ...] = ()
 
     def __post_init__(self):
         affine = np.asarray(self.affine, np.float64)
@@ -64,13 +70,19 @@ class Volume:
         if self.voxels.dtype.kind == "f" and not np.isfinite(self.voxels).all():
             raise GeometryError(f"{self.name}: the voxels hold NaN or infinity; replace them before reading the scan")
         _check_affine(affine, self.name)
-        if self.mask is not None:
-            if self.mask.shape != self.voxels.shape:
+        for what, array in (("mask is", self.mask), ("labels are", self.labels)):
+            if array is not None and array.shape != self.voxels.shape:
                 raise GeometryError(
-                    f"{self.name}: the mask is {self.mask.shape}, the voxels are {self.voxels.shape}; "
+                    f"{self.name}: the {what} {array.shape}, the voxels are {self.voxels.shape}; "
                     "they must lie on the same grid"
                 )
+        if self.mask is not None:
             object.__setattr__(self, "mask", self.mask.astype(bool, copy=False))
+        if self.labels is not None and self.labels.max() > len(self.label_names):
+            raise GeometryError(
+                f"{self.name}: its labels go up to {self.labels.max()}, but {len(self.label_names)} have a name; "
+                "name each in label_names"
+            )
 
     @classmethod
     def from_spacing(cls, voxels, spacing, mask=None, **kwargs):
@@ -135,14 +147,15 @@ class Volume:
         def stored(array):
             return np.ascontiguousarray(np.flip(array.transpose(order), turned))
 
-        mask = None if self.mask is None else stored(self.mask)
-        return replace(self, voxels=stored(self.voxels), affine=affine, mask=mask)
+        mask, labels = (None if array is None else stored(array) for array in (self.mask, self.labels))
+        return replace(self, voxels=stored(self.voxels), affine=affine, mask=mask, labels=labels)
 
     def resample(self, shape, spacing):
         """This scan on another grid with the same axes and the same centre.
 
         Voxels outside the scan take its minimum. The mask is kept where at least half a voxel is covered; one that
-        would vanish for being too small is kept where most of a voxel is, and a note says so.
+        would vanish for being too small is kept where most of a voxel is, and a note says so. A voxel takes the label
+        of the nearest one.
 
         Parameters
         ----------
@@ -174,7 +187,8 @@ class Volume:
                     f"a mask of {before} voxel(s) covers less than half a voxel of {size} mm anywhere: "
                     f"it was kept as {after} of these",
                 )
-        return replace(self, voxels=voxels, affine=affine, mask=mask, notes=notes)
+        labels = None if self.labels is None else nearest(self.labels, shape, scale)
+        return replace(self, voxels=voxels, affine=affine, mask=mask, notes=notes, labels=labels)
 
     def limited(self):
         """This scan with the voxels far outside its other intensities clipped to these, and a note that says so.

@@ -45,6 +45,10 @@ DATA_HELP = (
     'Annotated scans: "phantom" for simulated hips, or a folder with images/NAME and labels/NAME, of any formats.'
 )
 LABEL_HELP = "Which label of the annotation to segment. Default: every label above 0."
+PRESET_HELP = (
+    'Simulate hips of version 2, as a scanner shows them: iu22 (the paper\'s), l12-5, logiq-e9, logiq-p9, or "varied", '
+    "another for every hip. Default: hips of version 1."
+)
 ScanArgument = Annotated[Path, typer.Argument(help="A DICOM file or folder, .nii(.gz), .mha, .mhd, .nrrd or .nhdr.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace files that are there, but never the scan.")]
 FrameOption = Annotated[int | None, typer.Option(help="Which volume of several, or image of a clip, counted from 0.")]
@@ -75,7 +79,9 @@ def check_folder(out, data="phantom"):
         raise SegdetError(f"{out}: lies among the scans of {data}; name another --out folder")
 
 
-def check_label(data, label):
-    """Refuse a label where there is nothing to choose from."""
+def check_choice(data, label, preset):
+    """Refuse a label where there is nothing to choose from, and a scanner where nothing is simulated."""
+    if data != "phantom" and preset is not None:
+        raise SegdetError(f"--preset is for simulated hips; leave it out with --data {data}")
     if data == "phantom" and label is not None:
         raise SegdetError("--label chooses from the annotation of --data; a simulated hip has one label only")

@@ -10,7 +10,7 @@ import numpy as np
 import typer
 
 from ..errors import SegdetError
-from .app import Engine, ForceOption, FrameOption, ScanArgument, SeriesOption, Side, app
+from .app import PRESET_HELP, Engine, ForceOption, FrameOption, ScanArgument, SeriesOption, Side, app
 
 
 @app.command()
@@ -89,15 +89,18 @@ def phantom(
     out: Annotated[Path, typer.Option(help="The DICOM file (Enhanced US Volume), .dcm; with --count a folder.")],
     seed: Annotated[int, typer.Option(min=0, max=2**31, help="Which hip; the same seed gives the same bytes.")] = 0,
     side: Annotated[Side | None, typer.Option(help="Default: drawn from the seed.")] = None,
+    version: Annotated[int, typer.Option(min=1, max=2, help="1: as the first study used it. 2: looks like one.")] = 1,
+    preset: Annotated[str | None, typer.Option(help=PRESET_HELP)] = None,
     contrast_db: Annotated[
-        float, typer.Option(help="How much darker the femoral head is than its surroundings.")
-    ] = 6.0,
+        float | None,
+        typer.Option(help="How much darker the femoral head is than its surroundings. Default: 6; version 2 draws it."),
+    ] = None,
     noise_db: Annotated[
-        float | None, typer.Option(help="Electronic noise, dB relative to muscle at the skin. Default: -60.")
+        float | None, typer.Option(help="Version 1: electronic noise, dB relative to muscle at the skin. Default: -60.")
     ] = None,
     look_alikes: Annotated[
         int | None,
-        typer.Option(min=0, max=200, help="Dark pockets and vessels in the muscle. Default: 10 to 16."),
+        typer.Option(min=0, max=200, help="Dark pockets and vessels in the muscle. Default: 10 to 16, or 2 to 8."),
     ] = None,
     dysplastic: Annotated[bool, typer.Option("--dysplastic", help="A cup that covers too little of the head.")] = False,
     mask: Annotated[Path | None, typer.Option(help="Also write the annotation, .dcm or .nii.gz.")] = None,
@@ -110,14 +113,16 @@ def phantom(
     from ..io.dicom.write import write_volume
     from ..io.files import save_mask
     from ..io.outputs import check_outputs
-    from ..phantom.acoustics import make_phantom
     from ..phantom.cache import write_phantoms
-    from ..phantom.parameters import DYSPLASTIC, HipParameters
+    from ..phantom.make import make_phantom, parameters_of
 
     dials = {"noise_db": noise_db, "look_alikes": None if look_alikes is None else (look_alikes, look_alikes)}
     dials = {name: value for name, value in dials.items() if value is not None}
-    parameters = replace(DYSPLASTIC if dysplastic else HipParameters(), **dials)
+    if version == 2 and "noise_db" in dials:
+        raise SegdetError("--noise-db is a dial of version 1; in version 2 noise belongs to the scanner, see --preset")
+    parameters = replace(parameters_of(version, preset, dysplastic), **dials)
     options = {"contrast_db": contrast_db, "side": side.value if side else None, "parameters": parameters}
+    options |= {"version": version, "preset": preset}
     if count:
         if mask:
             raise SegdetError("--mask names one file; with --count the annotations go to the folder labels/ in --out")

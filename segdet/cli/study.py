@@ -7,7 +7,17 @@ from typing import Annotated
 import typer
 
 from ..errors import SegdetError
-from .app import DATA_HELP, LABEL_HELP, PROFILE_HELP, ProfileName, app, check_folder, check_label, foretell
+from .app import (
+    DATA_HELP,
+    LABEL_HELP,
+    PRESET_HELP,
+    PROFILE_HELP,
+    ProfileName,
+    app,
+    check_choice,
+    check_folder,
+    foretell,
+)
 
 
 @app.command()
@@ -23,6 +33,7 @@ def ablate(
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds; each has its own split and weights.")] = 5,
     data: Annotated[str, typer.Option(help=DATA_HELP)] = "phantom",
     label: Annotated[int | None, typer.Option(min=1, help=LABEL_HELP)] = None,
+    preset: Annotated[str | None, typer.Option(help=PRESET_HELP)] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a study that is there.")] = False,
     max_minutes: Annotated[float | None, typer.Option(min=0, help="Stop after that long, everything saved.")] = None,
     scheduler: Annotated[
@@ -35,11 +46,11 @@ def ablate(
     from ..experiments.memory import check_training
 
     check_folder(out, data)
-    check_label(data, label)
+    check_choice(data, label, preset)
     names = arm_names(arms)
     if not scheduler:  # whose workers are other machines
         check_training(get_profile(profile.value))
-    plan = Plan(get_profile(profile.value), names, data, label)
+    plan = Plan(get_profile(profile.value), names, data, label, preset)
     complete = run_study(
         plan, range(seeds), out, resume=resume, max_minutes=max_minutes, scheduler=scheduler, report=print,
         foretell=partial(foretell, plan.profile),

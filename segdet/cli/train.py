@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from .app import DATA_HELP, LABEL_HELP, PROFILE_HELP, ProfileName, app, check_folder, check_label, foretell
+from .app import (
+    DATA_HELP,
+    LABEL_HELP,
+    PRESET_HELP,
+    PROFILE_HELP,
+    ProfileName,
+    app,
+    check_choice,
+    check_folder,
+    foretell,
+)
 
 
 @app.command()
@@ -19,6 +29,7 @@ def fit(
         int, typer.Option(min=0, max=2**31, help="Decides the split, the weights and the order of batches.")
     ] = 0,
     label: Annotated[int | None, typer.Option(min=1, help=LABEL_HELP)] = None,
+    preset: Annotated[str | None, typer.Option(help=PRESET_HELP)] = None,
     crop: Annotated[
         bool, typer.Option("--crop", help="The segmenter sees only the attended region and a margin around it.")
     ] = False,
@@ -40,13 +51,14 @@ def fit(
     from ..runtime.device import default_device
 
     check_folder(out, data)
-    check_label(data, label)
+    check_choice(data, label, preset)
     check_training(get_profile(profile.value), checkpointing=checkpointing, can_checkpoint=True)
     start = time.monotonic()
     with distributed.process_group(default_device()):
         score = fit_cascade(
-            get_profile(profile.value), seed, out, data=data, label=label, crop=crop, checkpointing=checkpointing,
-            compiled=compiled, resume=resume, foretell=partial(foretell, get_profile(profile.value)),
+            get_profile(profile.value), seed, out, data=data, label=label, preset=preset, crop=crop,
+            checkpointing=checkpointing, compiled=compiled, resume=resume,
+            foretell=partial(foretell, get_profile(profile.value)),
         )  # fmt: skip
         if distributed.processes()[0] == 0:
             print(f"wrote {out} after {time.monotonic() - start:.0f} s; IoU on the validation scans {score:.3f}")

@@ -7,7 +7,6 @@ from pathlib import Path
 from ..attention import coverage_and_leakage
 from ..errors import SegdetError
 from ..metrics import iou, score_boxes
-from ..phantom.acoustics import VERSION
 from ..runtime.device import default_device
 from ..runtime.provenance import environment
 from ..training.checkpoint import forget
@@ -95,7 +94,7 @@ def run_study(plan, seeds, out, *, resume=False, max_minutes=None, scheduler=Non
         "profile": plan.profile.name,
         "settings": asdict(plan.profile),
         "data": data if plan.label is None else f"{data}, label {plan.label}",
-        "phantom_version": VERSION if plan.data == "phantom" else None,
+        "phantom_version": plan.phantom_version,
     }
 
     def runs(checkpoints, deadline):

@@ -67,14 +67,16 @@ def prepare(volume, grids):
     return Case(volume.name, slices, fine.mask, boxes, image, coarse.mask, coarse.spacing, source)
 
 
-def phantom_split(profile, seed):
+def phantom_split(profile, seed, preset=None):
     """Training, validation and test phantoms of a split, as three lists of `Volume`; no two splits share a scan.
 
-    Training scans are half left, half right (A5); of the test scans the first nine stand for the paper's nine.
+    Training scans are half left, half right (A5); of the test scans the first nine stand for the paper's nine. `preset`
+    as in `Plan`.
     """
     total = profile.train + profile.validation + profile.test
     first = 1000 * (seed + 1)
-    requests = [(first + i, {"side": ("left", "right")[i % 2]}) for i in range(total)]
+    hip = {"version": 2, "preset": preset} if preset else {}
+    requests = [(first + i, {"side": ("left", "right")[i % 2]} | hip) for i in range(total)]
     volumes = cached_phantoms(requests, f"split {seed}: phantoms")
     last = profile.train + profile.validation
     return volumes[: profile.train], volumes[profile.train : last], volumes[last:]
@@ -97,7 +99,7 @@ def folder_split(cases, profile, seed):
 def split_scans(plan, seed):
     """The plan's training, validation and test scans of one seed, as three lists of `Volume`."""
     if plan.data == "phantom":
-        return phantom_split(plan.profile, seed)
+        return phantom_split(plan.profile, seed, plan.preset)
     parts = folder_split(folder_pairs(plan.data), plan.profile, seed)
     volumes = iter(read_cases([pair for part in parts for pair in part], plan.label))
     return tuple([next(volumes) for _ in part] for part in parts)

@@ -4,6 +4,8 @@ import os
 from dataclasses import dataclass
 
 from ..errors import SegdetError
+from ..phantom.acoustics import VERSION
+from ..phantom.hip2.chain import VERSION as HIP2
 
 
 @dataclass(frozen=True)
@@ -79,12 +81,22 @@ class Plan:
         "phantom", or a folder with images/ and labels/.
     label : int or None
         Which label of the annotation counts; None means every one above 0.
+    preset : str or None
+        Simulated hips of version 2, as `segdet.phantom.make.make_phantom` takes it; None means version 1.
     """
 
     profile: Profile
     arms: tuple[str, ...]
     data: str = "phantom"
     label: int | None = None
+    preset: str | None = None
+
+    @property
+    def phantom_version(self):
+        """What the simulated hips are, for a manifest; None where the scans are a folder's."""
+        if self.data != "phantom":
+            return None
+        return f"{HIP2}, {self.preset}" if self.preset else VERSION
 
 
 def get_profile(name=None):

@@ -21,8 +21,8 @@ from .runs import Run
 
 
 def fit_cascade(
-    profile, seed, out, *, data="phantom", label=None, crop=False, checkpointing=False, compiled=False, resume=False,
-    report=print, foretell=None,
+    profile, seed, out, *, data="phantom", label=None, preset=None, crop=False, checkpointing=False, compiled=False,
+    resume=False, report=print, foretell=None,
 ):  # fmt: skip
     """Train a `Cascade` and save it to the folder `out`; returns its mean IoU on the validation scans.
 
@@ -33,7 +33,7 @@ def fit_cascade(
     profile : Profile
     seed : int
     out : path
-    data, label
+    data, label, preset
         As in `Plan`.
     crop : bool
         Train the arm cascade-crop instead of cascade.
@@ -49,7 +49,7 @@ def fit_cascade(
         As in `run_study`.
     """
     out, arm = Path(out), "cascade-crop" if crop else "cascade"
-    this = {"profile": profile.name, "seed": seed, "data": str(data), "label": label, "arm": arm}
+    this = {"profile": profile.name, "seed": seed, "data": str(data), "label": label, "preset": preset, "arm": arm}
     if compiled:
         _check_compiler(checkpointing)
     first = distributed.processes()[0] == 0
@@ -66,7 +66,7 @@ def fit_cascade(
         if foretell and first:
             foretell(lambda p: work_of_a_study(replace(p, test=0), 1, 1, data == "phantom"))
         used = replace(profile, test=0) if data == "phantom" else profile  # no hip is simulated to be left aside
-        run = Run(Plan(used, (arm,), data, label), seed, out, log=out / "logs", network=network)
+        run = Run(Plan(used, (arm,), data, label, preset), seed, out, log=out / "logs", network=network)
         distributed.wait()  # until every process has looked at the folder
         if first:
             remove_leftovers(out)

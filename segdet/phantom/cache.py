@@ -13,12 +13,16 @@ import numpy as np
 from ..runtime.atomic import writing, writing_folder
 from ..runtime.progress import progress
 from ..volume import Volume
-from . import acoustics, anatomy, canvas
+from . import acoustics, anatomy, canvas, make
+from .hip2 import anatomy as anatomy2
+from .hip2 import artefacts, bones, chain, head, layers, parameters, receiver, scanners
 from .parameters import HipParameters
 
 MOST_WORKERS = 8  # each needs about 0.5 GiB
 # Read once: the files may be edited while this process goes on with what it imported. The parameters count by value.
 MADE_BY = "".join(inspect.getsource(module) for module in (canvas, anatomy, acoustics)) + repr(HipParameters())
+HIP2 = parameters, scanners, anatomy2, layers, bones, head, artefacts, receiver, chain
+MADE_BY_2 = MADE_BY + "".join(inspect.getsource(module) for module in HIP2)
 
 
 def cache_folder():
@@ -28,18 +32,24 @@ def cache_folder():
 
 def cached_phantom(seed, **options):
     """`make_phantom(seed, **options)`, kept in the cache under a name that follows from the options and the code."""
-    digest = hashlib.sha256((MADE_BY + repr(sorted(options.items()))).encode()).hexdigest()[:16]
+    named = {name: value for name, value in options.items() if (name, value) not in (("version", 1), ("preset", None))}
+    made_by = MADE_BY_2 if "version" in named else MADE_BY
+    digest = hashlib.sha256((made_by + repr(sorted(named.items()))).encode()).hexdigest()[:16]
     path = cache_folder() / "phantoms" / f"{seed}-{digest}.npz"
     try:
         with np.load(path) as kept:
             mask = np.unpackbits(kept["mask"], count=kept["voxels"].size).reshape(kept["voxels"].shape).astype(bool)
-            name, meta = json.loads(str(kept["facts"]))
-            return Volume(kept["voxels"], kept["affine"], mask, name=name, meta=meta)
+            name, meta, *names = json.loads(str(kept["facts"]))
+            more = {"labels": kept["labels"], "label_names": tuple(*names)} if names else {}
+            return Volume(kept["voxels"], kept["affine"], mask, name=name, meta=meta, **more)
     except (OSError, ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile):  # absent or damaged
-        volume = acoustics.make_phantom(seed, **options)
-    facts = json.dumps([volume.name, volume.meta])
+        volume = make.make_phantom(seed, **options)
+    facts, arrays = [volume.name, volume.meta], {"voxels": volume.voxels, "affine": volume.affine}
+    if volume.labels is not None:
+        facts.append(volume.label_names)
+        arrays["labels"] = volume.labels
     with writing(path) as temporary:
-        np.savez(temporary, voxels=volume.voxels, affine=volume.affine, mask=np.packbits(volume.mask), facts=facts)
+        np.savez(temporary, mask=np.packbits(volume.mask), facts=json.dumps(facts), **arrays)
     return volume
 
 

@@ -1,0 +1,86 @@
+"""What tissue adds to the echo of version 2 and takes from it: multiple echoes below bone, shadows beside the head."""
+
+import numpy as np
+import torch
+
+from ..anatomy import draw_normal
+from .anatomy import stream
+from .parameters import Hip2Parameters
+from .scanners import Scanner
+
+ONSET_MM = 4.0  # over which a shadow beside the head sets in
+FLAT = 0.25  # tangent of the tilt at which bone throws the beam aside
+SOFT_DB_PER_CM_MHZ = 0.84  # the mean of what the multiple echoes pass through
+
+
+def echo_again(body, scatterers, echo, seed, parameters=None, scanner=None):
+    """Add the echoes that go to and fro between bone and what lies over it, and the haze of those that go astray.
+
+    Bone throws the beam back, a layer d above it reflects it, and bone again: it arrives like an echo from d below
+    the bone, having passed d of tissue twice more. So the shadow holds a mirror image of what is above, weakened by
+    two reflections and, the deeper the more, by the roughness of bone (Kremkau 1986). Bone that does not face the beam
+    throws it aside. What rough bone scatters comes back from everywhere: noise, as deep tissue would give it.
+
+    Parameters
+    ----------
+    body : Hip2
+    scatterers : Tensor of complex128, (D, H, W)
+        Whose noise the haze takes, without its echogenicity.
+    echo : Tensor of complex128, (D, H, W)
+        Attenuated, with nothing but the shadow below bone. It is changed.
+    seed : int
+    parameters : Hip2Parameters, optional
+    scanner : Scanner, optional
+
+    Returns
+    -------
+    Tensor of complex128, (D, H, W)
+    """
+    p, frequency = parameters or Hip2Parameters(), (scanner or Scanner()).frequency_mhz
+    rng = stream(seed, "artefacts")
+    at_bone, haze = draw_normal(rng, *p.echo_again_db), draw_normal(rng, *p.haze_db)
+    fall = p.echo_again_fall_db_per_mm + 4 * SOFT_DB_PER_CM_MHZ * frequency / 10  # to and fro twice; cm to mm
+    first, height = body.first_bone, echo.shape[1]
+    start = int(first.min()) + 1
+    below = np.arange(start, height)[None, :, None] - first  # rows
+    source = np.clip(first - below, 0, height - 1)
+    dz, dy, dx = body.spacing
+    slope2 = (np.gradient(first * dy, dz, axis=0) ** 2 + np.gradient(first * dy, dx, axis=2) ** 2) / FLAT**2
+    level = at_bone - 10 * np.log10(np.e) * slope2 - fall * below * dy
+    share = np.where((below > 0) & (below <= first), 10 ** (level / 20), 0)
+    depth = (np.arange(start, height)[None, :, None] + 0.5) * dy
+    level = haze - p.echo_again_fall_db_per_mm * below * dy - 2 * SOFT_DB_PER_CM_MHZ * frequency * depth / 10
+    noise = np.where(below > 0, 10 ** ((level - body.echogenicity_db[:, start:]) / 20), 0)
+    source, share, noise = (torch.as_tensor(array, device=echo.device) for array in (source, share, noise))
+    echo[:, start:] += share * torch.take_along_dim(echo, source, 1)
+    echo[:, start:] += noise * scatterers[:, start:]
+    return echo
+
+
+def shade_edges(body, echo, seed, parameters=None):
+    """Weaken what lies below the sides of the head, which the beam grazes and is bent away by (Robinson 1981).
+
+    Parameters
+    ----------
+    body : Hip2
+    echo : Tensor of complex128, (D, H, W)
+        It is changed.
+    seed : int
+    parameters : Hip2Parameters, optional
+
+    Returns
+    -------
+    Tensor of complex128, (D, H, W)
+    """
+    p = parameters or Hip2Parameters()
+    decibels = stream(seed, "artefacts").uniform(*p.edge_shadow_db)
+    (z, depth, x), radius = body.head_centre_mm, body.head_radius_mm
+    dz = (np.arange(echo.shape[0]) + 0.5) * body.spacing[0] - z
+    dx = (np.arange(echo.shape[2]) + 0.5) * body.spacing[2] - x
+    from_side = np.hypot(dz[:, None], dx[None]) / radius - 1
+    lost = decibels * np.exp(-((from_side / 0.1) ** 2)) * np.minimum(dx / radius, 1) ** 2  # a wide beam in elevation
+    start = min(max(int(depth / body.spacing[1]), 0), echo.shape[1])
+    onset = np.minimum(np.arange(echo.shape[1] - start) * body.spacing[1] / ONSET_MM, 1)
+    left = 10 ** (-onset[:, None] * lost[:, None] / 20)
+    echo[:, start:] *= torch.as_tensor(left, device=echo.device)
+    return echo
