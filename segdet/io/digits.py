@@ -14,11 +14,12 @@ from scipy import ndimage
 
 SIGNS = "0123456789cm"
 GRID = 12, 16  # columns and rows on which signs are compared
-LIKE = 0.7  # correlation from which a piece counts as a sign
+LIKE = 0.6  # correlation from which a piece counts as a sign; what is read has to fit the ticks besides
 CLEARLY = 0.1  # by which the correlation with any other sign is lower
 SQUEEZE = 1.5  # by which a sign may be wider or narrower than in the typeface
 LOWEST, TALLEST = 7, 32  # pixels of a digit
 FACES = "DejaVuSans", "DejaVuSans-Bold", "DejaVuSansMono-Bold"
+BELOW = 6  # pixels from a tick down to the top of its number, at most
 REACH = 90  # pixels from the tick to the far end of its number
 
 
@@ -55,7 +56,7 @@ def _line(part, level, row, nearest):
     ground = float(np.median(part))
     labels, _ = ndimage.label(part > (level + ground) / 2, np.ones((3, 3)))
     pieces = [(c.start, c.stop, r.start, r.stop) for r, c in ndimage.find_objects(labels)]
-    tall = [p for p in pieces if LOWEST <= p[3] - p[2] <= TALLEST and p[2] - 3 <= row <= p[3]]
+    tall = [p for p in pieces if LOWEST <= p[3] - p[2] <= TALLEST and p[2] - BELOW <= row <= p[3]]
     if not tall:
         return "", 0, 0
     last = (min if nearest == 0 else max)(tall)

@@ -54,10 +54,10 @@ def holds_stills(path):
     if not path.is_file() or extension(path) in PICTURES or not is_dicom(path):
         return extension(path) in PICTURES
     from .dicom.pixels import open_dicom
-    from .dicom.ultrasound import made_up_spacing
+    from .dicom.ultrasound import placeholder_spacing
 
     with reading(path), silenced():
-        return bool(made_up_spacing(open_dicom(path, stop_before_pixels=True)))
+        return bool(placeholder_spacing(open_dicom(path, stop_before_pixels=True)))
 
 
 def _picture_frames(path):
@@ -69,19 +69,21 @@ def _picture_frames(path):
 def _dicom_frames(path):
     """Grey frames, the pixel size where the header can be believed, and what is to be said of it."""
     from .dicom.pixels import grey_frames, open_dicom
-    from .dicom.ultrasound import made_up_spacing, plane_spacing
+    from .dicom.ultrasound import calibrated_regions, placeholder_spacing, plane_spacing
 
     with silenced():
         ds = open_dicom(path)
         if "PixelData" not in ds:
             raise FormatError(f"{path}: holds no pixel data; expected a DICOM image")
-        frames, _ = grey_frames(ds, path, [(1, 0)])
-        placeholder = made_up_spacing(ds)
-        spacing, _ = plane_spacing(ds)
-    frames = [_eight_bits(frame) for frame in frames]
-    if placeholder:
-        return frames, None, (placeholder,)
-    return frames, tuple(float(size) for size in spacing), ()
+        frames = [_eight_bits(frame) for frame in grey_frames(ds, path, [(1, 0)])[0]]
+        if placeholder := placeholder_spacing(ds):
+            return frames, None, (placeholder,)
+        if not (ds.get("PixelSpacing") or calibrated_regions(ds)):
+            return frames, None, ("the header gives no pixel size",)
+        spacing = tuple(float(size) for size in plane_spacing(ds)[0])
+    if len(spacing) != 2 or not all(0 < size < np.inf for size in spacing):
+        return frames, None, (f"the header's pixel size of {list(spacing)} is not usable",)
+    return frames, spacing, ()
 
 
 def _eight_bits(frame):

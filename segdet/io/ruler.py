@@ -4,15 +4,17 @@ A ruler is a column of short bright marks, all drawn alike, at one pitch; longer
 centimetres stand beside some of them. Nothing here knows a maker: what is taken for a ruler has to be regular.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
 
 from .digits import read_number
 
+USUAL = 800  # rows of a screen; pictures of twice and more are shrunk
 TALLEST, WIDEST = 6, 26  # pixels of a tick
 CONTRAST = 25  # grey levels by which a tick is brighter than what is above and below it
+EDGE, FULL = 0.4, 0.75  # of its brightest pixel, where a mark ends; share of its rectangle that a mark fills
 FEWEST = 5  # ticks of a ruler
 CLOSEST = 10  # pixels between ticks
 MOST = 80  # ticks of a ruler; more are texture
@@ -46,6 +48,11 @@ class Ruler:
     rows: np.ndarray
     columns: tuple[int, int]
 
+    def enlarged(self, times):
+        """The ruler in a picture of so many times as many rows and columns."""
+        rows, columns = (self.rows + 0.5) * times - 0.5, tuple(edge * times for edge in self.columns)
+        return replace(self, pixel_mm=self.pixel_mm / times, rows=rows, columns=columns)
+
     def __str__(self):
         return f"{self.said} ({'sure' if self.sure else 'not sure'})"
 
@@ -59,6 +66,12 @@ def find_ruler(picture, area):
     area : (top, bottom, left, right)
         The image area in pixels, half open.
     """
+    shrink = max(1, round(len(picture) / USUAL))
+    if shrink > 1:
+        height, width = (n // shrink * shrink for n in picture.shape)
+        blocks = picture[:height, :width].reshape(height // shrink, shrink, width // shrink, shrink)
+        found = find_ruler(np.rint(blocks.mean((1, 3))).astype(np.uint8), tuple(edge // shrink for edge in area))
+        return found and found.enlarged(shrink)
     top, bottom, left, right = area
     marks = _marks(picture)
     middle = (marks[:, 2] + marks[:, 3]) / 2
@@ -83,18 +96,27 @@ def _marks(picture):
     labels, _ = ndimage.label(thin > CONTRAST)
     found = []
     for index, (rows, columns) in enumerate(ndimage.find_objects(labels), 1):
-        y0, y1, x0, x1 = rows.start, rows.stop, columns.start, columns.stop
-        if not (2 <= x1 - x0 <= WIDEST and y1 - y0 <= TALLEST and y1 - y0 <= 2 * (x1 - x0)):
-            continue
         weights = np.where(labels[rows, columns] == index, thin[rows, columns], 0)
-        if np.count_nonzero(weights) < 0.75 * weights.size:
+        core = weights > EDGE * weights.max()  # without the halo that compression leaves
+        y0, y1, x0, x1 = _bounds(core)
+        if not (2 <= x1 - x0 <= WIDEST and y1 - y0 <= min(TALLEST, 2 * (x1 - x0))) or core.sum() < FULL * (
+            (y1 - y0) * (x1 - x0)
+        ):
             continue
-        level = np.percentile(grey[rows, columns], 90)
+        weights = weights[y0:y1, x0:x1].sum(1)
+        centre = rows.start + y0 + weights @ np.arange(y1 - y0) / weights.sum()
+        y0, y1, x0, x1 = y0 + rows.start, y1 + rows.start, x0 + columns.start, x1 + columns.start
+        level = np.percentile(grey[y0:y1, x0:x1], 90)
         around = [grey[max(y, 0) : max(y + 2, 0), max(x0 - 1, 0) : x1 + 1] for y in (y0 - 3, y1 + 1)]
-        if any(part.size and part.max() > level - CONTRAST / 2 for part in around):
-            continue
-        found.append((y0, y1, x0, x1, y0 + (weights.sum(1) @ np.arange(y1 - y0)) / weights.sum()))
+        if all(part.max(initial=0) < level - CONTRAST / 2 for part in around):
+            found.append((y0, y1, x0, x1, centre))
     return np.array(found).reshape(-1, 5)
+
+
+def _bounds(mask):
+    """The first row and column of a mask that hold something, and one beyond the last, as (y0, y1, x0, x1)."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
 
 
 def _best_comb(marks, height):
@@ -106,9 +128,13 @@ def _best_comb(marks, height):
             if not FEWEST <= len(column) <= MOST:
                 continue
             ticks, numbers = _comb(column[np.argsort(column[:, 4])])
-            score = 2 * len(ticks) - numbers[-1] - 1
-            if score > most and len(ticks) >= FEWEST and np.ptp(ticks[:, 4]) > height / 3 and _alike(ticks):
-                best, most = (ticks, numbers), score
+            widths = ticks[:, 3] - ticks[:, 2]  # a machine draws each several times
+            alike = (np.abs(widths - widths[:, None]) <= 1).sum(1) > 1
+            ticks, numbers = ticks[alike], numbers[alike]
+            if len(ticks) >= FEWEST and np.ptp(ticks[:, 4]) > height / 3:
+                score = 2 * len(ticks) - np.ptp(numbers) - 1
+                if score > most:
+                    best, most = (ticks, numbers), score
     return best
 
 
@@ -126,12 +152,6 @@ def _comb(column):
     best = np.argmax(2 * fits.sum(1) - slots)
     numbers, index = np.unique(numbers[best, fits[best]].astype(int), return_index=True)
     return column[fits[best]][index], numbers - numbers[0]
-
-
-def _alike(ticks):
-    """Whether the marks have one or two widths, as a machine draws them."""
-    widths = ticks[:, 3] - ticks[:, 2]
-    return (np.minimum(widths - widths.min(), widths.max() - widths) <= 1).all()
 
 
 def _measure(picture, ticks, numbers, area):
@@ -166,11 +186,14 @@ def _agreeing(read, pixel_mm, top):
 
     One alone counts from the top of the image area, where the skin is. Several need only be as far apart as they say.
     """
-    zeros = [row - 10 * cm / pixel_mm for row, cm in read]
-    return max(
-        ([cm for (row, cm), other in zip(read, zeros, strict=True) if abs(other - zero) < AGREE * (row - zero)]
-         for zero in (zeros if len(read) > 1 else [top])), key=len, default=[],
-    )  # fmt: skip
+    if len(read) == 1:
+        ((row, cm),) = read
+        return [cm] if abs(row - top - 10 * cm / pixel_mm) < AGREE * (row - top) else []
+    fitting = [
+        [cm for row, cm in read if abs(row - start - 10 * (cm - zero) / pixel_mm) <= AGREE * abs(row - start)]
+        for start, zero in read
+    ]
+    return max(fitting, key=len, default=[])
 
 
 def _period(numbers, widths):

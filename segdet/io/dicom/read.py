@@ -20,7 +20,7 @@ from .geometry import facts, slice_distance, sop_class_name, split_volumes, stac
 from .groups import Groups
 from .pixels import grey_frames, open_dicom, rescaled, scale
 from .segmentation import SEGMENTATIONS, read_segmentation
-from .ultrasound import made_up_spacing, read_philips
+from .ultrasound import placeholder_spacing, read_philips
 
 PHILIPS_CARTESIAN = "1.2.840.113543.6.6.1.3.10002"
 IDENTIFYING = (
@@ -95,8 +95,8 @@ def _read_file(path, frame, label):
         return _read_enhanced(ds, path, frame)
     placed = int(ds.get("NumberOfFrames") or 1) == 1 and ds.get("ImagePositionPatient")
     volume = _read_series([ds], path, frame) if placed else read_clip(ds, path, frame)
-    if made_up := made_up_spacing(ds):
-        return replace(volume, notes=(*volume.notes, made_up), meta=volume.meta | {"stills": True})
+    if placeholder := placeholder_spacing(ds):
+        return replace(volume, notes=(*volume.notes, placeholder), meta=volume.meta | {"stills": True})
     return volume
 
 

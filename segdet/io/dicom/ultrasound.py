@@ -5,7 +5,7 @@ import numpy as np
 from ...errors import FormatError, GeometryError
 from ...volume import Volume, axis_aligned_affine
 from ..checks import choose
-from .geometry import NO_PLACE, facts
+from .geometry import NO_PLACE, facts, sop_class_name
 
 CENTIMETRES = 3  # Physical Units X/Y Direction, PS3.3 C.8.5.5.1.15
 LARGEST_SCAN = 500.0  # mm; no diagnostic transducer sees half a metre
@@ -66,38 +66,42 @@ def read_philips(ds, path, frame):
     return Volume(voxels, axis_aligned_affine(spacing), name=path.name, notes=notes, meta=meta)
 
 
-def _calibrated(region):
-    """Whether an ultrasound region is a 2D image with a pixel size in cm; spatial format 1 is no trace or spectrum."""
-    units = region.get("PhysicalUnitsXDirection"), region.get("PhysicalUnitsYDirection")
-    deltas = region.get("PhysicalDeltaX"), region.get("PhysicalDeltaY")
-    return units == (CENTIMETRES, CENTIMETRES) and region.get("RegionSpatialFormat") == 1 and all(deltas)
+def calibrated_regions(ds):
+    """The ultrasound regions that are 2D images with a pixel size in cm; spatial format 1 is no trace or spectrum."""
+
+    def usable(region):
+        units = region.get("PhysicalUnitsXDirection"), region.get("PhysicalUnitsYDirection")
+        deltas = region.get("PhysicalDeltaX"), region.get("PhysicalDeltaY")
+        return units == (CENTIMETRES, CENTIMETRES) and region.get("RegionSpatialFormat") == 1 and all(deltas)
+
+    return list(filter(usable, ds.get("SequenceOfUltrasoundRegions") or []))
 
 
-def made_up_spacing(ds):
+def placeholder_spacing(ds):
     """What is wrong with the pixel size of an ultrasound picture, "" where it can be believed.
 
-    Programs that turn pictures into DICOM write 1 x 1 mm, or nothing; the screen of a scanner would then be wider than
-    any transducer sees.
+    Programs that turn pictures into DICOM write 1 x 1 mm; a screen would then be wider than any transducer sees.
     """
-    if ds.get("Modality") != "US" or any(map(_calibrated, ds.get("SequenceOfUltrasoundRegions") or [])):
+    one = [float(size) for size in ds.get("PixelSpacing") or ()] == [1, 1]
+    if not one or ds.get("Modality") != "US" or max(ds.Rows, ds.Columns) <= DEEPEST_PLANE or calibrated_regions(ds):
         return ""
-    size = [float(mm) for mm in ds.get("PixelSpacing") or (1, 1)]
-    if size != [1, 1] or max(ds.Rows, ds.Columns) <= DEEPEST_PLANE:
-        return ""
-    found = "is a placeholder" if ds.get("PixelSpacing") else "is missing"
-    return f"the header's pixel size {found}: 1 x 1 mm would make the picture {ds.Columns} x {ds.Rows} mm"
+    return (
+        f"the header's pixel size is a placeholder and not used: 1 x 1 mm would make the picture {ds.Columns} x "
+        f"{ds.Rows} mm ({sop_class_name(ds)})"
+    )
 
 
 def plane_spacing(ds):
     """(dy, dx) in mm of an image without functional groups, and where it was found (PS3.3, C.8.5.5)."""
-    if ds.get("PixelSpacing"):
+    regions = calibrated_regions(ds)
+    if ds.get("PixelSpacing") and not (regions and list(ds.PixelSpacing) == [1, 1]):  # a placeholder beside regions
         return ds.PixelSpacing, ()
 
     def area(region):
         width = region.RegionLocationMaxX1 - region.RegionLocationMinX0
         return width * (region.RegionLocationMaxY1 - region.RegionLocationMinY0)
 
-    regions = sorted(filter(_calibrated, ds.get("SequenceOfUltrasoundRegions") or []), key=area, reverse=True)
+    regions.sort(key=area, reverse=True)
     if not regions:
         return (1.0, 1.0), ("no PixelSpacing and no 2D region in cm: the pixel size was set to 1 mm",)
     sizes = [(abs(10 * float(r.PhysicalDeltaY)), abs(10 * float(r.PhysicalDeltaX))) for r in regions]

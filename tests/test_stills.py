@@ -1,0 +1,279 @@
+"""Still pictures: the image on the screen, the ruler beside it, and what no ruler says, on screens that tests draw."""
+
+import numpy as np
+import pytest
+import screens
+from dicom_samples import image as write_dicom
+from PIL import Image
+
+from segdet import load_volume
+from segdet.cli import app
+from segdet.errors import FormatError, GeometryError, PixelSizeError, SegdetError
+from segdet.io.digits import read_number
+from segdet.io.ruler import find_ruler
+from segdet.io.screen import image_areas
+from segdet.io.stills import load_picture, load_picture_labels, load_pictures
+from segdet.pipeline import Grids
+
+BESIDE, INSIDE = (40, 760, 150, 860), (20, 620, 36, 850)
+GRIDS = Grids((40.0, 40.0, 40.0), (8, 32, 32), (8, 16, 16))
+
+
+def png(path, screen):
+    Image.fromarray(screen).save(path)
+    return path
+
+
+def shown(arguments, capsys):
+    app([str(argument) for argument in arguments], standalone_mode=False)
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("depth", "pitch", "count"), [("5.0cm", 70, 10), ("6.0cm", 58, 12), ("4.0cm", 85, 8), ("3.5cm", 98, 7)]
+)
+def test_ticks_and_the_depth_beside_the_last(depth, pitch, count):
+    screen = screens.beside(depth, pitch, count)
+    (area,) = image_areas(screen)
+    np.testing.assert_allclose(area, BESIDE, atol=2)
+    ruler = find_ruler(screen, area)
+    assert ruler.sure
+    assert ruler.pixel_mm == pytest.approx(5 / pitch, rel=1e-6)
+    np.testing.assert_allclose(ruler.rows, 40 + pitch * np.arange(1, count + 1))
+
+
+@pytest.mark.parametrize(("first", "printed"), [(1, "1, 2, 3 cm"), (3, "3, 4, 5 cm")])
+def test_numbers_beside_the_long_ticks_may_count_from_anywhere(first, printed):
+    screen = screens.inside(first=first)
+    (area,) = image_areas(screen)
+    np.testing.assert_allclose(area, INSIDE, atol=2)  # without the grey bar
+    ruler = find_ruler(screen, area)
+    assert ruler.sure
+    assert printed in ruler.said
+    assert ruler.pixel_mm == pytest.approx(2.5 / 44, rel=1e-6)
+
+
+@pytest.mark.parametrize("depth", ["", "7.0cm", "1.2cm"])
+def test_a_depth_that_is_missing_or_does_not_fit_leaves_doubt(tmp_path, depth):
+    (volume,) = load_pictures(png(tmp_path / "a.png", screens.beside(depth)))
+    assert volume.spacing[1:] == pytest.approx((5 / 70, 5 / 70))
+    assert "10 mm between the longer ticks was assumed" in volume.notes[0]
+    assert "(not sure)" in volume.notes[0]
+
+
+def test_custom_decides_only_where_the_image_is_then_as_wide_as_a_transducer(tmp_path):
+    path = png(tmp_path / "a.png", screens.beside("", pitch=30, count=20))  # 710 columns would be 118 mm
+    with pytest.raises(PixelSizeError, match=r"a\.png: the size of a pixel is not known.*--pixel-mm"):
+        load_pictures(path)
+    assert load_picture(path, pixel_mm=0.07).spacing == (1, 0.07, 0.07)
+
+
+def test_ticks_that_are_all_alike_and_have_no_number_are_refused(tmp_path):
+    screen = screens.beside("")
+    screen[:, 919:930] = 0
+    with pytest.raises(PixelSizeError):
+        load_pictures(png(tmp_path / "a.png", screen))
+
+
+def test_a_tick_that_is_hidden_and_one_that_is_none():
+    screen = screens.beside()
+    screen[240:262, 905:925] = 0  # the third
+    screen[430:433, 915:921] = 255  # as text may be
+    ruler = find_ruler(screen, BESIDE)
+    assert ruler.sure
+    assert ruler.pixel_mm == pytest.approx(5 / 70, rel=1e-6)
+    assert len(ruler.rows) == 9
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_text_and_speckle_are_no_ruler(tmp_path, seed):
+    screen = screens.beside("", seed=seed)
+    screen[:, 900:940] = 0
+    with pytest.raises(PixelSizeError):
+        load_pictures(png(tmp_path / "a.png", screen))
+
+
+@pytest.mark.parametrize("times", [2, 3])
+def test_a_large_screen(times):
+    screen = screens.beside().repeat(times, 0).repeat(times, 1)
+    ruler = find_ruler(screen, tuple(times * edge for edge in BESIDE))
+    assert ruler.sure
+    assert ruler.pixel_mm == pytest.approx(5 / 70 / times, rel=1e-3)
+
+
+@pytest.mark.parametrize("quality", [90, 70])
+def test_a_compressed_picture(tmp_path, quality):
+    path = tmp_path / "a.jpg"
+    Image.fromarray(screens.beside()).save(path, quality=quality)
+    (volume,) = load_pictures(path)
+    assert volume.spacing[1:] == pytest.approx((5 / 70, 5 / 70), rel=2e-3)
+    assert "(sure)" in volume.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("7", 7), ("12", 12), ("3.5cm", 3.5), ("48mm", 4.8), ("cm", None), ("A1", None)]
+)
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_numbers_beside_a_tick(text, expected, side):
+    canvas = Image.new("L", (260, 60), 20)
+    x, anchor = (112, "rt") if side == "left" else (138, "lt")
+    screens.ImageDraw.Draw(canvas).text((x, 27), text, 220, screens.font(20, "DejaVuSansMono"), anchor=anchor)
+    screen = np.asarray(canvas).copy()
+    screen[25:28, 120:130] = 220
+    assert read_number(screen, (25, 28, 120, 130))[0] == expected
+
+
+def test_two_images_on_one_screen(tmp_path):
+    screen = np.zeros((600, 1200), np.uint8)
+    screen[50:550, 100:560], screen[50:550, 640:1100] = screens.speckle(500, 460), screens.speckle(500, 460, 1)
+    left, right = load_pictures(png(tmp_path / "dual.png", screen), pixel_mm=0.08)
+    np.testing.assert_allclose(left.meta["image_area"], (50, 550, 100, 560), atol=2)
+    np.testing.assert_allclose(right.meta["image_area"], (50, 550, 640, 1100), atol=2)
+    assert (left.name, right.name) == ("dual.png, image 0", "dual.png, image 1")
+
+
+def test_what_is_read_is_the_image_and_nothing_else(tmp_path):
+    screen = screens.beside()
+    (volume,) = load_pictures(png(tmp_path / "a.png", screen))
+    top, bottom, left, right = volume.meta["image_area"]
+    np.testing.assert_array_equal(volume.voxels[0], screen[top:bottom, left:right])
+    assert volume.shape == (1, bottom - top, right - left)
+    assert (volume.voxels.dtype, volume.meta["stills"]) == (np.uint8, True)
+    assert volume.orientation == ()
+
+
+def test_a_given_size_wins_and_the_ruler_objects(tmp_path):
+    path = png(tmp_path / "a.png", screens.beside())
+    assert load_picture(path, pixel_mm=0.0715).notes[0] == "the pixel size was given"
+    assert "against the depth ruler's 0.07143 mm" in load_picture(path, pixel_mm=0.1).notes[0]
+    for pixel_mm in (0, -0.1, 7, float("nan")):
+        with pytest.raises(GeometryError, match=r"a\.png: .* mm wide; expected the size of one pixel in mm"):
+            load_picture(path, pixel_mm=pixel_mm)
+
+
+def test_labels_are_cropped_as_the_pictures_are(tmp_path):
+    nibabel = pytest.importorskip("nibabel")
+    labels = np.zeros((1020, 780, 2), np.uint8)  # column, row, picture
+    labels[300:400, 200:250, 1] = 2
+    nibabel.save(nibabel.Nifti1Image(labels, np.eye(4)), tmp_path / "a.nii.gz")
+    frames = [Image.fromarray(screens.beside(seed=seed)) for seed in (0, 1)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    pictures = load_pictures(tmp_path / "a.gif")
+    first, second = load_picture_labels(tmp_path / "a.nii.gz", pictures)
+    top, _, left, _ = pictures[1].meta["image_area"]
+    assert first.shape == pictures[0].shape
+    assert not first.any()
+    rows, columns = np.nonzero(second[0] == 2)
+    assert (rows.min() + top, rows.max() + top) == (200, 249)
+    assert (columns.min() + left, columns.max() + left) == (300, 399)
+    Image.fromarray(screens.inside()).save(tmp_path / "b.png")
+    with pytest.raises(FormatError, match=r"holds 2 label maps of \(780, 1020\).*of \(660, 850\)"):
+        load_picture_labels(tmp_path / "a.nii.gz", load_pictures(tmp_path / "b.png"))
+
+
+def test_no_3d_code_takes_pictures_for_a_scan(tmp_path):
+    volume = load_picture(png(tmp_path / "a.png", screens.beside()))
+    for scan in (volume, volume.resample((8, 32, 32), (5, 1.25, 1.25))):
+        with pytest.raises(GeometryError, match=r"a\.png: holds still pictures, not the slices of one scan"):
+            GRIDS.inputs(scan)
+
+
+def colour_dicom(path, count=2, **header):
+    pixels = np.stack([screens.beside(seed=seed) for seed in range(count)])
+    return write_dicom(path, pixels, **header)
+
+
+def test_a_header_with_a_placeholder(tmp_path, capsys):
+    place = {"ImagePositionPatient": [0, 0, 0], "ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "SliceThickness": 1}
+    path = colour_dicom(tmp_path / "a.dcm", Modality="US", PixelSpacing=[1, 1], NumberOfFrames=2, **place)
+    for volume in load_pictures(path):
+        assert volume.spacing[1:] == pytest.approx((5 / 70, 5 / 70))
+        assert "placeholder" in volume.notes[1]
+    with pytest.raises(GeometryError, match="still pictures"):
+        GRIDS.inputs(load_volume(path))
+    said = shown(["info", path], capsys)
+    assert "still pictures: 2; they are no slices of one scan" in said
+    assert "picture 0, 1:  780 rows x 1020 columns, the image area rows 40 to 759" in said
+    assert "0.07143 x 0.07143 mm; the depth ruler's pixel size: 10 ticks, 70.0 pixels apart" in said
+    assert "1 x 1 mm would make the picture 1020 x 780 mm" in said
+
+
+def test_a_header_that_can_be_believed(tmp_path):
+    path = colour_dicom(tmp_path / "a.dcm", 1, Modality="US", PixelSpacing=[0.08, 0.09])
+    (volume,) = load_pictures(path)
+    assert volume.spacing == pytest.approx((1, 0.08, 0.09))
+    assert volume.notes[0] == "the header's pixel size"
+    assert "stills" not in load_volume(path).meta
+
+
+def test_folders_and_what_is_no_picture(tmp_path, capsys):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    with pytest.raises(FormatError, match="holds no picture"):
+        load_pictures(folder)
+    png(folder / "b.png", screens.inside())
+    png(folder / "a.png", screens.beside())
+    (folder / "notes.txt").write_text("text")
+    (folder / ".hidden.png").write_bytes(b"")
+    assert [volume.name for volume in load_pictures(folder)] == ["a.png", "b.png"]
+    assert "picture b.png: 660 rows x 850 columns" in shown(["info", folder], capsys)
+    for name, content, message in (("c.png", b"\x89PNG", "cannot be"), ("c.txt", b"text" * 99, "expected a picture")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(FormatError, match=message):
+            load_pictures(tmp_path / name)
+    with pytest.raises(FormatError, match="no such file"):
+        load_pictures(tmp_path / "missing.png")
+    with pytest.raises(FormatError, match="holds 1 pictures, counted from 0; there is no picture 1"):
+        load_picture(folder / "a.png", 1)
+    with pytest.raises(FormatError, match=r"b\.png: a picture and no scan"):
+        load_volume(folder / "b.png")
+
+
+def test_info_of_a_picture_without_a_ruler(tmp_path, capsys):
+    screen = screens.beside()
+    screen[:, 870:] = 0
+    path = png(tmp_path / "a.png", screen)
+    assert "a pixel not known; give it in mm, with --pixel-mm" in shown(["info", path], capsys)
+    assert "a pixel 0.07 x 0.07 mm; the pixel size was given" in shown(["info", path, "--pixel-mm", "0.07"], capsys)
+    with pytest.raises(SegdetError, match="--png and --series are for scans"):
+        app(["info", str(path), "--png", str(tmp_path / "b.png")], standalone_mode=False)
+
+
+def test_a_dark_picture_is_read_whole(tmp_path):
+    (volume,) = load_pictures(png(tmp_path / "a.png", np.zeros((200, 300), np.uint8)), pixel_mm=0.1)
+    assert volume.shape == (1, 200, 300)
+    assert "no image area was found: it is read whole" in volume.notes
+
+
+# Pixel sizes by eye: from the skin, where the image begins, to the tick at the printed depth.
+BY_EYE = {
+    "171551": [50 / (754 - 39)] * 15,
+    "171554": [50 / (754 - 39)] * 10,
+    "171556": [10 / (713 - 593.5)] * 14,
+    "172536": [50 / (754 - 39)] * 15,
+    "172658": [50 / (754 - 39)] * 15,
+    "167857": [20 / (533 - 190), *[20 / (584 - 207)] * 3],
+}
+
+
+@pytest.mark.parametrize("case", BY_EYE)
+def test_rulers_of_real_screens(real_data, case):
+    path = real_data / "infant_hip_2d" / f"{case}.dcm"
+    if not path.exists():
+        pytest.skip("needs infant_hip_2d")
+    pictures = load_pictures(path)
+    np.testing.assert_allclose([picture.spacing[1] for picture in pictures], BY_EYE[case], rtol=0.01)
+    assert all("(sure)" in picture.notes[0] for picture in pictures)
+    for labels in load_picture_labels(path.with_suffix(".nii.gz"), pictures):
+        head = np.nonzero((labels == 2).any(0))
+        if len(head[0]):
+            assert 10 < np.ptp(head[1]) * pictures[0].spacing[2] < 26  # mm
+
+
+@pytest.mark.parametrize("case", ["167854", "72628"])
+def test_real_screens_without_a_ruler(real_data, case):
+    path = real_data / "infant_hip_2d" / f"{case}.dcm"
+    if not path.exists():
+        pytest.skip("needs infant_hip_2d")
+    with pytest.raises(PixelSizeError, match=rf"{case}\.dcm, picture 0: .* a placeholder"):
+        load_pictures(path)
