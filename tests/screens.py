@@ -38,7 +38,7 @@ def beside(depth="5.0cm", pitch=70, count=10, seed=0):
         draw.text((14, 60 + 20 * line), text, 255, font(18))
     if depth:
         draw.text((911, 40 + count * pitch + 3), depth, 255, font(18), anchor="rt")
-    return np.asarray(image)
+    return np.array(image)
 
 
 def inside(pitch=44, first=1, seed=0):
@@ -57,4 +57,4 @@ def inside(pitch=44, first=1, seed=0):
         draw.rectangle((841, row - 1, 849 if major else 846, row + 1), 170)
         if major:
             draw.text((837, row - 1), f"{number // 4 + first - 1}", 170, font(17, "DejaVuSans"), anchor="rt")
-    return np.asarray(image)
+    return np.array(image)

@@ -68,7 +68,8 @@ def _line(part, level, row, nearest):
         line.append((piece, part.shape[1] - piece[0] if nearest else piece[1]))
     if not line:
         return "", 0, 0
-    height = np.median([y1 - y0 for (_, _, y0, y1), _ in line if y1 - y0 >= LOWEST])
+    heights = [y1 - y0 for (_, _, y0, y1), _ in line if y1 - y0 >= LOWEST]
+    height = np.median(heights or [last[3] - last[2]])
     scaled = np.clip((part - ground) / max(level - ground, 1), 0, 1).astype(np.float32)
     line = sorted(piece for piece, _ in line)
     signs = [_sign(scaled[y0:y1, x0:x1], height) for x0, x1, y0, y1 in line]

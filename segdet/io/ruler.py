@@ -73,18 +73,17 @@ def find_ruler(picture, area):
         found = find_ruler(np.rint(blocks.mean((1, 3))).astype(np.uint8), tuple(edge // shrink for edge in area))
         return found and found.enlarged(shrink)
     top, bottom, left, right = area
-    marks = _marks(picture)
-    middle = (marks[:, 2] + marks[:, 3]) / 2
-    beside = (middle < left + (right - left) / 8) | (middle > right - (right - left) / 8)
-    comb = _best_comb(marks[beside], bottom - top)
+    column, edge = np.arange(picture.shape[1]), (right - left) / 8
+    marks = _marks(picture, (column < left + edge) | (column > right - edge))
+    comb = _best_comb(marks, bottom - top)
     if comb is None:
         return None
     ticks, numbers = comb
     return _measure(picture, ticks, numbers, area)
 
 
-def _marks(picture):
-    """Every bright rectangle that is lower than a letter and has nothing bright above or below it.
+def _marks(picture, beside):
+    """The bright rectangles in some columns that are lower than a letter and have nothing bright above or below.
 
     Returns
     -------
@@ -93,9 +92,11 @@ def _marks(picture):
     """
     grey = picture.astype(np.float32)
     thin = grey - ndimage.grey_opening(grey, (TALLEST + 1, 1))
-    labels, _ = ndimage.label(thin > CONTRAST)
+    labels, _ = ndimage.label((thin > CONTRAST) & beside)
     found = []
     for index, (rows, columns) in enumerate(ndimage.find_objects(labels), 1):
+        if columns.stop - columns.start == 1:
+            continue
         weights = np.where(labels[rows, columns] == index, thin[rows, columns], 0)
         core = weights > EDGE * weights.max()  # without the halo that compression leaves
         y0, y1, x0, x1 = _bounds(core)

@@ -20,7 +20,7 @@ from .screen import image_areas
 
 WIDEST = 300.0  # mm; no transducer sees further
 DISAGREE = 0.05  # by which a given pixel size may differ from the ruler before a note says so
-NO_DEPTH = "a still picture: the distance between pictures means nothing and was set to 1 mm"
+NO_DEPTH = "a still picture: its directions are unknown, the distance to others means nothing and was set to 1 mm"
 
 
 @dataclass(frozen=True, eq=False)
