@@ -100,12 +100,11 @@ def _marks(picture, beside):
         weights = np.where(labels[rows, columns] == index, thin[rows, columns], 0)
         core = weights > EDGE * weights.max()  # without the halo that compression leaves
         y0, y1, x0, x1 = _bounds(core)
-        if not (2 <= x1 - x0 <= WIDEST and y1 - y0 <= min(TALLEST, 2 * (x1 - x0))) or core.sum() < FULL * (
-            (y1 - y0) * (x1 - x0)
-        ):
+        tall, wide = y1 - y0, x1 - x0
+        if not 2 <= wide <= WIDEST or tall > min(TALLEST, 2 * wide) or core.sum() < FULL * tall * wide:
             continue
         weights = weights[y0:y1, x0:x1].sum(1)
-        centre = rows.start + y0 + weights @ np.arange(y1 - y0) / weights.sum()
+        centre = rows.start + y0 + weights @ np.arange(tall) / weights.sum()
         y0, y1, x0, x1 = y0 + rows.start, y1 + rows.start, x0 + columns.start, x1 + columns.start
         level = np.percentile(grey[y0:y1, x0:x1], 90)
         around = [grey[max(y, 0) : max(y + 2, 0), max(x0 - 1, 0) : x1 + 1] for y in (y0 - 3, y1 + 1)]
@@ -122,17 +121,17 @@ def _bounds(mask):
 
 def _best_comb(marks, height):
     """The ticks of the most complete ruler, from the top, and the number of each counted from the first; or None."""
-    best, most = None, 0
+    best, most, shortest = None, 0, max(height / 3, (FEWEST - 1) * CLOSEST)
     for edge in (2, 3):
         for x in np.unique(marks[:, edge]):
             column = marks[np.abs(marks[:, edge] - x) <= 1]
-            if not FEWEST <= len(column) <= MOST:
+            if not FEWEST <= len(column) <= MOST or np.ptp(column[:, 4]) < shortest:
                 continue
             ticks, numbers = _comb(column[np.argsort(column[:, 4])])
             widths = ticks[:, 3] - ticks[:, 2]  # a machine draws each several times
             alike = (np.abs(widths - widths[:, None]) <= 1).sum(1) > 1
             ticks, numbers = ticks[alike], numbers[alike]
-            if len(ticks) >= FEWEST and np.ptp(ticks[:, 4]) > height / 3:
+            if len(ticks) >= FEWEST and np.ptp(ticks[:, 4]) > shortest:
                 score = 2 * len(ticks) - np.ptp(numbers) - 1
                 if score > most:
                     best, most = (ticks, numbers), score
@@ -176,7 +175,7 @@ def _measure(picture, ticks, numbers, area):
         return Ruler(unit / pitch, True, f"{said}: {unit:g} mm between ticks", rows, columns)
     period = _period(numbers, widths)
     if period and WIDTHS[0] <= (wide := (right - left) * 10 / (period * pitch)) <= WIDTHS[1]:
-        said = f"{found}, but no number could be read beside them: 10 mm between the longer ticks was assumed"
+        said = f"{found}, but no number that fits could be read beside them: 10 mm between the longer ticks was assumed"
         said += f", as is the custom, which makes the image area {wide:.0f} mm wide"
         return Ruler(10 / (period * pitch), False, said, rows, columns)
     return None
