@@ -225,7 +225,7 @@ def test_folders_and_what_is_no_picture(tmp_path, capsys):
         load_pictures(tmp_path / "missing.png")
     with pytest.raises(FormatError, match="holds 1 pictures, counted from 0; there is no picture 1"):
         load_picture(folder / "a.png", 1)
-    with pytest.raises(FormatError, match=r"b\.png: a picture and no scan"):
+    with pytest.raises(FormatError, match=r"b\.png: \.png is not a format of scans"):
         load_volume(folder / "b.png")
 
 

@@ -156,5 +156,5 @@ def _not_understood(path):
     if extension(path) in ("", *DICOM):
         return "no DICOM file (DICM is missing at byte 128)"
     if extension(path) in PICTURES:
-        return "a picture and no scan; see `segdet info`, and segdet.io.stills.load_pictures to read it"
+        return f"{extension(path)} is not a format of scans; see `segdet info`, or segdet.io.stills.load_pictures"
     return f"{extension(path)} is not a format that segdet reads"
