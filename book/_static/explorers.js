@@ -140,7 +140,8 @@ for (const holder of document.querySelectorAll(".segdet-explorer")) {
   const stage = element(holder, "div", { class: "segdet-stage" });
   const text = element(holder, "output", { "aria-live": "polite" });
   const [dy, dx] = facts.spacing; // pixels are not square: a picture is as wide and high as its millimetres
-  const scale = 380 / (facts.rows * dy);
+  const room = Math.max(holder.clientWidth - 32, 160); // a telephone is narrower than the picture would be
+  const scale = Math.min(380 / (facts.rows * dy), room / (facts.columns * dx));
   const plane = drawing(stage, facts.columns, facts.rows);
   plane.style.width = `${facts.columns * dx * scale}px`;
   plane.style.height = `${facts.rows * dy * scale}px`;
