@@ -1,19 +1,27 @@
 """Figures that measure: where a surface lies."""
 
+import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
+from skimage.measure import marching_cubes
 
 from segdet.figures import plots
 from segdet.volume import Volume
 
 
 def test_a_surface_lies_where_the_mask_does():
-    mask = np.zeros((6, 8, 10), bool)
-    mask[2:4, 3:6, 4:9] = True
+    mask = np.zeros((14, 16, 22), bool)
+    mask[2:10, 3:12, 4:19] = True
     mesh = plots.surface(mask, (2.0, 1.0, 0.5), plots.BLUE, "box")
-    assert (min(mesh.x), max(mesh.x)) == (3.5 * 0.5, 8.5 * 0.5)  # half a voxel beyond the outer centres
-    assert (min(mesh.y), max(mesh.y)) == (1.5 * 2.0, 3.5 * 2.0)
-    assert (-max(mesh.z), -min(mesh.z)) == (2.5 * 1.0, 5.5 * 1.0)
+    assert np.allclose((min(mesh.x), max(mesh.x)), (3.5 * 0.5, 18.5 * 0.5), atol=0.05)  # half a voxel beyond the
+    assert np.allclose((min(mesh.y), max(mesh.y)), (1.5 * 2.0, 9.5 * 2.0), atol=0.1)  # outer centres
+    assert np.allclose((-max(mesh.z), -min(mesh.z)), (2.5 * 1.0, 11.5 * 1.0), atol=0.05)
+    voxel = np.zeros_like(mask)
+    voxel[5, 6, 7] = True
+    mesh = plots.surface(voxel, (2.0, 1.0, 0.5))
+    assert (min(mesh.x), max(mesh.x), min(mesh.y), max(mesh.y)) == (6.5 * 0.5, 7.5 * 0.5, 4.5 * 2, 5.5 * 2)
     with pytest.raises(ValueError, match="liver: an empty mask has no surface"):
         plots.surface(mask & False, (1, 1, 1), plots.BLUE, "liver")
 
@@ -31,3 +39,62 @@ def test_the_planes_of_a_single_slice(tmp_path):
     plots.save_planes(volume, tmp_path / "planes.PNG")
     assert (tmp_path / "planes.PNG").read_bytes().startswith(b"\x89PNG")
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def radii(mesh, spacing, centre):
+    points = np.stack([-np.array(mesh.z), np.array(mesh.y), np.array(mesh.x)], 1)  # depth, elevation, lateral
+    return np.linalg.norm(points[:, [1, 0, 2]] - np.array(centre) * spacing, axis=1)
+
+
+def test_the_surface_of_a_ball_is_round_and_has_its_radius():
+    spacing = (1.04, 0.88, 1.6)
+    z, y, x = (np.arange(24) * step for step in spacing)
+    centre = (12, 12, 12)
+    distance = np.sqrt((z[:, None, None] - 12 * 1.04) ** 2 + (y[:, None] - 12 * 0.88) ** 2 + (x - 12 * 1.6) ** 2)
+    found = radii(plots.surface(distance < 8, spacing), spacing, centre)
+    steps, *_ = marching_cubes((distance < 8).astype(float), 0.5, spacing=spacing)
+    blocky = np.linalg.norm(steps - np.array(centre) * spacing, axis=1)
+    assert abs(found.mean() - 8) < 0.2
+    assert found.std() < 0.6 * blocky.std()
+
+
+@pytest.mark.parametrize(
+    ("columns", "pixel", "length", "words"),
+    [(96, 0.4, 10, "10 mm"), (10, 1.0, 5, "5 mm"), (30, 0.1, 1, "1 mm"), (250, 1.6, 200, "200 mm")],
+)
+def test_a_scale_bar_is_as_long_as_it_says(columns, pixel, length, words):
+    _, ax = plt.subplots()
+    plots.show_plane(ax, np.zeros((8, columns)), (1.0, pixel))
+    (bar,) = (artist for artist in ax.artists if isinstance(artist, AnchoredSizeBar))
+    (stroke,) = bar.size_bar.get_children()
+    assert np.isclose(stroke.get_width() * pixel, length)
+    assert bar.txt_label.get_text() == words
+    plt.close()
+
+
+def test_one_colour_has_one_meaning():
+    mask = np.zeros((8, 10), bool)
+    mask[2:5, 3:7] = True
+    figure, ax = plt.subplots()
+    boxes = [[1, 1, 4, 4], [2, 2, 2, 2]]  # the second has no area
+    plots.show_plane(ax, np.zeros(mask.shape), (1, 1), mask, annotation=mask, boxes=boxes, annotated=[[2, 2, 5, 5]])
+    plots.legend_of(figure, "annotation", "box", ("other", plots.SKY))
+
+    def named(colours):
+        return [mpl.colors.to_hex(colour).upper() for colour in colours]
+
+    outlines = named(collection.get_edgecolor()[0] for collection in ax.collections)
+    assert outlines == [plots.ANNOTATION, plots.PREDICTION]
+    assert named(patch.get_edgecolor() for patch in ax.patches) == [plots.ANNOTATION, plots.BOX]
+    (legend,) = figure.legends
+    shown = {text.get_text(): handle for text, handle in zip(legend.get_texts(), legend.get_patches(), strict=True)}
+    assert list(shown) == ["annotation", "box", "other"]
+    assert named(handle.get_edgecolor() for handle in shown.values()) == [plots.ANNOTATION, plots.BOX, plots.SKY]
+    plt.close()
+
+
+def test_the_browser_has_every_slice():
+    volume = Volume.from_spacing(np.random.default_rng(0).random((9, 8, 10)), (3, 1, 1))
+    figure = plots.volume_browser(volume, "title")
+    assert [frame.name for frame in figure.frames] == [str(index) for index in range(9)]
+    assert len({frame.layout.images[0].source for frame in figure.frames}) == 9

@@ -156,7 +156,7 @@ def save_planes(volume, path, mask=None):
 def surface(mask, spacing, colour=PREDICTION, name="mask", opacity=1.0):
     """The surface of a mask as a plotly Mesh3d in mm, by marching cubes; axes lateral, elevation, depth.
 
-    Not the mask is contoured, whose voxels would show as steps, but the distance to its border, smoothed over one
+    Not the mask is contoured, whose voxels would show as steps, but the distance to its border, smoothed over less than a
     voxel: a flat face stays in its place, and only edges are rounded.
 
     Parameters
@@ -171,7 +171,7 @@ def surface(mask, spacing, colour=PREDICTION, name="mask", opacity=1.0):
         raise ValueError(f"{name}: an empty mask has no surface")
     padded = np.pad(mask, 3)
     inside, outside = (ndimage.distance_transform_edt(part, sampling=spacing) for part in (padded, ~padded))
-    distance = ndimage.gaussian_filter(inside - outside, 1).astype(np.float32)
+    distance = ndimage.gaussian_filter(inside - outside, 0.7).astype(np.float32)
     if distance.max() <= 0:  # too thin for that
         distance = padded - np.float32(0.5)
     vertices, faces, _, _ = marching_cubes(distance, 0, spacing=spacing)
