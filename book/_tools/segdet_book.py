@@ -92,21 +92,22 @@ def copy_plotly(app, exception):
         shutil.copy(source, Path(app.outdir) / "_static/plotly.min.js")
 
 
-def status(env, docname):
+def status(env):
     """What results/book.json says about the last execution of every chapter; a page that asks depends on it."""
     path = Path(env.srcdir) / "results/book.json"
-    env.note_dependency(str(path), docname=docname)
+    env.note_dependency(str(path))
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def say_how_long(app, doctree):
     """Below the title of a chapter: minutes to read it, and what its last execution took (event ``doctree-read``)."""
     docname = app.env.docname
-    run = status(app.env, docname).get(docname.split("/")[-1])
+    run = status(app.env).get(docname.split("/")[-1])
     title = next(doctree.findall(nodes.title), None)
     if run is None or title is None:
         return
-    words = len(doctree.astext().split())  # code and tables are read as slowly as prose
+    texts = (text for text in doctree.findall(nodes.Text) if not isinstance(text.parent, nodes.raw))
+    words = sum(len(text.split()) for text in texts)  # code and tables are read as slowly as prose
     minutes = 5 * math.ceil(words / WORDS_A_MINUTE / 5)
     text = (
         f"About {minutes} minutes to read. Its code ran for {run['seconds']:.0f} s at the profile {run['profile']}, "
@@ -136,7 +137,7 @@ class StatusTable(SphinxDirective):
 
     def run(self):
         """Build the table."""
-        runs = status(self.env, self.env.docname)
+        runs = status(self.env)
         if not runs:
             return [nodes.paragraph(text="No chapter has been executed yet; make book does it.")]
         rows = [(name, *(str(run[key]) for key in self.columns[1:])) for name, run in sorted(runs.items())]
