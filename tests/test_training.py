@@ -83,15 +83,20 @@ def test_resume_is_bit_identical(tmp_path, stop):
         assert torch.equal(resumed.state_dict()[name], value), name
 
 
+def forkserver():
+    """Makes processes that start with PyTorch already imported."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch._dynamo", "segdet.phantom.cache", "segdet.training.loop", "segdet.unet3d"])
+    return context
+
+
 def test_a_kill_at_any_moment_loses_nothing(tmp_path):
     """20 times SIGKILL, also in the middle of a write: what is resumed ends in the same bytes."""
-    context = multiprocessing.get_context("forkserver")  # its processes start with PyTorch already imported
-    context.set_forkserver_preload(["torch._dynamo", "segdet.training.loop", "segdet.unet3d"])
     path, steps = tmp_path / "state.safetensors", 300
 
     def start(checkpoint, out=None):
         checkpoint.with_suffix(".begun").unlink(missing_ok=True)
-        process = context.Process(target=parallel_training.alone, args=(out, checkpoint, steps))
+        process = forkserver().Process(target=parallel_training.alone, args=(out, checkpoint, steps))
         process.start()
         while process.is_alive() and not checkpoint.with_suffix(".begun").exists():
             time.sleep(0.001)
@@ -112,6 +117,21 @@ def test_a_kill_at_any_moment_loses_nothing(tmp_path):
     last.join()
     assert (whole.exitcode, last.exitcode) == (0, 0)
     assert (tmp_path / "resumed").read_bytes() == (tmp_path / "whole").read_bytes()
+
+
+def test_two_at_once_make_one_phantom_and_one_training(tmp_path):
+    """Two processes want the same phantom and the same network: each is made once, and both get it."""
+    both = [forkserver().Process(target=parallel_training.beside_another, args=(n, tmp_path)) for n in (0, 1)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join()
+    assert [process.exitcode for process in both] == [0, 0]
+    assert sorted((tmp_path / "log").read_text().split()) == ["phantom"] + ["step"] * 8
+    for what in ("phantom", "weights"):
+        assert (tmp_path / f"{what}0").read_bytes() == (tmp_path / f"{what}1").read_bytes()
+    assert [path.suffix for path in (tmp_path / "cache/phantoms").iterdir()] == [".npz"]
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]  # no lock
 
 
 def test_two_processes_equal_one(tmp_path):

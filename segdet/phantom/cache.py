@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..runtime.atomic import writing, writing_folder
+from ..runtime.atomic import one_writer, writing, writing_folder
 from ..runtime.progress import progress
 from ..volume import Volume
 from . import acoustics, anatomy, canvas, make
@@ -36,21 +36,31 @@ def cached_phantom(seed, **options):
     made_by = MADE_BY_2 if "version" in named else MADE_BY
     digest = hashlib.sha256((made_by + repr(sorted(named.items()))).encode()).hexdigest()[:16]
     path = cache_folder() / "phantoms" / f"{seed}-{digest}.npz"
+    if volume := _kept(path):
+        return volume
+    with one_writer(path):
+        if volume := _kept(path):  # made by another process meanwhile
+            return volume
+        volume = make.make_phantom(seed, **options)
+        facts, arrays = [volume.name, volume.meta], {"voxels": volume.voxels, "affine": volume.affine}
+        if volume.labels is not None:
+            facts.append(volume.label_names)
+            arrays["labels"] = volume.labels
+        with writing(path) as temporary:
+            np.savez(temporary, mask=np.packbits(volume.mask), facts=json.dumps(facts), **arrays)
+    return volume
+
+
+def _kept(path):
+    """The phantom of a file; None where there is none, or a damaged one."""
     try:
         with np.load(path) as kept:
             mask = np.unpackbits(kept["mask"], count=kept["voxels"].size).reshape(kept["voxels"].shape).astype(bool)
             name, meta, *names = json.loads(str(kept["facts"]))
             more = {"labels": kept["labels"], "label_names": tuple(*names)} if names else {}
             return Volume(kept["voxels"], kept["affine"], mask, name=name, meta=meta, **more)
-    except (OSError, ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile):  # absent or damaged
-        volume = make.make_phantom(seed, **options)
-    facts, arrays = [volume.name, volume.meta], {"voxels": volume.voxels, "affine": volume.affine}
-    if volume.labels is not None:
-        facts.append(volume.label_names)
-        arrays["labels"] = volume.labels
-    with writing(path) as temporary:
-        np.savez(temporary, mask=np.packbits(volume.mask), facts=json.dumps(facts), **arrays)
-    return volume
+    except (OSError, ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile):
+        return None
 
 
 def cached_phantoms(requests, label="phantoms"):

@@ -1,10 +1,12 @@
 """Files and folders that appear whole or not at all, and folders with one writer at a time."""
 
+import hashlib
 import os
 import secrets
 import shutil
 import sys
 import tempfile
+import warnings
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from safetensors import SafetensorError
 from ..errors import FormatError, SegdetError
 
 MARK = ".segdet-"  # begins the name of everything that is not for the user, and of nothing else
+PATIENCE = 5  # seconds after which a process that waits for another says so
 
 
 @contextmanager
@@ -42,8 +45,8 @@ def writing(path, error=FormatError):
 
 
 def remove_leftovers(folder):
-    """Delete what `writing` left in a folder where its process was killed; nobody else may be writing there."""
-    for temporary in Path(folder).glob(f"{MARK}????????.part*"):
+    """Delete what `writing` and `one_writer` left where their process was killed; nobody else may be writing there."""
+    for temporary in Path(folder).glob(f"{MARK}????????.*"):
         if temporary.is_file():
             temporary.unlink(missing_ok=True)
 
@@ -94,19 +97,50 @@ def locked(folder, wait=0):
         Another process has the folder; the message names it.
     """
     folder = Path(folder)
-    file, made = folder / f"{MARK}lock", not folder.exists()
+    made = not folder.exists()
+    try:
+        with _held(folder / f"{MARK}lock", folder, wait):
+            yield
+    finally:
+        if made:
+            with suppress(OSError):  # something is in it
+                folder.rmdir()
+
+
+@contextmanager
+def one_writer(path):
+    """Let one process at a time make a file; the others wait until the block ends, or the process, and say so.
+
+    Whoever waited looks whether the file is there now. A missing folder is made.
+
+    Raises
+    ------
+    SegdetError
+        The folder cannot be locked.
+    """
+    path = Path(path)
+    named = hashlib.sha256(path.name.encode()).hexdigest()[:8]  # short, as in `writing`
+    with _held(path.with_name(f"{MARK}{named}.lock"), path):
+        yield
+
+
+@contextmanager
+def _held(file, what, wait=None):
+    """Hold a lock, a file that is there as long as it is held, on `what`; without `wait` others wait for ever."""
     # a file whose mere existence locks would outlive a process that is killed
     lock = FileLock(file, fallback_to_soft=False)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=wait)
-    except Timeout as found:
-        holder = "another process"
-        with suppress(OSError):
-            holder = file.read_text() or holder
-        raise SegdetError(f"{folder}: is being written by {holder}; wait for it, or name another folder") from found
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=PATIENCE if wait is None else wait)
+        except Timeout as found:
+            if wait is not None:
+                message = f"{what}: is being written by {_holder(file)}; wait for it, or name another folder"
+                raise SegdetError(message) from found
+            warnings.warn(f"{what}: is being written by {_holder(file)}; waiting for it", stacklevel=5)
+            lock.acquire()
     except (OSError, NotImplementedError) as found:
-        raise SegdetError(f"{folder}: cannot be locked ({_reason(found)}); name a folder on another disk") from found
+        raise SegdetError(f"{what}: cannot be locked ({_reason(found)}); name a folder on another disk") from found
     try:
         file.write_text(f"process {os.getpid()} ({' '.join([Path(sys.argv[0]).name, *sys.argv[1:2]])})")
         yield
@@ -114,9 +148,13 @@ def locked(folder, wait=0):
         with suppress(OSError):
             file.unlink()
         lock.release()
-        if made:
-            with suppress(OSError):  # something is in it
-                folder.rmdir()
+
+
+def _holder(file):
+    """Who has a lock, as it says itself."""
+    with suppress(OSError):
+        return file.read_text() or "another process"
+    return "another process"
 
 
 def _reason(error):

@@ -4,12 +4,14 @@ import hashlib
 import json
 import math
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 
 from ..errors import NO_ROOM, TrainingError, is_out_of_memory
 from ..runtime import distributed
+from ..runtime.atomic import one_writer
 from ..runtime.device import random_state_kept
 from ..runtime.progress import progress
 from .checkpoint import History, restore_state, save_state
@@ -68,7 +70,8 @@ def fit(
         statistics of the step before, and the mean of what they leave is kept.
     checkpoint : path or callable, optional
         Where the state is kept every `every` steps. A file that is there already is continued. A callable gets the
-        digest of the training's identity, a str, and returns the path: trainings that differ do not meet.
+        digest of the training's identity, a str, and returns the path: trainings that differ do not meet. One process
+        at a time trains into a file; another that wants the same waits, and goes on from what it finds.
     batch_names : callable, optional
         ``batch_names(generator)`` says what the batch of a step holds, a list of str; for the error of a bad loss.
     deadline : float, optional
@@ -96,37 +99,39 @@ def fit(
         raise ValueError(f"{batches} batches a step cannot be shared by {world} processes")
     identity = _identity(model, optimizer, {"seed": seed, "steps": steps, "batches": batches}, identity)
     checkpoint = checkpoint(_fingerprint(identity)) if callable(checkpoint) else checkpoint
-    if checkpoint and Path(checkpoint).exists():
-        history, first, best = restore_state(checkpoint, model, optimizer, identity)
-    history.identity = _fingerprint(identity)
-    rates = [group["lr"] for group in optimizer.param_groups]  # as the caller set them; the schedule scales them
-    writer = _writer(Path(log) / label, first) if log and rank == 0 else None
-    bar = progress(range(first, steps), label, total=steps, unit="steps", initial=first)
-    for step in bar:
-        for group, rate in zip(optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate * (schedule(step) if schedule else 1)
-        model.train()
-        optimizer.zero_grad(set_to_none=True)
-        # far apart in the lower 32 bits, which are all that a generator of the CPU looks at
-        streams = [seed * 1_000_003 + step + part * 0x9E3779B1 for part in range(batches)]
-        terms = _backward(model, batch_loss, streams[rank::world], batches, f"{label}, step {step + 1}")
-        loss = sum(terms.values())
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm or math.inf)
-        if not torch.isfinite(loss + norm):
-            found = f"{label}: loss {loss.item()}, gradient {norm.item()} at step {step + 1}"
-            raise _not_finite(found, batch_names, streams, checkpoint)
-        optimizer.step()
-        history.loss.append({name: term.item() for name, term in terms.items()})
-        done = step + 1
-        milestone = done % every == 0 or done == steps
-        if milestone and validate and _is_best(model, validate, history, done, label):
-            best = {k: v.detach().clone() for k, v in model.state_dict().items()}
-        _show(bar, writer, history, done)
-        late = deadline is not None and time.monotonic() > deadline and done < steps
-        if checkpoint and (milestone or late) and rank == 0:
-            save_state(checkpoint, model, optimizer, history, done, best, identity)
-        if late:
-            raise OutOfTime
+    with one_writer(checkpoint) if checkpoint and rank == 0 else nullcontext():
+        distributed.wait()  # until the state is that which the others will read
+        if checkpoint and Path(checkpoint).exists():
+            history, first, best = restore_state(checkpoint, model, optimizer, identity)
+        history.identity = _fingerprint(identity)
+        rates = [group["lr"] for group in optimizer.param_groups]  # as the caller set them; the schedule scales them
+        writer = _writer(Path(log) / label, first) if log and rank == 0 else None
+        bar = progress(range(first, steps), label, total=steps, unit="steps", initial=first)
+        for step in bar:
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate * (schedule(step) if schedule else 1)
+            model.train()
+            optimizer.zero_grad(set_to_none=True)
+            # far apart in the lower 32 bits, which are all that a generator of the CPU looks at
+            streams = [seed * 1_000_003 + step + part * 0x9E3779B1 for part in range(batches)]
+            terms = _backward(model, batch_loss, streams[rank::world], batches, f"{label}, step {step + 1}")
+            loss = sum(terms.values())
+            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm or math.inf)
+            if not torch.isfinite(loss + norm):
+                found = f"{label}: loss {loss.item()}, gradient {norm.item()} at step {step + 1}"
+                raise _not_finite(found, batch_names, streams, checkpoint)
+            optimizer.step()
+            history.loss.append({name: term.item() for name, term in terms.items()})
+            done = step + 1
+            milestone = done % every == 0 or done == steps
+            if milestone and validate and _is_best(model, validate, history, done, label):
+                best = {k: v.detach().clone() for k, v in model.state_dict().items()}
+            _show(bar, writer, history, done)
+            late = deadline is not None and time.monotonic() > deadline and done < steps
+            if checkpoint and (milestone or late) and rank == 0:
+                save_state(checkpoint, model, optimizer, history, done, best, identity)
+            if late:
+                raise OutOfTime
     if best:
         model.load_state_dict(best)
     else:
