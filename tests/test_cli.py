@@ -1,6 +1,7 @@
 """The commands as a user types them: what they print, and what a mistake costs."""
 
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -78,6 +79,8 @@ def test_phantom_info_predict(tmp_path):
     assert made.returncode == 0, made.stderr
     shown = here("info", hip, "--png", tmp_path / "planes.png")
     assert shown.returncode == 0, shown.stderr
+    values = [re.match(r"[^:]+: +", line).end() for line in shown.stdout.splitlines() if not line.startswith("wrote")]
+    assert set(values) == {len("frame of reference uid: ")}  # the longest key; all values begin in one column
     assert "128 slices of 184 rows x 96 columns" in shown.stdout
     assert "0.26 mm between slices, 0.22 x 0.4 mm pixels" in shown.stdout
     assert (tmp_path / "planes.png").stat().st_size > 10_000

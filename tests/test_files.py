@@ -170,6 +170,29 @@ def test_a_mask_may_be_stored_otherwise_than_its_scan(scan, tmp_path):
         assert np.array_equal(load_case(tmp_path / "scan.nii.gz", tmp_path / "m.nii.gz").mask, mask)
 
 
+def test_a_scan_of_several_times_and_a_mask_of_one(voxels, tmp_path):
+    """The mask is that of the time that is read; one of several times has its own for each."""
+    times = [voxels, voxels[::-1].copy(), voxels // 2]
+    for name, arrays in (("scan", times), ("masks", [(array > 60).astype(np.uint8) for array in times])):
+        sitk.WriteImage(sitk.JoinSeries([image_of(array) for array in arrays]), str(tmp_path / f"{name}.nii.gz"))
+    mask = voxels > 100
+    sitk.WriteImage(image_of(mask.astype(np.uint8)), str(tmp_path / "mask.nii.gz"))
+    for frame in range(3):
+        case = load_case(tmp_path / "scan.nii.gz", tmp_path / "mask.nii.gz", 1, frame=frame)
+        assert np.array_equal(case.voxels, times[frame])
+        assert np.array_equal(case.mask, mask)
+        case = load_case(tmp_path / "scan.nii.gz", tmp_path / "masks.nii.gz", frame=frame)
+        assert np.array_equal(case.mask, times[frame] > 60)
+    one_line = r"^\S+scan\.nii\.gz: holds 3 volumes .*; choose one with frame=0 to frame=2; to train, store one a file$"
+    with pytest.raises(FormatError, match=one_line):
+        load_case(tmp_path / "scan.nii.gz", tmp_path / "mask.nii.gz")
+    with pytest.raises(FormatError, match=r"^\S+scan\.nii\.gz: frame=3 does not exist"):
+        load_case(tmp_path / "scan.nii.gz", tmp_path / "mask.nii.gz", frame=3)
+    sitk.WriteImage(image_of(voxels), str(tmp_path / "one.nii.gz"))
+    with pytest.raises(FormatError, match=r"^\S+masks\.nii\.gz: holds 3 volumes"):
+        load_case(tmp_path / "one.nii.gz", tmp_path / "masks.nii.gz")
+
+
 def test_real_masks(real_data):
     with pytest.raises(FormatError, match=r"found 0\.125, 0\.25, .* by the nearest neighbour"):  # interpolated labels
         load_case(*(real_data / f"philips_echo/ultrasound_{kind}4d.nii.gz" for kind in ("img", "seg")), frame=1)

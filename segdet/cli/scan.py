@@ -55,8 +55,9 @@ def info(
     rows += [(key.replace("_", " "), value) for key, value in volume.meta.items() if value != ""]
     rows += [("note", note) for note in volume.notes]
     rows += [("privacy", warning) for warning in identifying_tags(scan)]
+    width = max(len(key) for key, _ in rows) + 1
     for key, value in rows:
-        print(f"{key + ':':<14} {value}")
+        print(f"{key + ':':<{width}} {value}")
     if png:
         from ..figures.plots import save_planes
 

@@ -43,7 +43,8 @@ def load_case(image_path, mask_path, label=None, *, frame=None):
     """Read a scan with its annotation, as `load_volume` and `load_mask` do.
 
     A DICOM SEG may leave out empty slices; its slices are put where they belong. Any other mask must have the
-    grid of the scan; its axes may be stored in another order or direction.
+    grid of the scan; its axes may be stored in another order or direction. A mask of one volume is taken to be that
+    of the `frame` that is read; one of several has its own for every frame.
 
     Returns
     -------
@@ -58,7 +59,8 @@ def load_case(image_path, mask_path, label=None, *, frame=None):
         If the grids differ in shape, or by more than 0.001 mm at a corner.
     """
     volume = load_volume(image_path, frame=frame)
-    annotation, notes = _load_annotation(mask_path, label, frame)
+    several = frame is not None and load_volume(mask_path, frame=0).meta["time_points"] > 1
+    annotation, notes = _load_annotation(mask_path, label, frame if several else None)
     annotation = annotation.reoriented(volume.orientation)
     mask, affine = annotation.mask, annotation.affine
     if annotation.meta.get("format") == "DICOM, segmentation":

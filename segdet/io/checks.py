@@ -92,7 +92,9 @@ def _begins_data_set(start, order):
 def choose(path, count, frame, what="volumes (time points or stacks)"):
     """The index of the volume to read: `frame`, or 0 where there is only one; refuses to guess otherwise."""
     if frame is None and count > 1:
-        raise FormatError(f"{path}: holds {count} {what}; choose one with frame=0 to frame={count - 1}")
+        raise FormatError(
+            f"{path}: holds {count} {what}; choose one with frame=0 to frame={count - 1}; to train, store one a file"
+        )
     if frame is not None and not 0 <= frame < count:
         raise FormatError(f"{path}: frame={frame} does not exist; there are {count} {what}, counted from 0")
     return frame or 0

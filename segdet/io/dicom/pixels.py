@@ -1,6 +1,8 @@
 """The pixels of a DICOM file: decoded, made grey, refused where the header cannot be true of them (chapter 02)."""
 
+import re
 import zlib
+from contextlib import suppress
 from io import BytesIO
 from math import prod
 
@@ -138,15 +140,8 @@ def check_pixels(ds, stored, path):
         (frames, rows, columns)
     """
     syntax = ds.file_meta.TransferSyntaxUID
-    try:
-        readable = not syntax.is_encapsulated or get_decoder(syntax).is_available
-    except NotImplementedError:  # video, or a syntax of one vendor
-        readable = False
-    if not readable:
-        raise FormatError(
-            f"{path}: its pixels are stored as {one_line(syntax.name, 100)}, for which no decoder is installed; "
-            "convert it to an uncompressed file first, with gdcmconv --raw or dcmdjpeg"
-        )
+    if syntax.is_encapsulated:
+        _check_decoder(syntax, path)
     if not 0 < ds.BitsStored <= ds.BitsAllocated:
         raise FormatError(f"{path}: announces {ds.BitsStored} bits stored of {ds.BitsAllocated}; its header is wrong")
     expected, held = get_expected_length(ds), len(stored)
@@ -160,6 +155,21 @@ def check_pixels(ds, stored, path):
     if syntax.is_encapsulated:
         _check_codestreams(ds, stored, shape, path)
     return shape
+
+
+def _check_decoder(syntax, path):
+    """Refuse a compressed syntax that cannot be decoded here, naming what would decode it."""
+    install = ""
+    with suppress(NotImplementedError):  # video, or a syntax of one vendor
+        decoder = get_decoder(syntax)
+        if decoder.is_available:
+            return
+        needed = dict.fromkeys(re.findall(r"pylibjpeg[-\w]*", " ".join(decoder.missing_dependencies)))
+        install = f"pip install {' '.join(needed)}, or "
+    raise FormatError(
+        f"{path}: its pixels are stored as {one_line(syntax.name, 100)}, for which no decoder is installed; "
+        f"{install}convert it to an uncompressed file first, with gdcmconv --raw or dcmdjpeg"
+    )
 
 
 def _check_codestreams(ds, stored, shape, path):
