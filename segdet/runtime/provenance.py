@@ -41,7 +41,8 @@ def processor():
     """The processor by its name, its vector instructions, and how many threads PyTorch uses on it."""
     name, path = platform.machine(), Path("/proc/cpuinfo")
     if path.exists():
-        name = next((line.split(":", 1)[1].strip() for line in path.open() if line.startswith("model name")), name)
+        lines = path.read_text().splitlines()
+        name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), name)
     half = "bfloat16" if bfloat16_is_native(torch.device("cpu")) else "no bfloat16"
     return f"{name}, {torch.backends.cpu.get_cpu_capability()}, {half}, {torch.get_num_threads()} threads"
 

@@ -1,8 +1,9 @@
 """Writing DICOM: a phantom as an Enhanced US Volume, a mask as a DICOM SEG (chapter 02).
 
 Both are deterministic where it matters: UIDs follow from the content, so the same seed gives the same phantom
-file. A phantom carries no patient; a SEG carries the patient of the scan that it was drawn on, as it must. What the
-scan's header says of patient and study is often no valid DICOM: it is repaired or left out here, and said.
+file. A phantom carries no patient; a SEG carries the patient of the scan that it was drawn on, as it must, and
+nothing else that the scan says of people and places. What the scan's header says of patient and study is often no valid
+DICOM: it is repaired or left out here, and said.
 """
 
 import hashlib
@@ -26,6 +27,7 @@ from .folder import dicom_files, image_headers
 TEXTS = ("PatientName", "ReferringPhysicianName", "PatientID", "AccessionNumber", "StudyID")
 DATES, TIME, SEX = ("PatientBirthDate", "StudyDate"), "StudyTime", "PatientSex"
 PATIENT_AND_STUDY = (*TEXTS, *DATES, TIME, SEX)
+TEXT = ("PN", "LO", "SH", "ST", "LT", "UT", "UC", "SQ")  # value representations that may hold a name
 
 
 def write_volume(volume, path):
@@ -109,6 +111,7 @@ def _segmentation(mask, path, like, source):
         if mask[0].size < 8:
             seg.PixelData = _bits(mask, like, seg)
         seg.BurnedInAnnotation = "NO"
+        _forget_people(seg, images[0])
         if images is not headers:
             _refer_to_file(seg, headers)
         seg.save_as(content := BytesIO())
@@ -117,6 +120,15 @@ def _segmentation(mask, path, like, source):
             f"{path}: no DICOM SEG can refer to {source or like.name}: {without_values(error)}; write .nii.gz instead"
         ) from None  # whose message may name the patient
     return content.getvalue(), (note, *repairs)
+
+
+def _forget_people(seg, scan):
+    """Take out of a SEG what highdicom copies from the scan although none needs it (type 3): comments, institutions."""
+    kept = (*PATIENT_AND_STUDY, "Manufacturer", "ManufacturerModelName")
+    for element in [e for e in seg if e.keyword not in kept and scan.get(e.tag) == e]:
+        if element.tag.group == 0x0010 or (element.tag.group in (0x0008, 0x0032) and element.VR in TEXT):
+            del seg[element.tag]
+    seg.pop("ContributingEquipmentSequence", None)  # of the scan, with the serial number and the place of its device
 
 
 def _planes(like):
