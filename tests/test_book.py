@@ -2,8 +2,10 @@
 
 import ast
 import json
+import os
 import shutil
 import subprocess
+import sys
 
 import nbformat
 import normal
@@ -449,6 +451,41 @@ def test_a_readers_book_leaves_the_checkout_clean_and_goes_on_where_it_stopped(b
     committed.write_text(committed.read_text().replace("print(1)", "print(2)"))
     runner.read_book([], profile)
     assert "1 chapters executed" in capsys.readouterr().out
+
+
+WITHOUT_NETWORK = {
+    **dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9"),  # it refuses
+    **dict.fromkeys(("no_proxy", "NO_PROXY", "SEGDET_VGG16"), ""),
+    "SEGDET_PROFILE": "smoke",
+}
+
+
+def test_the_readers_command_itself_without_network_and_weights(write, tmp_path):
+    """What `make book` runs, in a checkout with one chapter; `make test` then finds the stored outputs as before."""
+    root = tmp_path / "checkout"
+    ignored = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints", "*.ipynb", "*.md")
+    for name in ("book", "segdet"):
+        shutil.copytree(ROOT / name, root / name, ignore=ignored)
+    for name in (".gitignore", "_config.yml"):
+        shutil.copy(ROOT / name, root)
+    (root / "_toc.yml").write_text("format: jb-book\nroot: book/intro\nchapters:\n  - file: book/01-trial\n")
+    (root / "book/intro.md").write_text("# Title\n")
+    cell = "import warnings\nfrom segdet.rpn import RPN\n"
+    cell += "warnings.simplefilter('ignore')\nprint('weights:', RPN(backbone='resnet18').load_imagenet())"
+    committed = shutil.move(write(cell), root / "book/01-trial.ipynb")
+    git = ["git", "-C", str(root), "-c", "user.name=n", "-c", "user.email=e"]
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "all"]):
+        subprocess.run([*git, *command], check=True)
+    inputs = staleness.inputs_of(nbformat.read(committed, 4), root)
+
+    places = {"PYTHONPATH": str(root), "TORCH_HOME": str(tmp_path / "torch"), "SEGDET_CACHE": str(root / "data/cache")}
+    command = [sys.executable, "book/_tools/runner.py", "book"]
+    environment = os.environ | WITHOUT_NETWORK | places
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "weights: random" in (root / "_build/html/book/01-trial.html").read_text()
+    assert changed(root) == ""
+    assert staleness.inputs_of(nbformat.read(committed, 4), root) == inputs
 
 
 def test_new_prose_reaches_a_readers_page_without_running_the_chapter_again(book, capsys):
