@@ -18,13 +18,15 @@ from segdet.experiments.study import Study
 from segdet.pipeline import Grids
 from segdet.proposals import Proposals
 from segdet.rpn import RPN
+from segdet.runtime.device import default_device
+from segdet.runtime.provenance import environment
 from segdet.training.detector import augment, train_detector
 from segdet.training.recipes import COMPACT, RECIPE, Recipe
 from segdet.unet3d import UNet3D
 from segdet.volume import with_neighbours
 
 TINY = dataclasses.replace(
-    get_profile("smoke"), detector_shape=(8, 96, 64), detector_steps=4, train=2, validation=1, test=2
+    get_profile("smoke"), detector_shape=(8, 96, 64), detector_steps=2, train=2, validation=1, test=2
 )
 
 
@@ -202,16 +204,22 @@ def test_a_bad_loss_names_its_slices(small_phantoms, monkeypatch):
         train_detector(broken, cases(1, boxes), TINY, 0)
 
 
-def test_the_variants_are_compared_and_go_on(small_phantoms, tmp_path):
+def test_the_variants_are_compared_and_go_on(small_phantoms, tmp_path, monkeypatch):
     lines = []
     names = ["plain", "no-threshold", "neighbours"]
     assert not run_detectors(TINY, [0], tmp_path, names[:2], max_minutes=0, report=lines.append)
+    with monkeypatch.context() as elsewhere:
+        there = environment(default_device()) | {"device": "another machine"}
+        elsewhere.setattr("segdet.experiments.detectors.environment", lambda device: there)
+        assert run_detectors(TINY, [0], tmp_path, names[:2], resume=True, report=lines.append)
     assert run_detectors(TINY, [0], tmp_path, names, resume=True, report=lines.append)
     rows = Study(tmp_path).table("detector")
     assert sorted({row["arm"] for row in rows}) == sorted(names)
     assert len(rows) == 3 * TINY.test
     assert all(row["threshold"] == 0 for row in rows if row["arm"] == "no-threshold")
     assert not (tmp_path / "checkpoints").exists()
+    made = {row["arm"]: row["device"] for row in Study(tmp_path).table("runs")}
+    assert made == dict.fromkeys(names[:2], "another machine") | {"neighbours": environment(default_device())["device"]}
     before = (tmp_path / "detector.csv").read_bytes()
     assert run_detectors(TINY, [0], tmp_path, names, resume=True, report=lines.append)
     assert (tmp_path / "detector.csv").read_bytes() == before
