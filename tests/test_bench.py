@@ -17,6 +17,7 @@ from segdet.bench.metrics import bench_metrics
 from segdet.errors import SegdetError
 from segdet.experiments import cost
 from segdet.export.exported import ENGINES
+from segdet.phantom.acoustics import make_phantom
 from segdet.rpn import RPN
 from segdet.runtime import device as runtime_device
 from segdet.unet3d import UNet3D
@@ -261,6 +262,7 @@ def test_rows_of_the_inference(monkeypatch):
         pytest.importorskip(package)
     monkeypatch.setattr(inference, "ENGINES", {"onnx": ENGINES["onnx"]})
     monkeypatch.setattr(inference, "PAPER", (32, 48, 32))
+    monkeypatch.setattr(inference, "make_phantom", partial(make_phantom, shape=(32, 48, 32)))
     monkeypatch.setattr(inference, "NETWORKS", ((2, (16, 22, 8)),))
     monkeypatch.setattr(inference, "WIDTH", 2)
     monkeypatch.setattr(inference, "RPN", partial(RPN, backbone="resnet18"))

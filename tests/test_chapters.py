@@ -15,6 +15,7 @@ from segdet import boxes, pipeline, proposals, rpn_loss, unet3d, volume
 from segdet.experiments import chapters, runs
 from segdet.training import detector, loop, recipes, segmenter
 
+pytestmark = pytest.mark.xdist_group("chapters")  # one worker computes what all of them compare with
 BACKBONE = "resnet18"
 
 

@@ -6,10 +6,12 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import cloudpickle
 import numpy as np
+import parallel_fit
 import pytest
 import SimpleITK
 import torch
@@ -18,12 +20,16 @@ from segdet.errors import SegdetError
 from segdet.experiments.ablation import run_study
 from segdet.experiments.cluster import on_cluster
 from segdet.experiments.config import Plan, Profile
+from segdet.experiments.fit import fit_cascade
 from segdet.experiments.study import Study
 from segdet.runtime.tensors import load_tensors
+from segdet.training import detector, segmenter
+from segdet.training.loop import fit
 
 distributed = pytest.importorskip("distributed")
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the workers cannot import the tests
 
+pytestmark = pytest.mark.xdist_group("cluster")  # one worker starts the processes that all of them share
 TINY = Profile("tiny", (8, 48, 32), (8, 12, 8), 4, 2, 4, 2, 2, 1, 2, "resnet18")
 
 
@@ -136,19 +142,19 @@ def test_data_are_found_from_anywhere(cluster, tmp_path, monkeypatch):
     assert rows[0]["case"] == str(tmp_path / "scans")
 
 
-def test_fit_under_torchrun_is_fit_with_as_many_batches(tmp_path):
-    """The command itself, two processes: one of them speaks and writes, the model is that of one process."""
+def test_fit_under_torchrun_is_fit_with_as_many_batches(tmp_path, monkeypatch):
+    """The command in two processes: one of them speaks and writes, the model is that of one process, which is this."""
     write_scans(tmp_path / "scans")
-    script = [str(Path(__file__).with_name("parallel_fit.py")), str(tmp_path / "scans")]
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    script = [Path(parallel_fit.__file__), tmp_path / "scans", tmp_path / "two"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *script]
     hidden = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "SEGDET_DEVICE": "cpu"}
-    said = {}
-    for name, start in (("two", torchrun), ("one", [])):
-        command = [sys.executable, *start, *script, str(tmp_path / name), "2"]
-        done = subprocess.run(command, env=os.environ | hidden, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        said[name] = done.stdout
-        assert done.stdout.count("; IoU on the validation scans") == 1
+    done = subprocess.run(command, env=os.environ | hidden, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("; IoU on the validation scans") == 1
+    monkeypatch.setenv("SEGDET_DEVICE", "cpu")
+    for module in (detector, segmenter):
+        monkeypatch.setattr(module, "fit", partial(fit, batches=2))
+    score = fit_cascade(parallel_fit.TINY, 0, tmp_path / "one", data=str(tmp_path / "scans"), report=str)
     two, one = (load_tensors(tmp_path / name / "detector.safetensors")[0] for name in ("two", "one"))
     assert two.keys() == one.keys()
     for name, value in one.items():
@@ -156,5 +162,4 @@ def test_fit_under_torchrun_is_fit_with_as_many_batches(tmp_path):
             torch.testing.assert_close(two[name], value, rtol=1e-3, atol=1e-4)
     names = [{path.name for path in (tmp_path / name).iterdir()} for name in ("two", "one")]
     assert names[0] == names[1]
-    scores = [float(said[name].split("; IoU on the validation scans ")[1].split()[0]) for name in ("two", "one")]
-    assert scores[0] == pytest.approx(scores[1], abs=0.02)
+    assert float(done.stdout.split("; IoU on the validation scans ")[1].split()[0]) == pytest.approx(score, abs=0.02)

@@ -28,6 +28,7 @@ from segdet.volume import Volume
 for package in ("onnx", "onnxscript", "onnxruntime"):
     pytest.importorskip(package, reason=f"{package} is not installed; pip install 'segdet[export]'")
 
+pytestmark = pytest.mark.xdist_group("export")  # one worker makes the export that all of them share
 GRIDS = Grids((16, 48, 32), (16, 96, 64), (16, 24, 16))
 
 
@@ -102,8 +103,22 @@ def test_a_cropped_segmenter_takes_any_size(cascade, folder, shape):
         torch.testing.assert_close(torch.from_numpy(found), cascade.segmenter(volume), atol=1e-4, rtol=1e-4)
 
 
-def test_a_whole_segmenter_takes_its_grid(tmp_path, scan):
-    whole = random_cascade(margin=None)
+def with_detector_of(folder, monkeypatch, change=lambda network: network):
+    """Let `export` take over the detector that is in a folder, which takes longest, and change the segmenter."""
+
+    def write(network, example, path, *arguments):
+        if path.name == "detector.onnx":
+            shutil.copy(folder / path.name, path)
+        else:
+            original(change(network), example, path, *arguments)
+
+    original = exporting.write_onnx
+    monkeypatch.setattr(exporting, "write_onnx", write)
+
+
+def test_a_whole_segmenter_takes_its_grid(folder, tmp_path, scan, monkeypatch):
+    whole = random_cascade(margin=None, neighbours=True)  # the same detector, which `export` checks
+    with_detector_of(folder, monkeypatch)
     export(whole, tmp_path / "onnx")
     network = open_network(tmp_path / "onnx/segmenter.onnx", "onnx")
     assert network(np.zeros((1, 2, 16, 24, 16), np.float32))["logits"].shape == (1, 2, 16, 24, 16)
@@ -173,16 +188,12 @@ def test_a_folder_that_is_there_is_refused(cascade, folder):
 
 
 def test_networks_that_differ_are_not_written(cascade, folder, tmp_path, monkeypatch):
-    def write_another(network, example, path, *arguments):
-        if path.name == "detector.onnx":
-            shutil.copy(folder / path.name, path)
-        else:
-            network = copy.deepcopy(network)
-            network.head.bias.data += torch.tensor([0.0, 0.01])
-            original(network, example, path, *arguments)
+    def change(network):
+        network = copy.deepcopy(network)
+        network.head.bias.data += torch.tensor([0.0, 0.01])
+        return network
 
-    original = exporting.write_onnx
-    monkeypatch.setattr(exporting, "write_onnx", write_another)
+    with_detector_of(folder, monkeypatch, change)
     with pytest.raises(SegdetError, match=r"not written, segmenter of ONNX Runtime is off PyTorch's by 2\.5e-03"):
         export(cascade, tmp_path / "onnx")
     assert not list(tmp_path.iterdir())

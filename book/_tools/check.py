@@ -36,7 +36,7 @@ STAGES = [
         [*PYTEST, "--dist", "loadfile", "--nbval-lax", "--nbval-current-env", *NOTEBOOKS],
         {**KERNEL_ENVIRONMENT, "SEGDET_PROFILE": "smoke"},
     ),
-    ("tests of the library, the book and the site", [*PYTEST, "tests"], {}),
+    ("tests of the library, the book and the site", [*PYTEST, "--dist", "loadgroup", "tests"], {}),
 ]
 
 
