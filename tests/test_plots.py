@@ -98,3 +98,16 @@ def test_the_browser_has_every_slice():
     figure = plots.volume_browser(volume, "title")
     assert [frame.name for frame in figure.frames] == [str(index) for index in range(9)]
     assert len({frame.layout.images[0].source for frame in figure.frames}) == 9
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_pictures_of_scans_are_300_pixels_wide(rows):
+    plots.use_style()
+    figure, axes = plots.panels(rows, 3)
+    for ax in axes.flat:
+        plots.show_plane(ax, np.zeros((184, 96)), (0.22, 0.4), title="title")
+    plots.legend_of(figure, "annotation")
+    figure.draw_without_rendering()
+    assert min(ax.get_window_extent().width for ax in axes.flat) >= 300
+    assert figure.bbox.width <= 970  # the column of the page
+    plt.close(figure)

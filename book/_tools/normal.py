@@ -54,7 +54,9 @@ def with_palette(png):
     picture = Image.open(io.BytesIO(base64.b64decode(png)))
     if picture.mode == "P":
         return png
-    picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+    # the method that keeps how transparent a pixel is, for figures leave their ground to the page
+    packed = picture.convert("RGBA").quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    packed.save(buffer, "PNG", optimize=True)
     return min(base64.b64encode(buffer.getvalue()).decode() + "\n", png, key=len)
 
 

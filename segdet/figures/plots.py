@@ -45,15 +45,15 @@ def use_style():
     )
 
 
-def panels(rows, columns, height=3.4):
-    """A figure for pictures of slices, three inches wide each: 300 pixels of the page where it has the room.
+def panels(rows, columns):
+    """A figure for pictures of slices, each 300 pixels wide or more where the page has the room.
 
     Returns
     -------
     figure, axes
-        As `matplotlib.pyplot.subplots` gives them; `height` is that of a row in inches.
+        As `matplotlib.pyplot.subplots` gives them.
     """
-    return plt.subplots(rows, columns, figsize=(3.1 * columns, height * rows))
+    return plt.subplots(rows, columns, figsize=(3.2 * columns, 3.85 * rows))
 
 
 def show_plane(
@@ -156,8 +156,8 @@ def save_planes(volume, path, mask=None):
 def surface(mask, spacing, colour=PREDICTION, name="mask", opacity=1.0):
     """The surface of a mask as a plotly Mesh3d in mm, by marching cubes; axes lateral, elevation, depth.
 
-    Not the mask is contoured, whose voxels would show as steps, but the distance to its border, smoothed over less than a
-    voxel: a flat face stays in its place, and only edges are rounded.
+    Not the mask is contoured, whose voxels would show as steps, but the distance to its border, a little smoothed: a
+    flat face stays in its place, and only edges are rounded.
 
     Parameters
     ----------
