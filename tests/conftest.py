@@ -51,13 +51,13 @@ def vgg16_weights():
 @pytest.fixture
 def small_phantoms(monkeypatch, tmp_path):
     """Phantoms on a coarse grid, and a cache of their own."""
-    from segdet.phantom import acoustics
+    from segdet.phantom import make
     from segdet.training import detector
 
-    original = acoustics.make_phantom
+    original = make.make_phantom
     monkeypatch.setenv("SEGDET_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("SEGDET_STATIC", "1")
-    monkeypatch.setattr(acoustics, "make_phantom", lambda seed, side=None: original(seed, (16, 48, 32), side=side))
+    monkeypatch.setattr(make, "make_phantom", lambda seed, **options: original(seed, (16, 48, 32), **options))
     monkeypatch.setattr(detector.RPN, "load_imagenet", lambda self: "random")
 
 

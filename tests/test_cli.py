@@ -98,6 +98,32 @@ def test_phantom_info_predict(tmp_path):
     assert np.array_equal(load_mask(tmp_path / "truth.nii.gz")[0], phantom.mask)
 
 
+def test_a_phantom_of_version_2(tmp_path):
+    hip, truth = tmp_path / "hip.dcm", tmp_path / "truth.nii.gz"
+    made = here("phantom", "--version", 2, "--preset", "logiq-e9", "--seed", 3, "--out", hip, "--mask", truth)
+    assert made.returncode == 0, made.stderr
+
+    from segdet.io.annotations import load_mask
+    from segdet.io.files import load_volume
+    from segdet.phantom.make import make_phantom
+
+    phantom = make_phantom(3, version=2, preset="logiq-e9")
+    assert np.array_equal(load_volume(hip).voxels, phantom.voxels)
+    assert np.array_equal(load_mask(truth)[0], phantom.mask)
+    for wrong, said in (
+        (("phantom", "--preset", "iu22"), "version 1 has one scanner"),
+        (("phantom", "--version", 2, "--preset", "iu23"), 'must be one of iu22, l12-5, logiq-e9, logiq-p9 or "varied"'),
+        (("phantom", "--version", 2, "--noise-db", -50), "--noise-db is a dial of version 1"),
+        (("fit", "--preset", "iu23"), "found 'iu23'"),
+        (("fit", "--data", tmp_path, "--preset", "iu22"), "--preset is for simulated hips"),
+        (("ablate", "--data", tmp_path, "--preset", "iu22"), "--preset is for simulated hips"),
+    ):
+        refused = here(*wrong, "--out", tmp_path / "x.dcm")
+        assert refused.returncode == 2
+        assert said in " ".join(refused.stderr.split())
+    assert not (tmp_path / "x.dcm").exists()
+
+
 def test_many_phantoms_are_a_data_set(tmp_path):
     made = here("phantom", "--count", 2, "--seed", 8, "--look-alikes", 0, "--dysplastic", "--out", tmp_path / "hips")
     assert made.returncode == 0, made.stderr

@@ -16,8 +16,8 @@ from segdet.attention import attended_region, box3d_mask, boxes_to_mask, shifted
 from segdet.cascade import Cascade, segment
 from segdet.errors import CheckpointError, SegdetError
 from segdet.experiments import runs
-from segdet.experiments.ablation import run_study
-from segdet.experiments.cases import folder_split, grids_for, phantom_split, prepare
+from segdet.experiments.ablation import phantom_version, run_study
+from segdet.experiments.cases import folder_split, grids_for, phantom_split, prepare, split_scans
 from segdet.experiments.config import ARMS, Plan, Profile, get_profile
 from segdet.experiments.fit import fit_cascade
 from segdet.experiments.study import Study
@@ -55,6 +55,15 @@ def test_phantom_split_is_balanced_and_disjoint(small_phantoms):
     again = phantom_split(TINY, 0)  # now from the cache
     assert np.array_equal(again[0][0].voxels, first[0][0].voxels)
     assert np.array_equal(again[2][1].mask, first[2][1].mask)
+
+
+def test_phantoms_of_version_2_are_asked_for_by_their_scanner(small_phantoms):
+    train, validation, test = split_scans(Plan(TINY, (), preset="varied"), 0)
+    assert [v.meta["side"] for v in (*train, *validation, *test)] == ["left", "right", "left", "right", "left"]
+    assert {(v.meta["phantom_version"], v.meta["preset"]) for v in train + validation + test} == {("2", "varied")}
+    assert len({v.meta["changed"] for v in train + validation + test}) == 5
+    plans = Plan(TINY, ()), Plan(TINY, (), preset="iu22"), Plan(TINY, (), "scans")
+    assert [phantom_version(plan) for plan in plans] == ["1", "2, iu22", None]
 
 
 def test_folder_split():

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from segdet.errors import SegdetError
-from segdet.phantom import acoustics
-from segdet.phantom.acoustics import make_phantom
+from segdet.phantom import acoustics, make
 from segdet.phantom.cache import cached_phantom, cached_phantoms
+from segdet.phantom.make import make_phantom
 
 SMALL = (16, 24, 16)
 
@@ -21,7 +21,8 @@ def same(a, b):
     np.testing.assert_array_equal(a.voxels, b.voxels)
     np.testing.assert_array_equal(a.mask, b.mask)
     np.testing.assert_array_equal(a.affine, b.affine)
-    assert (a.name, a.meta) == (b.name, b.meta)
+    np.testing.assert_array_equal(a.labels, b.labels)
+    assert (a.name, a.meta, a.label_names) == (b.name, b.meta, b.label_names)
 
 
 def test_a_kept_phantom_is_the_phantom(cache, monkeypatch):
@@ -30,6 +31,25 @@ def test_a_kept_phantom_is_the_phantom(cache, monkeypatch):
     monkeypatch.setattr(acoustics, "make_phantom", None)  # from now on only the file can answer
     same(cached_phantom(3, shape=SMALL, side="right"), made)
     assert len(list(cache.iterdir())) == 1
+
+
+def test_version_2_is_kept_with_its_labels(cache, monkeypatch):
+    options = {"shape": SMALL, "version": 2, "preset": "varied"}
+    made = make.make_phantom(3, **options)
+    same(cached_phantom(3, **options), made)
+    monkeypatch.setattr(make, "make_phantom", None)
+    same(cached_phantom(3, **options), made)
+    assert made.labels.any()
+
+
+def test_files_of_version_1_follow_from_its_own_code(cache, monkeypatch):
+    """An edit of version 2 makes its hips anew and leaves the others; to name version 1 names no other file."""
+    first = cached_phantom(3, shape=SMALL)
+    monkeypatch.setattr("segdet.phantom.cache.MADE_BY_2", "edited")
+    same(cached_phantom(3, shape=SMALL, version=1, preset=None), first)
+    assert len(list(cache.iterdir())) == 1
+    cached_phantom(3, shape=SMALL, version=2)
+    assert len(list(cache.iterdir())) == 2
 
 
 def test_other_options_are_other_files(cache):

@@ -106,6 +106,8 @@ def test_slice_boxes():
         ({"affine": np.eye(4) + np.diag([0.1, 0, 0], 1)}, "not perpendicular"),
         ({"affine": np.ones((4, 4))}, "not perpendicular"),
         ({"mask": np.zeros((2, 2, 3), bool)}, "same grid"),
+        ({"labels": np.zeros((2, 2, 3), np.uint8)}, "the labels are .* same grid"),
+        ({"labels": np.full((2, 2, 2), 2, np.uint8), "label_names": ("head",)}, "go up to 2, but 1 have a name"),
     ],
 )
 def test_refusals(kwargs, message):
@@ -154,6 +156,20 @@ def test_axes_halfway_between_two_of_the_patient(turned):
         stored = volume.reoriented(orientation)
         assert stored.orientation == orientation
         np.testing.assert_array_equal(stored.reoriented(volume.orientation).voxels, volume.voxels)
+
+
+def test_labels_go_where_the_voxels_go():
+    """Turned with them; on another grid that of the nearest voxel, and 0 outside: never a value between two labels."""
+    labels = RNG.integers(0, 4, (4, 5, 6)).astype(np.uint8)
+    volume = Volume.from_spacing(labels.astype(float), (3, 2, 1), labels=labels, label_names=("a", "b", "c"))
+    turned = volume.reoriented(("L", "S", "A"))
+    np.testing.assert_array_equal(turned.labels, turned.voxels)
+    assert turned.label_names == ("a", "b", "c")
+    fine = volume.resample((8, 10, 12), (1.5, 1, 0.5)).labels
+    np.testing.assert_array_equal(fine, labels.repeat(2, 0).repeat(2, 1).repeat(2, 2))
+    wide = volume.resample((6, 5, 6), (3, 2, 1)).labels
+    np.testing.assert_array_equal(wide, np.pad(labels, ((1, 1), (0, 0), (0, 0))))
+    assert wide.dtype == np.uint8
 
 
 def test_unknown_directions_are_left_alone():

@@ -9,6 +9,7 @@ import typer
 
 from ..errors import SegdetError
 from ..experiments.config import PROFILES
+from ..phantom.hip2.scanners import check_preset
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -81,7 +82,9 @@ def check_folder(out, data="phantom"):
 
 def check_choice(data, label, preset):
     """Refuse a label where there is nothing to choose from, and a scanner where nothing is simulated."""
-    if data != "phantom" and preset is not None:
-        raise SegdetError(f"--preset is for simulated hips; leave it out with --data {data}")
+    if preset is not None:
+        if data != "phantom":
+            raise SegdetError(f"--preset is for simulated hips; leave it out with --data {data}")
+        check_preset(preset)
     if data == "phantom" and label is not None:
         raise SegdetError("--label chooses from the annotation of --data; a simulated hip has one label only")

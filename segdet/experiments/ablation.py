@@ -7,6 +7,8 @@ from pathlib import Path
 from ..attention import coverage_and_leakage
 from ..errors import SegdetError
 from ..metrics import iou, score_boxes
+from ..phantom import acoustics
+from ..phantom.hip2 import chain
 from ..runtime.device import default_device
 from ..runtime.provenance import environment
 from ..training.checkpoint import forget
@@ -46,6 +48,13 @@ def run_seed(plan, seed, checkpoints=None, deadline=None):
             "cases",
             [names | {"case": case.name} | score_mask(run.predict(segmenter, arm, case), case) for case in run.test],
         )
+
+
+def phantom_version(plan):
+    """Which simulated hips a plan asks for, for the manifest; None where the scans are a folder's."""
+    if plan.data != "phantom":
+        return None
+    return f"{chain.VERSION}, {plan.preset}" if plan.preset else acoustics.VERSION
 
 
 def _score_detector(run, part, case):
@@ -94,7 +103,7 @@ def run_study(plan, seeds, out, *, resume=False, max_minutes=None, scheduler=Non
         "profile": plan.profile.name,
         "settings": asdict(plan.profile),
         "data": data if plan.label is None else f"{data}, label {plan.label}",
-        "phantom_version": plan.phantom_version,
+        "phantom_version": phantom_version(plan),
     }
 
     def runs(checkpoints, deadline):

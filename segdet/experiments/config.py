@@ -4,8 +4,6 @@ import os
 from dataclasses import dataclass
 
 from ..errors import SegdetError
-from ..phantom.acoustics import VERSION
-from ..phantom.hip2.chain import VERSION as HIP2
 
 
 @dataclass(frozen=True)
@@ -90,13 +88,6 @@ class Plan:
     data: str = "phantom"
     label: int | None = None
     preset: str | None = None
-
-    @property
-    def phantom_version(self):
-        """What the simulated hips are, for a manifest; None where the scans are a folder's."""
-        if self.data != "phantom":
-            return None
-        return f"{HIP2}, {self.preset}" if self.preset else VERSION
 
 
 def get_profile(name=None):

@@ -10,6 +10,7 @@ from .scanners import Scanner
 
 ONSET_MM = 4.0  # over which a shadow beside the head sets in
 FLAT = 0.25  # tangent of the tilt at which bone throws the beam aside
+DECIBELS = 10 / np.log(10)  # of a power that is e times larger
 SOFT_DB_PER_CM_MHZ = 0.84  # the mean of what the multiple echoes pass through
 
 
@@ -40,20 +41,24 @@ def echo_again(body, scatterers, echo, seed, parameters=None, scanner=None):
     rng = stream(seed, "artefacts")
     at_bone, haze = draw_normal(rng, *p.echo_again_db), draw_normal(rng, *p.haze_db)
     fall = p.echo_again_fall_db_per_mm + 4 * SOFT_DB_PER_CM_MHZ * frequency / 10  # to and fro twice; cm to mm
-    first, height = body.first_bone, echo.shape[1]
-    start = int(first.min()) + 1
-    below = np.arange(start, height)[None, :, None] - first  # rows
-    source = np.clip(first - below, 0, height - 1)
     dz, dy, dx = body.spacing
-    slope2 = (np.gradient(first * dy, dz, axis=0) ** 2 + np.gradient(first * dy, dx, axis=2) ** 2) / FLAT**2
-    level = at_bone - 10 * np.log10(np.e) * slope2 - fall * below * dy
-    share = np.where((below > 0) & (below <= first), 10 ** (level / 20), 0)
-    depth = (np.arange(start, height)[None, :, None] + 0.5) * dy
-    level = haze - p.echo_again_fall_db_per_mm * below * dy - 2 * SOFT_DB_PER_CM_MHZ * frequency * depth / 10
-    noise = np.where(below > 0, 10 ** ((level - body.echogenicity_db[:, start:]) / 20), 0)
-    source, share, noise = (torch.as_tensor(array, device=echo.device) for array in (source, share, noise))
-    echo[:, start:] += share * torch.take_along_dim(echo, source, 1)
-    echo[:, start:] += noise * scatterers[:, start:]
+    slope2 = np.gradient(body.first_bone * dy, dz, axis=0) ** 2 + np.gradient(body.first_bone * dy, dx, axis=2) ** 2
+    beams = np.nonzero(body.first_bone[:, 0] < echo.shape[1])  # those that meet bone: N pairs (slice, column)
+    bone = body.first_bone[beams[0], 0, beams[1]][:, None]  # (N, 1)
+    rows = np.arange(echo.shape[1])
+    below = rows - bone  # (N, H)
+    again = at_bone - DECIBELS * slope2[beams[0], 0, beams[1]][:, None] / FLAT**2 - fall * below * dy
+    again = np.where((below > 0) & (below <= bone), np.exp(again / (2 * DECIBELS)), 0)
+    astray = (
+        haze - p.echo_again_fall_db_per_mm * below * dy - 2 * SOFT_DB_PER_CM_MHZ * frequency * (rows + 0.5) * dy / 10
+    )
+    astray -= body.echogenicity_db[beams[0], :, beams[1]]
+    astray = np.where(below > 0, np.exp(astray / (2 * DECIBELS)), 0)
+    source = np.clip(bone - below, 0, echo.shape[1] - 1)
+    source, again, astray = (torch.as_tensor(array, device=echo.device) for array in (source, again, astray))
+    seen = echo[beams[0], :, beams[1]]
+    seen += again * torch.take_along_dim(seen, source, 1) + astray * scatterers[beams[0], :, beams[1]]
+    echo[beams[0], :, beams[1]] = seen
     return echo
 
 

@@ -70,16 +70,14 @@ def _fibres(canvas, rng, texture, p, skin, fat, floor, heights):
     levels[..., in_fat : in_fat + in_muscle] += level_of_muscle[np.searchsorted(heights, share)]
 
     levels[..., in_fat + in_muscle :] *= 0.5  # below the muscle less is ordered
-    sheet = np.where(
-        canvas.y < fat,
-        (canvas.y - skin) * (in_fat / (fat - skin)),
-        in_fat + (canvas.y - fat) * (in_muscle / (floor - fat)),
-    )
-    deep = canvas.y > floor
-    sheet[deep] = (in_fat + in_muscle + (canvas.y - floor) * (below / DEEP_MM))[deep]
-    sheet = np.clip(sheet, 0, sum(SHEETS) - 1).astype(np.int16)
-    found = np.take_along_axis(levels.transpose(0, 2, 1), sheet.astype(np.intp), 1)
+    levels = levels.astype(np.float32).transpose(0, 2, 1)
+
+    y, skin, fat, floor = (array.astype(np.float32) for array in (canvas.y, skin, fat, floor))
+    depth = (y - fat) / (floor - fat)  # in the muscle, as a share
+    sheet = in_fat + in_muscle * np.minimum(depth, 1) + np.maximum(y - floor, 0) * np.float32(below / DEEP_MM)
+    sheet = np.where(depth < 0, (y - skin) * (in_fat / (fat - skin)), sheet)
+    found = np.take_along_axis(levels, np.clip(sheet, 0, sum(SHEETS) - 1).astype(np.intp), 1)
     dz, _, dx = canvas.spacing
     slope2 = np.gradient(floor, dz, axis=0) ** 2 + np.gradient(floor, dx, axis=2) ** 2
     steep = 2 * draw_normal(rng, *p.anisotropy) * slope2 / (1 + slope2)  # dB; at 45 degrees slope2 is 1
-    return found - steep * np.clip((canvas.y - fat) / (floor - fat), 0, 1)
+    return found - steep.astype(np.float32) * np.clip(depth, 0, 1)

@@ -20,7 +20,7 @@ class Hip2Parameters:
     """
 
     age_days: tuple = between(4, 111, "days", "that it is drawn uniformly is chosen", "paper, section 4")
-    contrast_db: tuple = drawn(10.0, 2.5, "dB", "how far the head scatters below muscle, where it is not given", TUNED)
+    contrast_db: tuple = drawn(8.5, 2.0, "dB", "how far the head scatters below muscle, where it is not given", TUNED)
     # --- the head
     head_diameter_mm: tuple = drawn(15.8, 1.4, "mm", "at birth: girls 15.6 ± 1.4, boys 16.1 ± 1.5", HEAD_SIZE)
     head_growth_mm_per_day: float = fixed(
@@ -33,7 +33,7 @@ class Hip2Parameters:
     head_irregularity: float = fixed(0.03, "radii", "deviation of the quadratic bumps on the head")
     canals: tuple = between(80, 400, "count", "vascular canals of the cartilage", ANATOMY)
     canal_mm: tuple = between(0.4, 2.2, "mm", "their length", TUNED)
-    canal_db: tuple = drawn(16.0, 3.0, "dB", "their level above the head's, a voxel wide", TUNED)
+    canal_db: tuple = drawn(15.0, 3.0, "dB", "their level above the head's, a voxel wide", TUNED)
     nucleus_from_days: float = fixed(14.0, "days", "the earliest ossific nucleus, at two weeks", PARANJAPE)
     nucleus_per_day: float = fixed(0.005, "1/day", "0.48 at 111 days, as in version 1", PARANJAPE)
     nucleus_radius_mm: tuple = between(0.8, 2.5, "mm")
@@ -63,34 +63,34 @@ class Hip2Parameters:
     fat_mm: tuple = between(2.5, 6.0, "mm", "", TUNED)
     capsule_mm: tuple = between(0.7, 1.6, "mm", "capsule and the muscle's lowest fascia over the head", ANATOMY)
     fasciae: tuple = between(2, 5, "count", "septa between the gluteal muscles, from fat to capsule", ANATOMY)
-    layer_db: float = fixed(3.0, "dB", "deviation of the muscles' levels from each other", TUNED)
+    layer_db: float = fixed(4.0, "dB", "deviation of the muscles' levels from each other", TUNED)
     fibre_db: tuple = drawn(5.0, 1.2, "dB", "deviation of the level from fibre to fibre", TUNED)
     fibre_mm: tuple = between(1.8, 4.5, "mm", "length over which a fibre keeps its level", TUNED)
     anisotropy: tuple = drawn(6.0, 2.0, "dB", "what fibres lose where they slope by 45 degrees", ANISOTROPY)
     look_alikes: tuple = between(2, 8, "count", "dark pockets and vessels in the soft tissue")
     look_alike_radius_mm: tuple = between(1.5, 5.5, "mm")
     look_alike_db: float = fixed(2.0, "dB", "deviation of their level around the head's")
-    texture_db: float = fixed(2.0, "dB", "deviation of slow changes of echogenicity")
-    texture_mm: float = fixed(4.0, "mm", "their length")
+    texture_db: float = fixed(2.5, "dB", "deviation of slow changes of echogenicity")
+    texture_mm: float = fixed(5.0, "mm", "their length")
     # --- tissues: name, echogenicity in dB relative to muscle ("head" stands for -contrast_db), attenuation
     tissues: tuple = fixed(
         (
             ("skin", 9.0, 0.35),
-            ("fat", -10.0, 0.63),
+            ("fat", -14.0, 0.63),
             ("muscle", 0.0, 0.96),
             ("deep tissue", 1.0, 0.80),
             ("pocket", "head", 0.96),
             ("vessel", -14.0, 0.15),
             ("pericapsular fat", 6.0, 0.63),
             ("capsule", 6.0, 1.20),
-            ("roof cartilage", "head", 0.90),
+            ("roof cartilage", "head", 1.05),
             ("labrum", 11.0, 1.57),
             ("fossa fat", 7.0, 0.63),
-            ("trochanter", "head", 0.90),
-            ("head", "head", 0.90),
-            ("canal", "head", 0.90),
+            ("trochanter", "head", 1.05),
+            ("head", "head", 1.05),
+            ("canal", "head", 1.05),
             ("nucleus", 10.0, 5.0),
-            ("cortex", 21.0, 5.0),
+            ("cortex", 26.0, 5.0),
             ("bone", 10.0, 15.0),
         ),
         "name, dB, dB/cm/MHz",
@@ -101,16 +101,16 @@ class Hip2Parameters:
         (0.5, 1.5), "mm", "rough surface that echoes before the shadow begins: of bone, of the ischium's centre", TUNED
     )
     ischium_side_db: float = fixed(14.0, "dB", "what the ischium's surface loses towards its sides", TUNED)
-    bone_amplitude: tuple = drawn(14.0, 3.0, "1", "specular echo of bone, relative to muscle's amplitude", TUNED)
+    bone_amplitude: tuple = drawn(24.0, 5.0, "1", "specular echo of bone, relative to muscle's amplitude", TUNED)
     bone_power: float = fixed(1.0, "1", "rough bone: its echo falls with cos(angle to the beam) to this power", TUNED)
-    fascia_amplitude: tuple = drawn(7.0, 2.0, "1", "specular echo of a fascia at normal incidence", TUNED)
-    septum_amplitude: float = fixed(5.0, "1", "the same of the septa in the fat", TUNED)
+    fascia_amplitude: tuple = drawn(5.5, 1.5, "1", "specular echo of a fascia at normal incidence", TUNED)
+    septum_amplitude: float = fixed(3.5, "1", "the same of the septa in the fat", TUNED)
     capsule_amplitude: float = fixed(2.5, "1", "the same at the surface of the head")
     specular_power: float = fixed(4.0, "1", "these fall with cos(angle to the beam) to this power")
     plate_db: float = fixed(8.0, "dB", "the bright edge of the growth plate over the metaphysis' own", TUNED)
     # --- artefacts of the tissue
     echo_again_db: tuple = drawn(-18.0, 4.0, "dB", "multiple echoes between bone and the layers over it", ARTEFACTS)
-    haze_db: tuple = drawn(-17.0, 4.0, "dB", "what bone scatters astray, relative to muscle", ARTEFACTS)
+    haze_db: tuple = drawn(-7.0, 4.0, "dB", "what bone scatters astray, relative to muscle", ARTEFACTS)
     echo_again_fall_db_per_mm: float = fixed(0.5, "dB/mm", "how both fade below the bone", TUNED)
     edge_shadow_db: tuple = between(0.0, 12.0, "dB", "lost by beams that graze the head's sides", REFRACTION)
 
@@ -122,7 +122,7 @@ class Hip2Parameters:
 VARIED = replace(
     Hip2Parameters(),
     age_days=(4, 240),
-    contrast_db=(9.0, 3.0),
+    contrast_db=(8.5, 3.0),
     coverage=(0.62, 0.1),
     head_top_mm=(12.5, 2.5),
     head_caudal_mm=(3.0, 4.0),
@@ -130,7 +130,7 @@ VARIED = replace(
     turn_degrees=(0.0, 30.0),
     neck_elevation=(0.2, 0.98),
     echo_again_db=(-20.0, 6.0),
-    haze_db=(-18.0, 7.0),
+    haze_db=(-11.0, 8.0),
 )
 
 # A hip that is not covered as it should be, as in version 1.

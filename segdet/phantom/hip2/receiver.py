@@ -30,11 +30,11 @@ def image(echo, spacing, seed, scanner=None):
     noise = _circular_noise(seed, "noise", echo.shape, echo.device)
     noise *= np.sqrt(0.5) * 10 ** (s.noise_db / 20)
     noise += echo
-    envelope = noise.abs().cpu().numpy()
+    envelope = noise.abs().cpu().numpy().astype(np.float32)
     for axis, deviation in enumerate(np.divide(s.smoothing_mm, spacing[1:]), 1):
         if deviation > 0.2:  # of a voxel; less changes nothing
             envelope = ndimage.gaussian_filter1d(envelope, deviation, axis, truncate=3)
-    level = 20 * np.log10(envelope + 1e-15) + gain(echo.shape, spacing, seed, s)
+    level = 20 * np.log10(envelope + np.float32(1e-15)) + gain(echo.shape, spacing, seed, s).astype(np.float32)
     share = s.muscle_grey + level / s.dynamic_range_db
     grey = 255 * np.clip(share, 0, 1) ** s.grey_exponent
     return np.rint(grey).astype(np.uint8)

@@ -31,14 +31,14 @@ class Scanner:
     noise_db: float = fixed(-70.0, "dB", "electronic noise before gain, relative to unattenuated muscle")
     tgc_db_per_cm_mhz: float = fixed(0.84, "dB/cm/MHz", "the scanner's guess of the mean attenuation")
     tgc_until_mm: float = fixed(30.0, "mm", "where the gain reaches its largest; deeper all fades", SZABO)
-    tgc_ripple_db: float = fixed(1.5, "dB", "sliders: deviation of the gain along depth")
+    tgc_ripple_db: float = fixed(2.0, "dB", "sliders: deviation of the gain along depth")
     contact_db: float = fixed(1.5, "dB", "deviation of the gain over the probe's face")
     edge_fall_db: float = fixed(4.0, "dB", "lost at the first and last beam, where the aperture is cut", SZABO)
     edge_fall_mm: float = fixed(3.0, "mm", "over this distance it fades")
     repeated_mm: float = fixed(2.0, "mm", "at most so much of either side repeats the last recorded column")
     smoothing_mm: tuple = fixed((0.15, 0.35), "mm", "speckle filter and compounding: deviation along rows, columns")
     dynamic_range_db: float = fixed(58.0, "dB", "63 is printed on the iU22's pictures; that of the echo is chosen")
-    muscle_grey: float = fixed(0.38, "1", "muscle's level as a share of the range; the gain's setting")
+    muscle_grey: float = fixed(0.31, "1", "muscle's level as a share of the range; the gain's setting")
     grey_exponent: float = fixed(
         0.95, "1", "grey = 255 share^exponent: 0.95 fits the bar of the iU22, 1.6 those of two LOGIQs", BARS
     )
@@ -50,32 +50,29 @@ class Scanner:
 SCANNERS = {
     "iu22": Scanner(),
     "l12-5": Scanner(
-        field_of_view_mm=(33.28, 50.0, 50.0), depth_mm=50.0, frequency_mhz=8.5, focus_mm=25.0, smoothing_mm=(0.08, 0.25)
+        field_of_view_mm=(33.28, 50.0, 50.0), depth_mm=50.0, frequency_mhz=8.5, focus_mm=25.0, smoothing_mm=(0.15, 0.35)
     ),
     "logiq-e9": Scanner(
         field_of_view_mm=(33.28, 32.0, 48.0), depth_mm=32.0, frequency_mhz=10.0, focus_mm=16.0, tgc_until_mm=24.0,
-        grey_exponent=1.6, muscle_grey=0.55, dynamic_range_db=66.0, smoothing_mm=(0.05, 0.15),
+        grey_exponent=1.6, muscle_grey=0.55, dynamic_range_db=66.0, smoothing_mm=(0.1, 0.3),
     ),
     "logiq-p9": Scanner(
         field_of_view_mm=(33.28, 45.0, 50.0), depth_mm=45.0, frequency_mhz=9.5, focus_mm=18.0, grey_exponent=1.6,
-        muscle_grey=0.48, dynamic_range_db=66.0, smoothing_mm=(0.06, 0.2), repeated_mm=0.0,
+        muscle_grey=0.48, dynamic_range_db=66.0, smoothing_mm=(0.1, 0.3), repeated_mm=0.0,
     ),
 }  # fmt: skip
 
 
-def scanner_of(preset, rng):
-    """The scanner of a preset's name; "varied" draws one with `rng`.
-
-    Raises
-    ------
-    SegdetError
-        There is no such preset.
-    """
-    if preset == "varied":
-        return varied(rng)
-    if preset not in SCANNERS:
+def check_preset(preset):
+    """Raise `SegdetError` for what is no preset."""
+    if preset != "varied" and preset not in SCANNERS:
         raise SegdetError(f'phantom: preset must be one of {", ".join(SCANNERS)} or "varied", found {preset!r}')
-    return SCANNERS[preset]
+
+
+def scanner_of(preset, rng):
+    """The scanner of a preset's name; "varied" draws one with `rng`."""
+    check_preset(preset)
+    return varied(rng) if preset == "varied" else SCANNERS[preset]
 
 
 def varied(rng):
@@ -98,13 +95,13 @@ def varied(rng):
         noise_db=between(-80, -62),
         tgc_db_per_cm_mhz=between(0.74, 0.92),
         tgc_until_mm=between(22, 40),
-        tgc_ripple_db=between(0.5, 3),
+        tgc_ripple_db=between(0.5, 4),
         contact_db=between(0.5, 3),
         edge_fall_db=between(0, 15),
         edge_fall_mm=between(1, 6),
         repeated_mm=between(0, 3.5),
-        smoothing_mm=(between(0.0, 0.12), between(0.0, 0.35)),
+        smoothing_mm=(between(0.0, 0.2), between(0.1, 0.5)),
         dynamic_range_db=between(48, 75),
-        muscle_grey=between(0.28, 0.58),
+        muscle_grey=between(0.2, 0.5),
         grey_exponent=float(np.exp(rng.uniform(np.log(0.8), np.log(1.8)))),
     )
