@@ -65,7 +65,7 @@ class Hip2Parameters:
     fasciae: tuple = between(2, 5, "count", "septa between the gluteal muscles, from fat to capsule", ANATOMY)
     layer_db: float = fixed(4.0, "dB", "deviation of the muscles' levels from each other", TUNED)
     fibre_db: tuple = drawn(5.0, 1.2, "dB", "deviation of the level from fibre to fibre", TUNED)
-    fibre_mm: tuple = between(1.8, 4.5, "mm", "length over which a fibre keeps its level", TUNED)
+    fibre_mm: tuple = between(1.2, 3.0, "mm", "length over which a fibre keeps its level", TUNED)
     anisotropy: tuple = drawn(6.0, 2.0, "dB", "what fibres lose where they slope by 45 degrees", ANISOTROPY)
     look_alikes: tuple = between(2, 8, "count", "dark pockets and vessels in the soft tissue")
     look_alike_radius_mm: tuple = between(1.5, 5.5, "mm")
@@ -107,7 +107,6 @@ class Hip2Parameters:
     septum_amplitude: float = fixed(3.5, "1", "the same of the septa in the fat", TUNED)
     capsule_amplitude: float = fixed(2.5, "1", "the same at the surface of the head")
     specular_power: float = fixed(4.0, "1", "these fall with cos(angle to the beam) to this power")
-    plate_db: float = fixed(8.0, "dB", "the bright edge of the growth plate over the metaphysis' own", TUNED)
     # --- artefacts of the tissue
     echo_again_db: tuple = drawn(-18.0, 4.0, "dB", "multiple echoes between bone and the layers over it", ARTEFACTS)
     haze_db: tuple = drawn(-7.0, 4.0, "dB", "what bone scatters astray, relative to muscle", ARTEFACTS)
@@ -130,7 +129,7 @@ VARIED = replace(
     turn_degrees=(0.0, 30.0),
     neck_elevation=(0.2, 0.98),
     echo_again_db=(-20.0, 6.0),
-    haze_db=(-11.0, 8.0),
+    haze_db=(-8.0, 7.0),
 )
 
 # A hip that is not covered as it should be, as in version 1.

@@ -79,7 +79,8 @@ def varied(rng):
     """A scanner with its dials drawn over the presets and beyond them; the grid stays the paper's.
 
     All scans then share a grid in millimetres, which is what the networks need; what a scanner of less depth would
-    not have recorded is black. The ranges are chosen.
+    not have recorded is black. That many scanners prepare for one that is like none of them is the idea of domain
+    randomisation (Tobin, IROS 2017); the ranges are chosen.
     """
 
     def between(low, high):
@@ -102,6 +103,6 @@ def varied(rng):
         repeated_mm=between(0, 3.5),
         smoothing_mm=(between(0.0, 0.2), between(0.1, 0.5)),
         dynamic_range_db=between(48, 75),
-        muscle_grey=between(0.2, 0.5),
+        muscle_grey=between(0.25, 0.55),
         grey_exponent=float(np.exp(rng.uniform(np.log(0.8), np.log(1.8)))),
     )
