@@ -376,6 +376,7 @@ def test_every_parameter_has_a_unit_and_a_source():
         ({"preset": "iu23"}, "'iu23'"),
         ({"version": 3}, "found 3"),
         ({"version": 1, "preset": "iu22"}, "version 1 has one scanner"),
+        ({"parameters": parameters_of(1)}, "HipParameters are not the parameters of version 2"),
         ({"side": "Left"}, "'Left'"),
         ({"shape": (32, 4, 32)}, r"\(32, 4, 32\)"),
         ({"contrast_db": float("nan")}, "nan"),

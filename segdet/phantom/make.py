@@ -51,6 +51,9 @@ def make_phantom(seed, shape=(128, 184, 96), contrast_db=None, *, version=1, pre
         raise SegdetError(f"phantom: version must be 1 or 2, found {version!r}")
     if options.get("parameters") is None:
         options["parameters"] = parameters_of(version, preset)
+    if not isinstance(options["parameters"], Hip2Parameters if version == 2 else HipParameters):
+        found = type(options["parameters"]).__name__
+        raise SegdetError(f"phantom: {found} are not the parameters of version {version}; see parameters_of({version})")
     if version == 2:
         return make_hip2(seed, shape, contrast_db, preset=preset or "iu22", **options)
     if preset is not None:

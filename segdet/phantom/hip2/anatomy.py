@@ -19,7 +19,7 @@ STRUCTURES = "ilium and roof", "head", "ischium"  # the label map's 1, 2 and 3; 
 MUSCLE_FROM_MM = 6.5  # bone never rises higher than this below the skin
 STREAMS = (
     "identity", "frame", "layers", "pelvis", "femur", "head", "pockets", "texture",
-    "artefacts", "scanner", "gain", "repeated",
+    "artefacts", "edges", "scanner", "gain", "repeated",
 )  # fmt: skip
 
 

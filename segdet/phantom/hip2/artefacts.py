@@ -49,10 +49,8 @@ def echo_again(body, scatterers, echo, seed, parameters=None, scanner=None):
     below = rows - bone  # (N, H)
     again = at_bone - DECIBELS * slope2[beams[0], 0, beams[1]][:, None] / FLAT**2 - fall * below * dy
     again = np.where((below > 0) & (below <= bone), np.exp(again / (2 * DECIBELS)), 0)
-    astray = (
-        haze - p.echo_again_fall_db_per_mm * below * dy - 2 * SOFT_DB_PER_CM_MHZ * frequency * (rows + 0.5) * dy / 10
-    )
-    astray -= body.echogenicity_db[beams[0], :, beams[1]]
+    passed = 2 * SOFT_DB_PER_CM_MHZ * frequency * (rows + 0.5) * dy / 10  # dB, there and back
+    astray = haze - p.echo_again_fall_db_per_mm * below * dy - passed - body.echogenicity_db[beams[0], :, beams[1]]
     astray = np.where(below > 0, np.exp(astray / (2 * DECIBELS)), 0)
     source = np.clip(bone - below, 0, echo.shape[1] - 1)
     source, again, astray = (torch.as_tensor(array, device=echo.device) for array in (source, again, astray))
@@ -78,7 +76,7 @@ def shade_edges(body, echo, seed, parameters=None):
     Tensor of complex128, (D, H, W)
     """
     p = parameters or Hip2Parameters()
-    decibels = stream(seed, "artefacts").uniform(*p.edge_shadow_db)
+    decibels = stream(seed, "edges").uniform(*p.edge_shadow_db)
     (z, depth, x), radius = body.head_centre_mm, body.head_radius_mm
     dz = (np.arange(echo.shape[0]) + 0.5) * body.spacing[0] - z
     dx = (np.arange(echo.shape[2]) + 0.5) * body.spacing[2] - x

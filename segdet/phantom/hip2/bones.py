@@ -15,7 +15,7 @@ def paint_pelvis(canvas, rng, texture, p, frame):
         Which voxels are bone of ilium and roof, and of the ischium.
     """
     cup, reach, radius = frame.cup, frame.reach, frame.radius
-    rim = cup + np.array((0, frame.rim_height, -np.sqrt(reach**2 - frame.rim_height**2)))
+    rim = cup + np.array((0, frame.rim_height, -np.sqrt(max(reach**2 - frame.rim_height**2, 0))))
     crop, offsets = canvas.local(cup, 1.05 * reach)
     rho = np.sqrt(sum(o**2 for o in offsets)) / reach
     inside, caudal = rho < 1, np.broadcast_to(frame.caudal[crop[0], :, crop[2]], rho.shape)
