@@ -16,7 +16,20 @@ from typer.main import get_command
 
 from segdet.cli import main
 
-COMMANDS = ("info", "phantom", "download", "fit", "predict", "export", "ablate", "plan", "detectors", "bench")
+COMMANDS = (
+    "info",
+    "phantom",
+    "download",
+    "fit",
+    "predict",
+    "export",
+    "ablate",
+    "confirm",
+    "claims",
+    "plan",
+    "detectors",
+    "bench",
+)
 
 
 def segdet(*arguments, **environment):
@@ -216,6 +229,17 @@ def test_fit_predict_ablate(tmp_path):
         (("ablate", "--out", "s", "--arms", "unet,magic"), "there is no arm 'magic'; choose from unet"),
         (("ablate", "--out", "s", "--data", "nowhere", "--profile", "smoke"), "images/"),
         (("fit", "--out", "d/images/m", "--data", "d"), "lies among the scans of d"),
+        (
+            ("confirm", "--out", "s"),
+            "protocol 2 decides on hips of the preset iu22, not version 1; try it on development",
+        ),
+        (("confirm", "--out", "s", "--steps", "5"), "--steps is for --development; to confirm, protocol 2 has chosen"),
+        (("confirm", "--out", "s", "--arms", "unet,magic"), "there is no arm 'magic'; choose from unet, box3d"),
+        (
+            ("confirm", "--out", "s", "--development", "--seeds", "6"),
+            "has 5 development seeds, 0 to 4; found",
+        ),
+        (("claims", "nowhere"), "nowhere: holds no study of protocol 2; make one with `segdet confirm`"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_2(arguments, message, tmp_path, monkeypatch):

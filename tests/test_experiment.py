@@ -20,6 +20,7 @@ from segdet.experiments.ablation import phantom_version, run_study
 from segdet.experiments.cases import folder_split, grids_for, phantom_split, prepare, split_scans
 from segdet.experiments.config import ARMS, Plan, Profile, get_profile
 from segdet.experiments.fit import fit_cascade
+from segdet.experiments.protocol import PRIMARY, SECONDARY
 from segdet.experiments.study import Study
 from segdet.metrics import iou, score_boxes
 from segdet.phantom import acoustics
@@ -189,7 +190,8 @@ def test_every_source_of_attention(small_phantoms, monkeypatch):
     assert run.attention(case, "none") is None
     monkeypatch.setattr(run, "_attention", {(case, "detector"): case.mask})
     assert np.array_equal(run.attention(case, "box3d-detector"), box3d_mask(case.mask))
-    assert {source for arm in ARMS.values() for source in (arm.train, arm.test)} == {"none", *run.sources}
+    arms = [*ARMS.values(), *PRIMARY.values(), *SECONDARY.values()]
+    assert {source for arm in arms for source in (arm.train, arm.test)} == {"none", *run.sources}
 
 
 def peers():

@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from monai.metrics import compute_average_surface_distance, compute_dice, compute_hausdorff_distance, compute_iou
+from monai.metrics import (
+    compute_average_surface_distance,
+    compute_dice,
+    compute_hausdorff_distance,
+    compute_iou,
+    compute_surface_dice,
+)
 from scipy import ndimage
 
 from segdet import metrics
@@ -29,6 +35,8 @@ def test_equal_to_monai(seed):
     assert metrics.hausdorff95(a, b, SPACING) == pytest.approx(theirs.item(), rel=1e-5)
     theirs = compute_average_surface_distance(one_hot(a), one_hot(b), symmetric=True, spacing=SPACING)
     assert metrics.average_surface_distance(a, b, SPACING) == pytest.approx(theirs.item(), rel=1e-5)
+    theirs = compute_surface_dice(one_hot(a), one_hot(b), [1.2], spacing=SPACING)
+    assert metrics.surface_dice(a, b, SPACING, 1.2) == pytest.approx(theirs.item(), rel=1e-5)
 
 
 def test_by_hand():
@@ -53,6 +61,8 @@ def test_empty_masks():
     empty, full = np.zeros((2, 3, 3), bool), np.ones((2, 3, 3), bool)
     assert (metrics.iou(empty, empty), metrics.dice(empty, empty)) == (1, 1)
     assert (metrics.iou(empty, full), metrics.dice(empty, full)) == (0, 0)
+    assert [metrics.surface_dice(*pair, SPACING, 1.0) for pair in ((empty, empty), (empty, full))] == [1, 0]
+    assert np.isnan(metrics.roughness(empty, SPACING))
     for distance in (metrics.hausdorff95, metrics.average_surface_distance):
         assert distance(empty, empty, SPACING) == 0
         assert distance(empty, full, SPACING) == float("inf")
@@ -65,3 +75,21 @@ def test_masks_of_numbers_and_of_other_shapes():
     assert metrics.hausdorff95(a, b, SPACING) == metrics.hausdorff95(a > 0, b > 0, SPACING)
     with pytest.raises(ValueError, match="two masks of one grid"):
         metrics.dice(a, b[:1])
+
+
+@pytest.mark.parametrize(("amplitude", "waves"), [(0.0, 12), (0.3, 12), (0.5, 12), (0.3, 16)])
+def test_roughness_of_a_ball_with_bumps(amplitude, waves):
+    """Heights a cos(m theta) cos(m phi) have the root mean square a / 2; the voxels' steps add in squares."""
+    spacing, radius = (0.26, 0.22, 0.40), 8.0
+    axes = [(np.arange(int(20 / step)) - (int(20 / step) - 1) / 2) * step for step in spacing]
+    z, y, x = np.meshgrid(*axes, indexing="ij")
+    r = np.sqrt(x**2 + y**2 + z**2)
+    height = amplitude * np.cos(waves * np.arccos(z / r)) * np.cos(waves * np.arctan2(y, x))
+    found = metrics.roughness(r < radius + height, spacing)
+    assert found == pytest.approx(np.hypot(amplitude / 2, 0.06), rel=0.2)
+    assert metrics.roughness(r < 5, spacing) == pytest.approx(0.06, abs=0.01)  # the size of a ball does not matter
+
+
+def test_an_ellipsoid_is_no_rougher_than_its_voxels():
+    z, y, x = np.meshgrid(*[np.arange(-12, 12.1, 0.25)] * 3, indexing="ij")
+    assert metrics.roughness((z / 8) ** 2 + (y / 10) ** 2 + (x / 9) ** 2 < 1, (0.25, 0.25, 0.25)) < 0.08

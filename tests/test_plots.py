@@ -7,7 +7,8 @@ import pytest
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 from skimage.measure import marching_cubes
 
-from segdet.figures import plots
+from segdet.experiments.verdicts import judge
+from segdet.figures import findings, plots
 from segdet.volume import Volume
 
 
@@ -111,3 +112,27 @@ def test_pictures_of_scans_are_300_pixels_wide(rows):
     assert min(ax.get_window_extent().width for ax in axes.flat) >= 300
     assert figure.bbox.width <= 970  # the column of the page
     plt.close(figure)
+
+
+def test_a_forest_of_findings():
+    first, second = judge([([0.1, 0.2, 0.3], None), ([0.0, -0.1, 0.1], None)])
+    (alone,) = judge([([0.4], None)])
+    _, ax = plt.subplots()
+    rows = [("a", first, True, 0.087), ("b", second, False, None), ("one seed", alone, False, None)]
+    findings.forest(ax, rows, 0.02)
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["one seed", "b", "a"]
+    lines = [(line.get_xdata(), line.get_marker(), line.get_mfc()) for line in ax.lines]
+    (_, dot, colour), *_ = [line for line in lines if list(line[0]) == [pytest.approx(0.2)]]
+    assert (dot, colour) == ("o", plots.BLUE)  # planned
+    assert [mfc for x, marker, mfc in lines if marker == "o"].count("none") == 2
+    assert any(list(x) == [pytest.approx(end) for end in first.interval] for x, *_ in lines)
+    assert any(list(x) == [0.087] for x, *_ in lines)
+    assert -1 < ax.get_xlim()[0] < ax.get_xlim()[1] < 1  # an interval without limits is not drawn
+
+
+def test_means_along_a_dial():
+    _, ax = plt.subplots()
+    rows = [{"seed": s, "step": x, "gain": s + x / 10} for s in (1, 2, 3) for x in (0, 10) for _ in range(2)]
+    found = findings.along(ax, rows, "step", "gain", "", plots.RED)
+    assert [row[:2] for row in found] == [(0, pytest.approx(2)), (10, pytest.approx(3))]
+    assert found[0][2:] == pytest.approx((2 - 2.484138, 2 + 2.484138), abs=1e-5)

@@ -21,8 +21,7 @@ def test_rows_come_back(tmp_path):
     rows = study.table("cases")
     assert rows[0] == {"seed": 1, "arm": "unet", "case": "b", "iou": 0.5, "hd95_mm": float("inf")}
     np.testing.assert_allclose(study.column("unet"), [0.333333, 0.5])  # ordered by seed
-    assert study.done(0, "box3d")
-    assert not study.done(1, "box3d")
+    assert study.done() == {(1, "unet"), (0, "unet"), (0, "box3d")}
 
 
 def test_a_study_keeps_its_settings(tmp_path):

@@ -112,12 +112,12 @@ def bench(
     run(names or (), out)
 
 
-def arm_names(text):
+def arm_names(text, protocol=1):
     """The arms of a comma-separated list, each once."""
-    from ..experiments.config import ARMS
+    from ..experiments.protocol import arms_of
 
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
     for name in names:
-        if name not in ARMS:
-            raise SegdetError(f"there is no arm {name!r}; choose from {', '.join(ARMS)}")
+        if name not in arms_of(protocol):
+            raise SegdetError(f"there is no arm {name!r}; choose from {', '.join(arms_of(protocol))}")
     return names

@@ -12,15 +12,20 @@ from ..phantom.hip2 import chain
 from ..runtime.device import default_device
 from ..runtime.provenance import environment
 from ..training.checkpoint import forget
+from .cases import prepared_split
 from .cluster import on_cluster
-from .config import ARMS
-from .cost import work_of_a_study
-from .runs import DETECTED, Run, score_mask
+from .planning import work_left
+from .probes import PROBES
+from .protocol import arms_of, check_terms, stages_of
+from .runs import DETECTED, Run
+from .scores import describe_scan
 from .study import Study
 
 
 def run_seed(plan, seed, checkpoints=None, deadline=None):
     """Train and test the arms of one seed; yields (table, rows) of a `Study` as they are ready.
+
+    In protocol 2 the arms of one detector are run together, each detector with slices of its own.
 
     Parameters
     ----------
@@ -31,23 +36,47 @@ def run_seed(plan, seed, checkpoints=None, deadline=None):
     deadline : float, optional
         As in `segdet.training.loop.fit`.
     """
-    run, made_by = Run(plan, seed, checkpoints, deadline), environment(default_device())
-    if any(ARMS[arm].test in DETECTED for arm in plan.arms):
-        parts = [(part, case) for part in ("train", "test") for case in getattr(run, part)]
-        yield "loss", _loss_rows(seed, "detector", run.detector_history)
-        yield "detector", [_score_detector(run, part, case) for part, case in parts]
-    for arm in plan.arms:
+    if plan.protocol == 1:
+        yield from _run_arms(Run(plan, seed, checkpoints, deadline), plan.arms)
+        return
+    arms, split, groups = arms_of(plan.protocol), prepared_split(plan, seed), {}
+    yield "scans", [{"seed": seed, "case": case.name} | describe_scan(case) for case in split[-1]]
+    for name in plan.arms:
+        groups.setdefault((arms[name].detector, arms[name].finer), []).append(name)
+    for (detector, finer), names in groups.items():
+        run = Run(plan, seed, checkpoints, deadline, detector=detector, finer=finer, split=split)
+        yield from _run_arms(run, names)
+
+
+def _run_arms(run, arms):
+    """The rows of a run's detector, where an arm looks at it, and of its arms."""
+    seed, made_by = run.seed, environment(default_device())
+    commit = {"commit": made_by["commit"]}
+    used = {source for arm in arms for source in (run.arm(arm).train, run.arm(arm).test)} & DETECTED
+    if used:
+        start = time.monotonic()
+        history = run.detector_history
+        names = {"seed": seed, "arm": run.condition, "best_step": history.best_step}
+        yield "runs", [names | {"seconds": round(time.monotonic() - start, 1)} | made_by]
+        yield "loss", _loss_rows(seed, run.condition, history)
+        sources = [("train", "detector"), ("test", "detector")]
+        sources += [("train", "out-of-fold")] if run.plan.protocol == 2 and "out-of-fold" in used else []
+        rows = [_score_detector(run, *which, case) | commit for which in sources for case in getattr(run, which[0])]
+        yield "detector", rows
+    for arm in arms:
         start = time.monotonic()
         segmenter, history = run.segmenter(arm)
         seconds = round(time.monotonic() - start, 1)
-        yield "loss", _loss_rows(seed, arm, history)
         names = {"seed": seed, "arm": arm}
-        definition = {key: getattr(ARMS[arm], key) for key in ("train", "test", "margin")}
+        yield "loss", _loss_rows(seed, arm, history)
+        yield "curves", _curve_rows(seed, arm, history)
+        definition = {key: getattr(run.arm(arm), key) for key in ("train", "test", "margin")}
         yield "runs", [names | {"best_step": history.best_step, "seconds": seconds} | definition | made_by]
-        yield (
-            "cases",
-            [names | {"case": case.name} | score_mask(run.predict(segmenter, arm, case), case) for case in run.test],
-        )
+        if run.plan.protocol == 2 and arm in PROBES:
+            table, rows = PROBES[arm]
+            yield table, [row | commit for row in rows(run, arm, segmenter)]
+        cases = [names | {"case": case.name} | run.score(segmenter, arm, case) | commit for case in run.test]
+        yield "cases", cases  # last, for an arm whose cases are there is done
 
 
 def phantom_version(plan):
@@ -57,10 +86,13 @@ def phantom_version(plan):
     return f"{chain.VERSION}, {plan.preset}" if plan.preset else acoustics.VERSION
 
 
-def _score_detector(run, part, case):
-    attention = run.attention(case, "detector")
+def _score_detector(run, part, source, case):
+    """How good the detector's boxes of a case are, or those of the fold's detector that has not seen it."""
+    attention, boxes = run.attention(case, source), run.boxes(case, source)
     coverage, leakage = coverage_and_leakage(attention, case.mask)
     names = {"seed": run.seed, "part": part, "case": case.name}
+    if run.plan.protocol == 2:
+        names |= {"arm": run.condition if source == "detector" else source}
     more = {
         "mask_iou": iou(attention, case.mask),
         "coverage": coverage,
@@ -68,7 +100,7 @@ def _score_detector(run, part, case):
         "threshold": run.proposals.threshold,
         "initial_weights": run.detector.initial_weights,
     }
-    return names | score_boxes(run.detect(case), case.boxes) | more
+    return names | score_boxes(boxes, case.boxes) | more
 
 
 def _loss_rows(seed, arm, history):
@@ -77,6 +109,19 @@ def _loss_rows(seed, arm, history):
     whole = len(curve) // 10 * 10
     means = curve[:whole].reshape(-1, 10).mean(1)
     return [{"seed": seed, "arm": arm, "step": 10 * (i + 1), "loss": float(m)} for i, m in enumerate(means)]
+
+
+def _curve_rows(seed, arm, history):
+    """Validation and test IoU where both were looked at (`facts` B12), a row a step."""
+    both = zip(history.validation, history.watched, strict=False)
+    return [{"seed": seed, "arm": arm, "step": step, "validation": v, "test": t} for (step, v), (_, t) in both]
+
+
+def phantom_version(plan):
+    """Which simulated hips a plan asks for, for the manifest; None where the scans are a folder's."""
+    if plan.data != "phantom":
+        return None
+    return f"2, {plan.preset}" if plan.preset else VERSION
 
 
 def run_study(plan, seeds, out, *, resume=False, max_minutes=None, scheduler=None, report=print, foretell=None):
@@ -105,18 +150,29 @@ def run_study(plan, seeds, out, *, resume=False, max_minutes=None, scheduler=Non
         "data": data if plan.label is None else f"{data}, label {plan.label}",
         "phantom_version": phantom_version(plan),
     }
+    if plan.protocol != 1:
+        fixed |= {"protocol": plan.protocol, "kind": check_terms(plan, seeds)}
 
     def runs(checkpoints, deadline):
-        todo = {s: tuple(a for a in plan.arms if not study.done(s, a)) for s in seeds}
-        plans = {s: replace(plan, arms=arms) for s, arms in todo.items() if arms}
-        if scheduler:
-            yield from on_cluster(plans, scheduler, checkpoints, report, run_seed)
-            return
-        if foretell and plans:
-            each = sum(len(left.arms) for left in plans.values()) / len(plans)
-            foretell(lambda profile: work_of_a_study(profile, each, len(plans), plan.data == "phantom"))
-        for seed, left in plans.items():
-            yield from run_seed(left, seed, checkpoints, deadline)
-            forget(checkpoints, seed)
+        stages = [_left(study, plan, arms, seeds) for arms in stages_of(plan)]
+        if foretell and any(stages) and not scheduler:
+            arms = {seed: [a for plans in stages if seed in plans for a in plans[seed].arms] for seed in seeds}
+            foretell(lambda profile: work_left(replace(plan, profile=profile), arms))
+        for number, plans in enumerate(stages):
+            if scheduler:
+                yield from on_cluster(plans, scheduler, checkpoints, report, run_seed)
+                continue
+            for seed, left in plans.items():
+                yield from run_seed(left, seed, checkpoints, deadline)
+                needed = any(seed in later for later in stages[number + 1 :])  # its detector
+                for name in left.arms if needed else ["*"]:
+                    forget(checkpoints, seed, name)
 
     return study.fill(fixed, runs, resume=resume, max_minutes=max_minutes, report=report)
+
+
+def _left(study, plan, arms, seeds):
+    """From a seed to the plan of those of the arms that it still lacks."""
+    done = study.done()
+    left = {seed: tuple(arm for arm in arms if (seed, arm) not in done) for seed in seeds}
+    return {seed: replace(plan, arms=names) for seed, names in left.items() if names}

@@ -1,8 +1,9 @@
 """Annotated scans ready for the networks, and how they are split (chapter 10)."""
 
 import warnings
+import zlib
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from ..errors import SegdetError, TrainingError
 from ..io.dataset import folder_pairs, read_cases, tell_notes
 from ..phantom.cache import cached_phantoms
 from ..pipeline import Grids
+from ..resampling import resample_array
 from ..runtime.tensors import digest
 from ..volume import slice_boxes, tight_box
 
@@ -28,6 +30,13 @@ class Case:
     mask: np.ndarray  # (d, h, w) bool
     spacing: tuple[float, float, float]  # mm, of the segmenter's grid
     source: str = ""  # a digest of the scan, its annotation and the grids, where it was made from them and not changed
+    annotation: np.ndarray | None = None  # bool, on the scan's own grid, where it is kept
+    own_spacing: tuple[float, float, float] | None = None  # mm, of that grid
+
+    @property
+    def number(self):
+        """A number that follows from its name, for what is random about it."""
+        return zlib.crc32(self.name.encode())
 
     @property
     def identity(self):
@@ -67,19 +76,57 @@ def prepare(volume, grids):
     return Case(volume.name, slices, fine.mask, boxes, image, coarse.mask, coarse.spacing, source)
 
 
+def with_annotation(case, volume):
+    """The case that keeps the annotation of its scan, so that it is scored on the scan's own grid (protocol 2)."""
+    return replace(case, annotation=volume.mask, own_spacing=volume.spacing)
+
+
+def as_coarse_as_the_segmenter(case):
+    """The case whose slices hold no finer detail in the plane than the segmenter's image (protocol 2).
+
+    They are reduced to the segmenter's rows and columns and enlarged again, so that the detector sees as much as the
+    segmenter and boxes keep their coordinates.
+    """
+    depth, rows, cols = case.slices.shape
+    small = (depth, *case.image.shape[1:])
+    scale = np.divide((depth, rows, cols), small)
+    slices = resample_array(resample_array(case.slices, small, scale), (depth, rows, cols), 1 / scale)
+    return replace(case, slices=torch.from_numpy(slices), source=digest(case.identity, "as coarse as the segmenter"))
+
+
+def phantom_requests(profile, seed, preset=None):
+    """The phantoms of a split, to train, to validate and to test, as `cached_phantoms` takes them."""
+    total, first = profile.train + profile.validation + profile.test, 1000 * (seed + 1)
+    hip = {"version": 2, "preset": preset} if preset else {}
+    return [(first + i, {"side": ("left", "right")[i % 2]} | hip) for i in range(total)]
+
+
 def phantom_split(profile, seed, preset=None):
     """Training, validation and test phantoms of a split, as three lists of `Volume`; no two splits share a scan.
 
     Training scans are half left, half right (A5); of the test scans the first nine stand for the paper's nine. `preset`
     as in `Plan`.
     """
-    total = profile.train + profile.validation + profile.test
-    first = 1000 * (seed + 1)
-    hip = {"version": 2, "preset": preset} if preset else {}
-    requests = [(first + i, {"side": ("left", "right")[i % 2]} | hip) for i in range(total)]
-    volumes = cached_phantoms(requests, f"split {seed}: phantoms")
+    volumes = cached_phantoms(phantom_requests(profile, seed, preset), f"split {seed}: phantoms")
     last = profile.train + profile.validation
     return volumes[: profile.train], volumes[profile.train : last], volumes[last:]
+
+
+FOLDS = 5  # of a folder of scans in protocol 2
+
+
+def fold_split(cases, profile, fold, folds=FOLDS):
+    """One of several splits that share no scan at all (protocol 2): `folder_split` of every `folds`-th scan.
+
+    Raises
+    ------
+    SegdetError
+        There are not so many folds, or a fold holds too few scans.
+    """
+    if not 0 <= fold < folds:
+        raise SegdetError(f"protocol 2 has {folds} folds of a folder of scans, 0 to {folds - 1}; found {fold}")
+    order = np.random.default_rng(0).permutation(len(cases))
+    return folder_split([cases[i] for i in order[fold::folds]], profile, fold)
 
 
 def folder_split(cases, profile, seed):
@@ -100,7 +147,8 @@ def split_scans(plan, seed):
     """The plan's training, validation and test scans of one seed, as three lists of `Volume`."""
     if plan.data == "phantom":
         return phantom_split(plan.profile, seed, plan.preset)
-    parts = folder_split(folder_pairs(plan.data), plan.profile, seed)
+    split = folder_split if plan.protocol == 1 else fold_split
+    parts = split(folder_pairs(plan.data), plan.profile, seed)
     volumes = iter(read_cases([pair for part in parts for pair in part], plan.label))
     return tuple([next(volumes) for _ in part] for part in parts)
 
@@ -125,7 +173,10 @@ def prepared_split(plan, seed):
     grids = grids_for(split[0], plan.profile)
     split = [[grids.oriented(volume) for volume in part] for part in split]
     tell_notes(volume for part in split for volume in part)
-    return grids, *([prepare(volume, grids) for volume in part] for part in split)
+    train, validation, test = ([prepare(volume, grids) for volume in part] for part in split)
+    if plan.protocol == 2:
+        test = [with_annotation(case, volume) for case, volume in zip(test, split[2], strict=True)]
+    return grids, train, validation, test
 
 
 def grids_for(volumes, profile):

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from ..errors import SegdetError
 
+PROBED = 9  # test scans of a seed that are looked at more than once: as many as the paper has
+
 
 @dataclass(frozen=True)
 class Profile:
@@ -38,8 +40,21 @@ PROFILES = {
 class Arm:
     """One row of the comparison: which attention the segmenter sees while training and while tested (`facts` B11, B13).
 
-    `train` and `test` are ``"none"`` or names out of `segdet.experiments.runs.Run.sources`. With a `margin` in mm the
-    segmenter sees only the attended region and so much around it (`segdet.attention.attended_region`).
+    Attributes
+    ----------
+    name, title : str
+    train, test : str
+        ``"none"`` or names out of `segdet.experiments.runs.Run.sources`.
+    margin : float or None
+        In mm: the segmenter sees only the attended region and so much around it (`segdet.attention.attended_region`).
+    blind : bool
+        In protocol 2: the attention cuts the region and the network does not see it.
+    detector : str
+        In protocol 2: a name in `segdet.experiments.protocol.DETECTORS`.
+    finer : bool
+        In protocol 2: the detector sees its slices as fine as they are, and not as coarse as the segmenter.
+    best : bool
+        In protocol 2: all that is known to help is added, and the segmenter takes four times the steps.
     """
 
     name: str
@@ -47,6 +62,10 @@ class Arm:
     train: str
     test: str
     margin: float | None = None
+    blind: bool = False
+    detector: str = "book"
+    finer: bool = False
+    best: bool = False
 
 
 ARMS = {
@@ -81,6 +100,8 @@ class Plan:
         Which label of the annotation counts; None means every one above 0.
     preset : str or None
         Simulated hips of version 2, as `segdet.phantom.make.make_phantom` takes it; None means version 1.
+    protocol : int
+        1, or 2: the terms of `segdet.experiments.protocol`.
     """
 
     profile: Profile
@@ -88,6 +109,7 @@ class Plan:
     data: str = "phantom"
     label: int | None = None
     preset: str | None = None
+    protocol: int = 1
 
 
 def get_profile(name=None):

@@ -2,10 +2,12 @@
 
 from ..runtime.device import default_device
 from ..runtime.progress import in_words
-from .config import ARMS
+from .config import ARMS, PROBED
 from .cost import Work, measure, work_of_a_study
 from .memory import available_gib, predicted
-from .runs import FOLDS
+from .probes import DIALS
+from .protocol import arms_of, segmenter_recipe
+from .runs import DETECTED, FOLDS
 
 UNITS = ("FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP", "EFLOP")
 
@@ -20,6 +22,35 @@ def cells(profile, arms, seeds):
         folds = FOLDS * seeds if ARMS[arm].train == "out-of-fold" else 0
         found[arm] = Work(detectors=folds, segmenters=seeds, volumes=seeds * profile.test)
     return found
+
+
+def work_left(plan, arms):
+    """What is left of a study, as `Work`.
+
+    Parameters
+    ----------
+    plan : Plan
+    arms : dict
+        From a seed to the names of the arms that it still lacks.
+    """
+    arms, profile, known = {seed: names for seed, names in arms.items() if names}, plan.profile, arms_of(plan.protocol)
+    simulated = plan.data == "phantom"
+    if plan.protocol == 1:
+        return work_of_a_study(profile, sum(map(len, arms.values())) / max(len(arms), 1), len(arms), simulated)
+    fed = [[known[a] for a in names if {known[a].train, known[a].test} & DETECTED] for names in arms.values()]
+    detectors = sum(len({(arm.detector, arm.finer) for arm in of_seed}) for of_seed in fed)
+    every = [name for names in arms.values() for name in names]
+    detectors += FOLDS * every.count("cascade-oof")
+    segmenters = sum(segmenter_recipe(known[name], 2).effort for name in every)
+    scans = profile.train + profile.validation + profile.test
+    probed = min(PROBED, profile.test)
+    looks = segmenters * profile.segmenter_steps / profile.every * probed  # the curves of test IoU
+    dialled = probed * sum(map(len, DIALS.values()))
+    phantoms = len(arms) * scans + dialled * sum(not {"unet", "cascade"}.isdisjoint(names) for names in arms.values())
+    return Work(
+        detectors, segmenters, detectors * scans * profile.detector_shape[0], looks + len(every) * profile.test,
+        phantoms * simulated,
+    )  # fmt: skip
 
 
 def plan_lines(profile, arms, seeds):

@@ -1,13 +1,12 @@
 """The networks of one seed: how each arm's segmenter is trained and scored (chapters 08 and 10)."""
 
-import zlib
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import torch
 
-from .. import metrics
 from ..attention import attended_region, box3d_mask, boxes_to_mask, shifted, slice_box_mask
 from ..cascade import Cascade, detect, segment
 from ..proposals import Proposals
@@ -15,21 +14,21 @@ from ..runtime.tensors import digest, load_tensors, save_tensors
 from ..training.detector import choose_threshold, train_detector
 from ..training.recipes import RECIPES
 from ..training.segmenter import train_segmenter
-from .cases import prepared_split
-from .config import ARMS
+from .cases import as_coarse_as_the_segmenter, prepare, prepared_split, with_annotation
+from .config import PROBED
+from .person import PERSONS, paint, seen_by
+from .perturb import DOSES, spoil
+from .protocol import arms_of, detector_recipe, segmenter_recipe
+from .scores import compare_masks, score_scan
 
 FOLDS = 5  # detectors for the out-of-fold boxes
 DETECTED = {"detector", "out-of-fold", "box3d-detector"}  # sources of attention that a detector feeds
+PERSON = "ordinary", 4  # who paints for the segmenter's training, and from how many slices to the next
 
 
 def score_mask(mask, case):
     """The metrics of one prediction on the segmenter's grid (`facts` section C)."""
-    return {
-        "iou": metrics.iou(mask, case.mask),
-        "dice": metrics.dice(mask, case.mask),
-        "hd95_mm": metrics.hausdorff95(mask, case.mask, case.spacing),
-        "assd_mm": metrics.average_surface_distance(mask, case.mask, case.spacing),
-    }
+    return compare_masks(mask, case.mask, case.spacing)
 
 
 class Run:
@@ -53,6 +52,12 @@ class Run:
         As in `train_segmenter`.
     shared : bool
         The folder is for trainings of any data and settings, each in a file of its own, and keeps detected boxes too.
+    detector : str
+        In protocol 2: which, see `segdet.experiments.protocol.DETECTORS`.
+    finer : bool
+        In protocol 2: whether it sees its slices as fine as they are.
+    split : optional
+        What `prepared_split` gives, where another run of the seed has it.
 
     Attributes
     ----------
@@ -65,12 +70,30 @@ class Run:
         The training scans, or the validation scans, hold nothing to find.
     """
 
-    def __init__(self, plan, seed, checkpoints=None, deadline=None, log=None, network=None, shared=False):
+    def __init__(
+        self, plan, seed, checkpoints=None, deadline=None, log=None, network=None, shared=False, detector="book",
+        finer=False, split=None,
+    ):  # fmt: skip
         self.plan, self.seed, self.network = plan, seed, network
         self.checkpoints, self.shared = checkpoints and Path(checkpoints), shared
         self._fitting = {"deadline": deadline, "log": log}
-        self.grids, self.train, self.validation, self.test = prepared_split(plan, seed)
-        self._attention, self._boxes = {}, {}
+        self.grids, *parts = split or prepared_split(plan, seed)
+        self.finer, self.condition = finer, "detector"
+        self.recipe, self.vote = RECIPES[plan.profile.backbone], True
+        if plan.protocol == 2:
+            self.condition = f"detector-{detector}{'-finer' * finer}"
+            self.recipe, self.vote = detector_recipe(detector, plan.profile.backbone)
+            if not finer:
+                parts = [[as_coarse_as_the_segmenter(case) for case in part] for part in parts]
+        self.train, self.validation, self.test = parts
+        self._attention, self._boxes, self._seen = {}, {}, {}
+
+    def as_case(self, volume):
+        """Another annotated scan as the networks of this run see a test scan."""
+        volume = self.grids.oriented(volume)
+        case = with_annotation(prepare(volume, self.grids), volume)
+        coarse = self.plan.protocol == 2 and not self.finer
+        return as_coarse_as_the_segmenter(case) if coarse else case
 
     def checkpoint(self, name):
         """Where the state of the training of this name is kept, as `segdet.training.loop.fit` takes it."""
@@ -79,20 +102,12 @@ class Run:
         return self.checkpoints and self.checkpoints / f"{self.seed}-{name}.safetensors"
 
     def _trained_detector(self, train, name):
-        detector, history = train_detector(
-            train,
-            self.validation,
-            self.plan.profile,
-            self.seed,
-            recipe=RECIPES[self.plan.profile.backbone],
-            checkpoint=self.checkpoint(name),
-            **self._fitting,
-        )
-        return detector, history
+        options = {"recipe": self.recipe, "checkpoint": self.checkpoint(name)}
+        return train_detector(train, self.validation, self.plan.profile, self.seed, **options, **self._fitting)
 
     @cached_property
     def _detection(self):
-        return self._trained_detector(self.train, "detector")
+        return self._trained_detector(self.train, self.condition)
 
     @property
     def detector(self):
@@ -107,10 +122,11 @@ class Run:
     @cached_property
     def proposals(self):
         """Which of its boxes count, as chosen on the validation scans."""
-        _, facts = self._kept(
-            "proposals", self.validation, lambda: ({}, asdict(choose_threshold(self.detector, self.validation)))
-        )
+        _, facts = self._kept("proposals", self.validation, lambda: ({}, asdict(self._chosen(self.detector))))
         return Proposals(**facts)
+
+    def _chosen(self, detector):
+        return choose_threshold(detector, self.validation, self.vote)
 
     def detect(self, case):
         """The boxes of a case, (D, 1, 4), best first."""
@@ -118,6 +134,10 @@ class Run:
             found = self._kept("boxes", [case], lambda: ({"boxes": self._detect(case)}, {}))
             self._boxes[case] = found[0]["boxes"]
         return self._boxes[case]
+
+    def boxes(self, case, source):
+        """The boxes of a case from the source "detector", or "out-of-fold" for a training scan."""
+        return self.detect(case) if source == "detector" else self._out_of_fold[case.name]
 
     def _detect(self, case):
         return detect(self.detector, case.slices, self.proposals)[0]
@@ -141,22 +161,40 @@ class Run:
         ``detector``: its boxes in every slice. ``out-of-fold``: for a training scan, those of a detector that has
         not seen it (`facts` B11). ``box3d``: the 3D box of the annotation, ``box3d-detector``: of the detected boxes
         (B13). ``slicebox``: the annotation's box in every slice, the ceiling. ``ones`` and ``shifted`` (that ceiling
-        in the wrong place) are controls.
+        in the wrong place) are controls. ``person``: those of a simulated person; and the names of
+        `segdet.experiments.perturb.DOSES`, the annotation's boxes made worse.
         """
         return {
-            "detector": lambda case: self._painted(self.detect(case)),
-            "out-of-fold": lambda case: self._painted(self._out_of_fold[case.name]),
+            "detector": lambda case: self._painted(self.boxes(case, "detector")),
+            "out-of-fold": lambda case: self._painted(self.boxes(case, "out-of-fold")),
             "box3d": lambda case: box3d_mask(case.mask),
             "box3d-detector": lambda case: box3d_mask(self.attention(case, "detector")),
             "slicebox": lambda case: self.grids.attention_to_segmenter(slice_box_mask(case.slice_mask)),
             "ones": lambda case: np.ones_like(case.mask),
-            "shifted": lambda case: shifted(self.attention(case, "slicebox"), zlib.crc32(case.name.encode())),
+            "shifted": lambda case: shifted(self.attention(case, "slicebox"), case.number),
+            "person": lambda case: self._painted(self.person(case, *PERSON)[0]),
+            **{name: lambda case, name=name: self._painted(self.spoilt(case, name)) for name in DOSES},
         }
 
+    def spoilt(self, case, dose):
+        """The annotation's boxes of a case, made worse by the dose of that name, (D, M + 1, 4)."""
+        return torch.from_numpy(spoil(case.boxes.numpy(), case.slices.shape[1:], DOSES[dose], case.number))
+
+    def person(self, case, level, every):
+        """What a simulated person paints on a case, see `segdet.experiments.person.paint`: boxes (D, 1, 4), slices."""
+        spacing = self.grids.spacing(self.grids.detector_shape)
+        if (case, level) not in self._seen:
+            self._seen[case, level] = seen_by(PERSONS[level], case.slice_mask, spacing, case.number)
+        boxes, painted = paint(PERSONS[level], self._seen[case, level], spacing, every, case.number)
+        return torch.from_numpy(boxes), painted
+
     def attention(self, case, source):
-        """The attention volume of a case on the segmenter's grid, bool (d, h, w), or None for source "none"."""
+        """The attention volume of a case on the segmenter's grid, bool (d, h, w).
+
+        From the source "none" it is None, and in protocol 2 empty, so that every arm has the same two channels.
+        """
         if source == "none":
-            return None
+            return None if self.plan.protocol == 1 else np.zeros_like(case.mask)
         if (case, source) not in self._attention:
             self._attention[case, source] = self.sources[source](case)
         return self._attention[case, source]
@@ -170,14 +208,14 @@ class Run:
         boxes, folds = {}, min(FOLDS, len(self.train))
         for fold in range(folds):
             rest = [case for number, case in enumerate(self.train) if number % folds != fold]
-            detector, _ = self._trained_detector(rest, f"detector-fold{fold}")
-            proposals = choose_threshold(detector, self.validation)
+            detector, _ = self._trained_detector(rest, f"{self.condition}-fold{fold}")
+            proposals = self._chosen(detector)
             boxes |= {case.name: detect(detector, case.slices, proposals)[0] for case in self.train[fold::folds]}
         return boxes
 
     def segmenter(self, arm):
         """Train an arm's segmenter, or read it back: (UNet3D, History)."""
-        arm, found = ARMS[arm], None
+        arm, found = self.arm(arm), None
         if {arm.train, arm.test} & DETECTED:
             found = f"{arm.train} and {arm.test} of detector {self.detector_history.identity}"
         return train_segmenter(
@@ -188,15 +226,34 @@ class Run:
             margin=arm.margin,
             network=self.network,
             attention=found,
+            recipe=segmenter_recipe(arm, self.plan.protocol),
+            watched=[(c, self.attention(c, arm.test)) for c in self.test[: PROBED * (self.plan.protocol == 2)]],
             checkpoint=self.checkpoint(arm.name),
             **self._fitting,
         )
 
+    def arm(self, name):
+        """The `Arm` of that name in the plan's protocol."""
+        return arms_of(self.plan.protocol)[name]
+
+    def probability(self, segmenter, arm, case, attention=None):
+        """An arm's probability on the segmenter's grid, float32 (d, h, w), with its own attention or another."""
+        arm = self.arm(arm)
+        attention = self.attention(case, arm.test) if attention is None else attention
+        region = attended_region(attention, case.spacing, arm.margin)
+        shown = segmenter_recipe(arm, self.plan.protocol).shown(attention)
+        return segment(segmenter, case.image, shown, region)
+
     def predict(self, segmenter, arm, case):
         """An arm's mask of a case on the segmenter's grid, bool (d, h, w)."""
-        attention = self.attention(case, ARMS[arm].test)
-        region = attended_region(attention, case.spacing, ARMS[arm].margin)
-        return segment(segmenter, case.image, attention, region) >= 0.5
+        return self.probability(segmenter, arm, case) >= 0.5
+
+    def score(self, segmenter, arm, case):
+        """An arm's metrics on a test scan: in protocol 1 on the segmenter's grid, in protocol 2 on the scan's own."""
+        probability = self.probability(segmenter, arm, case)
+        if self.plan.protocol == 1:
+            return score_mask(probability >= 0.5, case)
+        return score_scan(probability, case, self.attention(case, self.arm(arm).test))
 
     def cascade(self):
         """The trained `Cascade`, for scans of any grid."""

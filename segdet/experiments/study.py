@@ -58,9 +58,9 @@ class Study:
             writer.writeheader()
             writer.writerows({k: _text(v) for k, v in row.items()} for row in rows)
 
-    def done(self, seed, arm):
-        """Whether this arm of this seed is complete."""
-        return any(row["seed"] == seed and row["arm"] == arm for row in self.table("cases"))
+    def done(self):
+        """Which arms of which seeds are complete, a set of (seed, arm)."""
+        return {(row["seed"], row["arm"]) for row in self.table("cases")}
 
     def column(self, arm, name="iou"):
         """One column of an arm's test cases as an array, ordered by (seed, case)."""
@@ -121,7 +121,7 @@ class Study:
             What is fixed for a study (its profile, data or phantom version) would change.
         """
         manifest, facts = self.manifest, json.loads(json.dumps(facts))  # tuples become lists, as in the file
-        for key in ("profile", "data", "phantom_version", "settings"):
+        for key in ("profile", "data", "phantom_version", "settings", "protocol", "kind"):
             if key in manifest and key in facts and manifest[key] != facts[key]:
                 raise SegdetError(
                     f"{self.folder}: holds a study with {key} {manifest[key]!r}, not {facts[key]!r}; "
@@ -189,7 +189,7 @@ class Study:
             for table, rows in runs(checkpoints, deadline):
                 self.describe(**fixed, **made_by)  # before the table, which is no study's without it
                 self.add(table, rows)
-                if rows and {"arm", "case"} <= rows[0].keys():
+                if rows and {"arm", "case"} <= rows[0].keys() and "part" not in rows[0]:
                     report(f"seed {rows[0]['seed']}  {rows[0]['arm']:<15}{_means(rows)}")
         except OutOfTime:
             report(f"stopped after {max_minutes} minutes; go on with --resume")
@@ -203,9 +203,8 @@ class Study:
 
 
 def _means(rows):
-    return "".join(
-        f"  {k} {np.nanmean([row[k] for row in rows]):.3f}" for k, v in rows[0].items() if isinstance(v, float)
-    )
+    columns = {k: [row[k] for row in rows] for k, v in rows[0].items() if isinstance(v, float)}
+    return "".join(f"  {k} {np.nanmean(v):.3f}" for k, v in columns.items() if not np.isnan(v).all())
 
 
 def _number(text):

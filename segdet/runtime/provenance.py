@@ -21,20 +21,35 @@ def code_digest():
     return found.hexdigest()[:16]
 
 
+def uncommitted(paths):
+    """Files at or below these paths of the checkout that differ from its commit; None where this is no checkout."""
+    root = Path(__file__).parents[2]
+    try:
+        command = ["git", "-C", str(root), "status", "--porcelain", "--", *paths]
+        found = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:  # no git on this machine
+        return None
+    return None if found.returncode else [line[3:] for line in found.stdout.splitlines()]
+
+
 def environment(device):
     """What a manifest says of the machine and the code: device, versions, commit."""
-    try:
-        commit = _git("rev-parse", "--short", "HEAD") or "unknown"
-        if _git("status", "--porcelain", "."):
-            commit += " with changes"
-    except OSError:  # no git on this machine
-        commit = "unknown"
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
         "torch": torch.__version__,
         "python": platform.python_version(),
-        "commit": commit,
+        "commit": commit(),
     }
+
+
+@cache
+def commit():
+    """The commit of the code, as it was when this process first asked: what is imported does not change later."""
+    try:
+        found = _git("rev-parse", "--short", "HEAD") or "unknown"
+        return found + " with changes" * bool(_git("status", "--porcelain", "."))
+    except OSError:  # no git on this machine
+        return "unknown"
 
 
 def processor():

@@ -16,7 +16,7 @@ class History:
     ----------
     loss : list of dict
         One entry a step: every term of the loss.
-    validation : list of [step, value]
+    validation, watched : list of [step, value]
     best_step : int
         After how many steps the kept weights were reached.
     identity : str
@@ -25,6 +25,7 @@ class History:
 
     loss: list = field(default_factory=list)
     validation: list = field(default_factory=list)
+    watched: list = field(default_factory=list)
     best_step: int = 0
     identity: str = ""
 
@@ -33,9 +34,9 @@ class History:
         return torch.tensor([sum(e.values()) if term is None else e[term] for e in self.loss])
 
 
-def forget(folder, seed):
-    """Delete the states of a seed's trainings, which are no longer needed."""
-    for path in folder.glob(f"{seed}-*.safetensors"):
+def forget(folder, seed, name="*"):
+    """Delete the states of a seed's trainings, or of the one of that name, which are no longer needed."""
+    for path in folder.glob(f"{seed}-{name}.safetensors"):
         path.unlink()
 
 

@@ -33,6 +33,7 @@ def fit(
     schedule=None,
     clip_norm=None,
     validate=None,
+    watch=None,
     every=1000,
     batches=None,
     checkpoint=None,
@@ -65,6 +66,8 @@ def fit(
     validate : callable, optional
         ``validate() -> float``, higher is better, called after every `every` steps and after the last one. The
         weights of the best value are kept (paper section 3.1); without it, the last ones.
+    watch : callable, optional
+        ``watch() -> float`` is called when `validate` is; its values are noted and decide nothing.
     batches : int, optional
         Batches a step, whose gradients are averaged; by default one a process. Each starts from the running
         statistics of the step before, and the mean of what they leave is kept.
@@ -126,6 +129,9 @@ def fit(
             milestone = done % every == 0 or done == steps
             if milestone and validate and _is_best(model, validate, history, done, label):
                 best = {k: v.detach().clone() for k, v in model.state_dict().items()}
+            if milestone and watch:
+                model.eval()
+                history.watched.append([done, float(watch())])
             _show(bar, writer, history, done)
             late = deadline is not None and time.monotonic() > deadline and done < steps
             if checkpoint and (milestone or late) and rank == 0:

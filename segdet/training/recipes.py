@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from ..rpn_loss import Sampling
 
 
@@ -44,6 +46,36 @@ class Recipe:
     rate: float = 0.002
     cosine: bool = True
     backbone: str = "vgg16"
+
+
+@dataclass(frozen=True)
+class SegmenterRecipe:
+    """What a segmenter's training adds to the paper's; the defaults add nothing.
+
+    Attributes
+    ----------
+    mirrored : bool
+        Each volume is flipped left to right with probability 1/2, as the detector's slices are.
+    gain, zoom : float
+        As of `Recipe`, for a volume as a whole, in deviations of its grey.
+    norm : str
+        Of `segdet.unet3d.UNet3D` (`facts` B9).
+    effort : int
+        How many times the profile's steps.
+    blind : bool
+        The network sees zeros in place of the attention, which then only cuts the region.
+    """
+
+    mirrored: bool = False
+    gain: float = 0.0
+    zoom: float = 0.0
+    norm: str = "batch"
+    effort: int = 1
+    blind: bool = False
+
+    def shown(self, attention):
+        """What the network sees of an attention volume, ndarray (d, h, w) or None."""
+        return np.zeros_like(attention) if self.blind else attention
 
 
 # The book's (chapter 05).

@@ -1,5 +1,7 @@
 """How the segmenter is trained (chapter 08)."""
 
+from dataclasses import asdict
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -10,11 +12,15 @@ from ..cascade import segment, stacked
 from ..runtime.device import default_device, precision, random_state_kept
 from ..runtime.tensors import digest
 from ..unet3d import UNet3D
+from .augment import augment_volume
 from .loop import fit
+from .recipes import SegmenterRecipe
 
 
 @random_state_kept()
-def train_segmenter(train, validation, profile, seed, *, margin=None, network=None, attention=None, **fitting):
+def train_segmenter(
+    train, validation, profile, seed, *, margin=None, network=None, attention=None, recipe=None, watched=(), **fitting
+):
     """Train a 3D U-Net (paper section 3.1): Adam 0.001, one volume a step, best validation IoU kept.
 
     Parameters
@@ -30,6 +36,10 @@ def train_segmenter(train, validation, profile, seed, *, margin=None, network=No
     attention : str, optional
         What the attention masks follow from, for the identity of the training; by default they are hashed. Boxes that a
         network found differ by roundings between processors.
+    recipe : SegmenterRecipe, optional
+        What is added to the paper's training.
+    watched : list of (Case, attention or None)
+        Scans whose mean IoU is noted in ``history.watched`` beside that of the validation scans; it decides nothing.
     **fitting
         ``checkpoint``, ``deadline``, ``batches`` and ``log`` of `segdet.training.loop.fit`.
 
@@ -38,12 +48,12 @@ def train_segmenter(train, validation, profile, seed, *, margin=None, network=No
     segmenter : nn.Module
     history : History
     """
-    device = default_device()
+    device, recipe = default_device(), recipe or SegmenterRecipe()
     torch.manual_seed(seed)
     channels = 1 if train[0][1] is None else 2
-    segmenter = network(channels) if network else UNet3D(channels, 2, profile.base_channels)
+    segmenter = network(channels) if network else UNet3D(channels, 2, profile.base_channels, norm=recipe.norm)
     segmenter.to(device, memory_format=torch.channels_last_3d)
-    inputs, targets = _on_device(train, margin, device)  # and stay there: nothing is left to prefetch
+    inputs, targets = _on_device(train, margin, device, recipe)  # and stay there: nothing is left to prefetch
     optimizer = torch.optim.Adam(segmenter.parameters(), 0.001, betas=(0.9, 0.999))
 
     # of another network we do not know how often it pools
@@ -54,19 +64,20 @@ def train_segmenter(train, validation, profile, seed, *, margin=None, network=No
 
     def batch_loss(generator):
         index = draw(generator)
-        with precision(device, -(-min(inputs[index].shape[2:]) // deepest)):
-            logits = segmenter(inputs[index])
-        return {"cross_entropy": F.cross_entropy(logits.float(), targets[index])}
+        seen, target = augment_volume(inputs[index], targets[index], generator, recipe)
+        with precision(device, -(-min(seen.shape[2:]) // deepest)):
+            logits = segmenter(seen)
+        return {"cross_entropy": F.cross_entropy(logits.float(), target)}
 
-    def validate():
-        found = [segment(segmenter, c.image, a, attended_region(a, c.spacing, margin)) for c, a in validation]
-        return np.mean([metrics.iou(f >= 0.5, c.mask) for f, (c, _) in zip(found, validation, strict=True)])
+    def score(pairs):
+        found = [segment(segmenter, c.image, recipe.shown(a), attended_region(a, c.spacing, margin)) for c, a in pairs]
+        return np.mean([metrics.iou(f >= 0.5, c.mask) for f, (c, _) in zip(found, pairs, strict=True)])
 
     history = fit(
         segmenter,
         batch_loss,
         optimizer,
-        profile.segmenter_steps,
+        recipe.effort * profile.segmenter_steps,
         seed=seed,
         identity={
             "scans": [c.name for c, _ in train],
@@ -74,8 +85,10 @@ def train_segmenter(train, validation, profile, seed, *, margin=None, network=No
             "digest of the data": digest(*(c.identity for c, _ in [*train, *validation])),
             "attention": attention or digest(*(a for _, a in [*train, *validation] if a is not None)),
             "margin": margin,
-        },
-        validate=validate,
+        }
+        | ({"recipe": asdict(recipe)} if recipe != SegmenterRecipe() else {}),  # as checkpoints of before have it
+        validate=lambda: score(validation),
+        watch=(lambda: score(watched)) if watched else None,
         every=profile.every,
         label="segmenter",
         batch_names=lambda generator: [train[draw(generator)][0].name],
@@ -84,11 +97,11 @@ def train_segmenter(train, validation, profile, seed, *, margin=None, network=No
     return segmenter, history
 
 
-def _on_device(pairs, margin, device):
+def _on_device(pairs, margin, device, recipe):
     """What the segmenter sees of each scan, (1, C, d, h, w), and the labels there, (1, d, h, w): two lists."""
     inputs, targets = [], []
     for case, seen in pairs:
         region = attended_region(seen, case.spacing, margin)
-        inputs.append(stacked(case.image, seen, region, device))
+        inputs.append(stacked(case.image, recipe.shown(seen), region, device))
         targets.append(torch.as_tensor(case.mask[region], dtype=torch.long, device=device)[None])
     return inputs, targets

@@ -1,0 +1,78 @@
+"""Commands for the study that decides (protocol 2): running it, and what it makes of the paper's claims."""
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import SegdetError
+from .app import DATA_HELP, LABEL_HELP, PROFILE_HELP, ProfileName, app, check_choice, check_folder, foretell
+from .study import arm_names
+
+
+@app.command()
+def confirm(
+    out: Annotated[Path, typer.Option(help="The study's folder, results/NAME: CSV tables and a manifest.")],
+    profile: Annotated[ProfileName, typer.Option(envvar="SEGDET_PROFILE", help=PROFILE_HELP)] = ProfileName.laptop,
+    arms: Annotated[str, typer.Option(help='"primary", "all", or names with commas between them.')] = "all",
+    seeds: Annotated[int | None, typer.Option(min=1, help="How many seeds, or folds of --data. Default: all.")] = None,
+    development: Annotated[
+        bool,
+        typer.Option("--development", help="Seeds 0 to 4, for trying things, not 100 to 109."),
+    ] = False,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="Scanner of simulated hips of version 2, iu22 to confirm. Default: version 1."),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Of a segmenter, with --development only.")] = None,
+    data: Annotated[str, typer.Option(help=DATA_HELP)] = "phantom",
+    label: Annotated[int | None, typer.Option(min=1, help=LABEL_HELP)] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a study that is there.")] = False,
+    max_minutes: Annotated[float | None, typer.Option(min=0, help="Stop after that long, everything saved.")] = None,
+):
+    """Run protocol 2: the paper's claims on fresh seeds, with everything chosen beforehand."""
+    from ..experiments.ablation import run_study
+    from ..experiments.cases import FOLDS
+    from ..experiments.config import Plan, get_profile
+    from ..experiments.memory import check_training
+    from ..experiments.protocol import PRIMARY, SECONDARY, chosen_seeds, last_quarter_rise, with_steps
+    from ..experiments.study import Study
+
+    check_folder(out, data)
+    check_choice(data, label, preset)
+    if steps and not development:
+        raise SegdetError("--steps is for --development; to confirm, protocol 2 has chosen them")
+    groups = {"primary": tuple(PRIMARY), "all": (*PRIMARY, *SECONDARY)}
+    names = groups.get(arms) or arm_names(arms, protocol=2)
+    size = with_steps(get_profile(profile.value), steps)
+    check_training(size)
+    plan = Plan(size, names, data, label, preset, 2)
+    chosen = range(seeds or FOLDS) if data != "phantom" else chosen_seeds(seeds, development)
+    complete = run_study(
+        plan, chosen, out, resume=resume, max_minutes=max_minutes, report=print, foretell=partial(foretell, size)
+    )
+    if development:
+        for arm, rise in last_quarter_rise(Study(out)).items():
+            print(f"{arm:<16} validation IoU over the last quarter of the steps {rise:+.4f}")
+    print(f"{'complete' if complete else 'not complete yet'}: {out}")
+
+
+@app.command()
+def claims(
+    study: Annotated[Path, typer.Argument(help="The folder of a study that `segdet confirm` has filled.")],
+    out: Annotated[Path | None, typer.Option(help="Also write them to a JSON file, with checksums.")] = None,
+):
+    """Say what a study of protocol 2 makes of each of the paper's claims."""
+    from ..experiments.claims import as_facts, write_claims
+    from ..experiments.study import Study
+    from ..io.outputs import check_outputs
+
+    check_outputs({"measurements": out}, force=True)
+    facts = write_claims(Study(study), out) if out else as_facts(Study(study))
+    for claim in facts["claims"]:
+        found = f"{claim['ours']:+.4f}" if "ours" in claim else ""
+        if claim.get("interval"):
+            found += " ({:+.4f} to {:+.4f})".format(*claim["interval"])
+        print(f"{claim['claim']:<3} {claim['text']:<52} {found:<29} {claim['verdict']}")
+    print(f"{facts['kind']} seeds, commit {facts['commit']}")

@@ -1,0 +1,173 @@
+"""The paper's claims as measures with a verdict, bound to the tables that they rest on (protocol 2, chapter 10)."""
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import SegdetError
+from ..runtime.atomic import write_text
+from . import measures
+from .perturb import DOSES
+from .study import Study
+from .verdicts import EQUIVALENT, judge
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What the paper says, and the quantity that is positive where it holds.
+
+    Attributes
+    ----------
+    key : str
+        The claim's number in the protocol, with a letter where it has several measures.
+    text, measure, paper : str
+        `paper` is its number, empty where it gives none.
+    quantity : callable
+        One of `segdet.experiments.measures`.
+    arms : tuple of str
+        That the measure needs.
+    bound : float or None
+        See `segdet.experiments.verdicts.Finding`.
+    primary : bool
+        One of the three that Holm's correction covers.
+    """
+
+    key: str
+    text: str
+    measure: str
+    paper: str
+    quantity: object
+    arms: tuple[str, ...]
+    bound: float | None = None
+    primary: bool = False
+
+
+def _compared(key, text, first, second, paper="", primary=False):
+    measure, quantity = f"IoU, {first} - {second}", measures.difference(first, second)
+    return Claim(key, text, measure, paper, quantity, (first, second), EQUIVALENT, primary)
+
+
+CLAIMS = (
+    _compared("1", "ours is better than the 3D U-Net", "cascade", "unet", "+0.087", primary=True),
+    _compared("2", "ours is better than the 3D mask", "cascade", "box3d", "+0.109", primary=True),
+    _compared("2b", "the 3D mask is below the 3D U-Net", "unet", "box3d", "+0.022", primary=True),
+    _compared("3a", "slice boxes localise better, both of the annotation", "slicebox", "box3d"),
+    _compared("3b", "slice boxes localise better, both of the detector", "cascade", "box3d-detector"),
+    Claim("4a", "faster", "steps saved to a common loss", "", measures.faster_to_a_loss, ("unet", "cascade")),
+    Claim("4b", "faster", "steps saved to a common validation IoU", "", measures.faster_to_an_iou, ("unet", "cascade")),
+    Claim("5", "more stable", "relative deviation of the loss saved", "", measures.calmer, ("unet", "cascade")),
+    Claim(
+        "6a", "better detection, better segmentation", "slope of IoU over the boxes' IoU, in test alone", "",
+        measures.gain_from_better_boxes, ("slicebox",),
+    ),
+    Claim(
+        "6b", "better detection, better segmentation", "the same slope, in training and test", "",
+        measures.gain_from_better_boxes_in_training_too, ("slicebox", *DOSES),
+    ),
+    Claim("7", "smoother contour", "roughness in mm, unet - cascade", "", measures.smoother, ("unet", "cascade")),
+    _compared("8a", "pre-trained weights help the masks", "cascade", "cascade-random"),
+    Claim(
+        "8b", "pre-trained weights help the boxes", "box IoU, ImageNet - random", "",
+        measures.better_boxes, ("cascade", "cascade-random"), EQUIVALENT,
+    ),
+    Claim(
+        "9a", "most help at low contrast", "fall of the gain with contrast, IoU a dB", "",
+        measures.gain_over("contrast_db", -1), ("unet", "cascade"),
+    ),
+    Claim(
+        "9b", "most help in much noise", "rise of the gain with noise, IoU a dB", "",
+        measures.gain_over("noise_db", 1), ("unet", "cascade"),
+    ),
+    Claim("10", "more efficient", "share of the operations saved", "", measures.work_saved, ("unet", "cascade")),
+    _compared("11", "a person does better than the detector", "person", "cascade"),
+)  # fmt: skip
+
+
+def judge_claims(study):
+    """Every claim with its verdict and its `Finding`: a list of (Claim, str, Finding or None).
+
+    A claim is "not run" where the study lacks an arm, and "untestable" where it has them and nothing to measure, such
+    as another contrast of a real scan. The arms count over the seeds that all of a claim's arms have.
+    """
+    there = {row["arm"] for row in study.table("cases")}
+    quantities = {claim: claim.quantity(study) for claim in CLAIMS if there.issuperset(claim.arms)}
+    ready = [claim for claim, (values, _) in quantities.items() if len(values)]
+    found = {}
+    for group in ([c for c in ready if c.primary], *([c] for c in ready if not c.primary)):
+        if group:
+            findings = judge([quantities[claim] for claim in group], group[0].bound)
+            found |= dict(zip(group, findings, strict=True))
+    missing = {claim: "untestable" if claim in quantities else "not run" for claim in CLAIMS}
+    return [(c, found[c].verdict if c in found else missing[c], found.get(c)) for c in CLAIMS]
+
+
+def command_of(claim, study):
+    """What adds a claim's arms to a study."""
+    kind = "--development " if study.manifest.get("kind") == "development" else ""
+    return f"segdet confirm {kind}--out {study.folder.as_posix()} --arms {','.join(claim.arms)} --resume"
+
+
+def as_facts(study):
+    """The claims of a study as JSON-able facts, with the SHA-256 of every table that they rest on."""
+    tables = sorted(study.folder.glob("*.csv"))
+    if not tables or study.manifest.get("protocol") != 2:
+        raise SegdetError(f"{study.folder}: holds no study of protocol 2; make one with `segdet confirm`")
+    claims = []
+    for claim, verdict, finding in judge_claims(study):
+        facts = {"claim": claim.key, "text": claim.text, "measure": claim.measure, "paper": claim.paper}
+        if finding:
+            facts |= {"ours": _rounded(finding.difference), "interval": _interval(finding.interval)}
+            facts |= {"seeds": len(finding.values), "p_holm": _rounded(finding.p_holm)}
+            facts |= {"bootstrap": _interval(finding.bootstrap)}
+        facts["verdict"] = verdict
+        claims.append(facts | {"command": command_of(claim, study)})
+    manifest = study.manifest
+    facts = {key: manifest.get(key) for key in ("protocol", "kind", "profile", "data", "phantom_version", "commit")}
+    return {"study": study.folder.as_posix(), **facts, "tables": _checksums(tables), "claims": claims}
+
+
+def write_claims(study, path):
+    """Write `as_facts` as JSON; returns the facts."""
+    facts = as_facts(study)
+    write_text(path, json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
+    return facts
+
+
+def check_claims(path, root="."):
+    """Whether a file of claims still follows from its tables.
+
+    Parameters
+    ----------
+    path : path
+    root : path
+        Where the study's folder is named from.
+
+    Raises
+    ------
+    SegdetError
+        A table is another one, or a claim says something else than the tables.
+    """
+    written = json.loads(Path(path).read_text(encoding="utf-8"))
+    folder = Path(root, written["study"])
+    there = _checksums(folder.glob("*.csv"))
+    for name in sorted(written["tables"].keys() | there.keys()):
+        if written["tables"].get(name) != there.get(name):
+            raise SegdetError(f"{path}: {name} is not the table that its claims were made of; run `segdet claims`")
+    for old, new in zip(written["claims"], as_facts(Study(folder))["claims"], strict=True):
+        if {**old, "command": ""} != {**new, "command": ""}:
+            raise SegdetError(f"{path}: claim {old['claim']} does not follow from its tables; run `segdet claims`")
+
+
+def _checksums(tables):
+    return {table.name: hashlib.sha256(table.read_bytes()).hexdigest() for table in tables}
+
+
+def _interval(ends):
+    """The ends rounded; None where there is no interval, or one without limits."""
+    return [_rounded(end) for end in ends] if ends and math.isfinite(ends[0]) else None
+
+
+def _rounded(value):
+    return float(f"{value:.6g}")

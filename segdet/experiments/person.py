@@ -1,0 +1,116 @@
+"""A person in the detector's place: boxes on some slices, a straight line between them, and errors (claim 11).
+
+How much a person errs is assumed, not measured, so there are three levels. Each sees the outline as another annotator
+would draw it (`segdet.phantom.annotator`), finds the first and the last slice of the object to within some slices, and
+sets every box to within some millimetres.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.integrate import trapezoid
+
+from ..phantom.annotator import annotate
+from ..volume import tight_box
+
+
+@dataclass(frozen=True)
+class Person:
+    """How well somebody paints.
+
+    Attributes
+    ----------
+    dice : float
+        With another annotator of the same care, see `annotate`.
+    ends_mm : float
+        Deviation of where the object seems to begin and to end along the sweep.
+    centre_mm : float
+        Deviation of a box's centre along either axis.
+    size : float
+        Deviation of the logarithm of either side.
+    """
+
+    dice: float
+    ends_mm: float
+    centre_mm: float
+    size: float
+
+
+PERSONS = {
+    "careful": Person(0.97, 0.5, 0.25, 0.02),
+    "ordinary": Person(0.95, 1.0, 0.5, 0.05),
+    "hasty": Person(0.90, 2.0, 1.0, 0.10),
+}
+STEPS = (1, 2, 4, 8, 16)  # of slices from one painted to the next
+
+
+def seen_by(person, mask, spacing, seed):
+    """The object as a person sees it: a mask of the same grid."""
+    return annotate(mask, spacing, seed, person.dice)
+
+
+def paint(person, seen, spacing, every, seed):
+    """Boxes of a person who paints the object's first and last slice and every `every`-th between.
+
+    Parameters
+    ----------
+    person : Person
+    seen : ndarray of bool, (D, H, W)
+        See `seen_by`. Of several objects in a slice the box holds all.
+    spacing : (dz, dy, dx) in mm
+    every : int
+    seed : int
+
+    Returns
+    -------
+    boxes : ndarray of float32, (D, 1, 4)
+        On a straight line between two painted slices; none outside of them.
+    painted : ndarray of int, (n,)
+        The painted slices.
+    """
+    rng, depth = np.random.default_rng([seed, 8]), len(seen)
+    held = np.flatnonzero(seen.any((1, 2)))
+    boxes = np.zeros((depth, 1, 4), np.float32)
+    if not len(held):
+        return boxes, held
+    first, last = np.rint(held[[0, -1]] + rng.normal(0, person.ends_mm / spacing[0], 2)).clip(0, depth - 1).astype(int)
+    first, last = min(first, last), max(first, last)
+    painted = np.unique([*range(first, last, every), last])
+    drawn = np.array([_box(seen[held[np.abs(held - slice_).argmin()]]) for slice_ in painted])
+    side = (drawn[:, 2:] - drawn[:, :2]) * np.exp(rng.normal(0, person.size, (len(painted), 2)))
+    centre = drawn.reshape(-1, 2, 2).mean(1)
+    centre += rng.normal(0, person.centre_mm, centre.shape) / (spacing[2], spacing[1])
+    drawn = np.concatenate([centre - side / 2, centre + side / 2], 1)
+    inside = np.arange(first, last + 1)
+    boxes[inside, 0] = np.stack([np.interp(inside, painted, edge) for edge in drawn.T], 1)
+    return boxes, painted
+
+
+def _box(plane):
+    rows, cols = tight_box(plane)
+    return cols.start, rows.start, cols.stop, rows.stop
+
+
+def area_under(painted, scores):
+    """The mean score between the fewest and the most painted slices: the area under the curve over its width."""
+    order = np.argsort(painted)
+    x, y = np.asarray(painted, float)[order], np.asarray(scores, float)[order]
+    return float(trapezoid(y, x) / (x[-1] - x[0]))
+
+
+def slices_to_reach(painted, scores, level):
+    """The fewest painted slices at which a curve, straight between its points, reaches a level; None if it never does.
+
+    Parameters
+    ----------
+    painted, scores : arrays, (n,)
+    level : float
+        The detector's score.
+    """
+    order = np.argsort(painted)
+    x, y = np.asarray(painted, float)[order], np.asarray(scores, float)[order]
+    above = np.flatnonzero(y >= level)
+    if not len(above):
+        return None
+    i = above[0]
+    return float(x[0] if i == 0 else x[i - 1] + (level - y[i - 1]) / (y[i] - y[i - 1]) * (x[i] - x[i - 1]))

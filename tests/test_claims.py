@@ -1,0 +1,139 @@
+"""The claims against a study made by hand, and the file that binds them to its tables."""
+
+import json
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from test_protocol import TINY
+
+from segdet.errors import SegdetError
+from segdet.experiments import measures
+from segdet.experiments.claims import CLAIMS, check_claims, judge_claims, write_claims
+from segdet.experiments.study import Study
+
+
+@pytest.fixture
+def study(tmp_path):
+    """Three seeds of four scans: ours gains 0.1, 0.2, 0.3 over the U-Net, and the mask lies 0.5 above both."""
+    found = Study(tmp_path / "study")
+    found.describe(
+        protocol=2, kind="development", profile="tiny", settings={**vars(TINY)}, data="phantom", commit="abc"
+    )
+    for seed in range(3):
+        gain = 0.1 * (seed + 1)
+        for arm, score in {"unet": 0.3, "cascade": 0.3 + gain, "box3d": 0.8}.items():
+            rough = {"unet": 0.5, "cascade": 0.2, "box3d": 0.1}[arm]
+            cases = [{"iou": score + 0.01 * k, "roughness_mm": rough} for k in range(4)]
+            if (arm, seed) == ("unet", 1):
+                cases[0]["roughness_mm"] = float("nan")  # an empty mask
+            found.add("cases", [{"seed": seed, "arm": arm, "case": f"c{k}"} | case for k, case in enumerate(cases)])
+        for arm, losses in {"unet": (1.0, 0.5, 0.08, 0.04), "cascade": (1.0, 0.02, 0.02, 0.02)}.items():
+            found.add(
+                "loss", [{"seed": seed, "arm": arm, "step": 10 * i + 10, "loss": v} for i, v in enumerate(losses)]
+            )
+        for arm, values in {"unet": (0.2, 0.5, 0.6), "cascade": (0.55, 0.6, 0.7)}.items():
+            rows = [{"step": 50 * i + 50, "validation": v, "test": v} for i, v in enumerate(values)]
+            found.add("curves", [{"seed": seed, "arm": arm} | row for row in rows])
+        for arm in ("unet", "cascade"):  # the gain falls by 0.01 a dB
+            rows = [(db, 0.2 + (arm == "cascade") * (0.3 - 0.01 * db)) for db in (0.0, 2.0, 8.0)]
+            found.add(
+                "dials",
+                [{"seed": seed, "arm": arm, "part": "contrast_db", "step": x, "case": "c0", "iou": y} for x, y in rows],
+            )
+    return found
+
+
+def test_quantities_by_hand(study):
+    values, seeds = measures.difference("cascade", "unet")(study)
+    assert values == pytest.approx(np.repeat([0.1, 0.2, 0.3], 4))
+    assert seeds.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    # means of two windows: 0.75, 0.29, 0.06 reach 0.1 with the third, 0.51, 0.02 with the second
+    assert measures.faster_to_a_loss(study) == ([10.0] * 3, None)
+    assert measures.faster_to_an_iou(study) == ([50.0] * 3, None)  # 0.6 after 150 and after 100 steps
+    assert measures.gain_over("contrast_db", -1)(study)[0] == pytest.approx([0.01] * 3)
+    assert measures.gain_over("noise_db", 1)(study) == ([], None)
+
+
+def test_unrest_by_hand(study):
+    """Around a level of 1 the U-Net's loss swings by 0.1 in the last nine windows, ours by nothing; a trend is none."""
+    assert measures.calmer(study) == ([], None)  # four windows are too few
+    swing = 1 + 0.1 * np.array([1, -1, 0, 0, 0, 0, 0, -1, 1])  # no slope
+    for arm, last in (("unet", swing), ("cascade", np.linspace(2, 1, 9))):
+        curve = [5.0] * 18 + last.tolist()
+        study.add("loss", [{"seed": 7, "arm": arm, "step": 10 * i + 10, "loss": v} for i, v in enumerate(curve)])
+    assert measures.calmer(study)[0] == pytest.approx([0.1 * np.sqrt(4 / 9)])
+
+
+def test_boxes_are_compared_on_test_scans(study):
+    for arm, part, case, score in (
+        ("detector-book", "test", "c0", 0.7),
+        ("detector-random", "test", "c0", 0.5),
+        ("detector-book", "train", "t0", 0.9),
+        ("detector-random", "train", "t0", 0.1),
+        ("detector-book", "test", "c1", 0.7),  # the other detector has not seen it
+    ):
+        study.add("detector", [{"seed": 1, "part": part, "arm": arm, "case": case, "box_iou": score}])
+    values, seeds = measures.better_boxes(study)
+    assert (values, seeds) == ([pytest.approx(0.2)], [1])
+
+
+def test_slopes_of_doses_by_hand(study):
+    for seed, slope in ((0, 0.5), (1, 1.5)):
+        rows = [("none", 1.0), ("moved-10", 0.8), ("moved-30", 0.5)]
+        study.add(
+            "doses",
+            [
+                {"seed": seed, "arm": "slicebox", "part": part, "case": "c0", "attention_iou": x, "iou": slope * x}
+                for part, x in rows
+            ],
+        )
+    study.add("doses", [{"seed": 2, "arm": "slicebox", "part": "none", "case": "c0", "attention_iou": 1.0, "iou": 1.0}])
+    assert measures.gain_from_better_boxes(study)[0] == pytest.approx([0.5, 1.5])  # seed 2 has one point yet
+    for seed in (0, 1):
+        found = {"slicebox": 0.9, "moved-10": 0.7, "moved-30": 0.4}  # a slope of 1 in training too
+        study.add("cases", [{"seed": seed, "arm": arm, "case": "c0", "iou": y} for arm, y in found.items()])
+    assert measures.gain_from_better_boxes_in_training_too(study)[0] == pytest.approx([1.0, 1.0])
+
+
+def test_verdicts(study):
+    found = {claim.key: (verdict, finding) for claim, verdict, finding in judge_claims(study)}
+    assert found.keys() == {claim.key for claim in CLAIMS}
+    verdict, finding = found["1"]
+    assert finding.difference == pytest.approx(0.2)
+    low, high = finding.interval  # 0.2 -+ 4.302653 * 0.1 / sqrt(3)
+    assert (low, high) == pytest.approx((0.2 - 0.248414, 0.2 + 0.248414), abs=1e-5)
+    assert verdict == "inconclusive"
+    assert found["2"][0] == "reversed"
+    assert found["2b"][0] == "reversed"
+    assert found["2b"][1].p_holm >= 0  # all equal: no chance
+    assert found["7"][1].values == pytest.approx((0.3, 0.3, 0.3))  # without the empty mask
+    assert found["10"][0] == "reversed"  # a detector beside the segmenter is more work
+    assert found["9b"][0] == "untestable"  # no scan with another noise was looked at
+    assert found["11"] == ("not run", None)
+
+
+def test_the_file_is_bound_to_the_tables(study, tmp_path):
+    path = tmp_path / "claims.json"
+    facts = write_claims(study, path)
+    assert facts["tables"].keys() == {"cases.csv", "loss.csv", "curves.csv", "dials.csv"}
+    check_claims(path)
+    lied = json.loads(path.read_text())
+    lied["claims"][0]["verdict"] = "reproduced"
+    path.write_text(json.dumps(lied))
+    with pytest.raises(SegdetError, match="claim 1 does not follow from its tables"):
+        check_claims(path)
+    write_claims(study, path)
+    study.add("cases", [{"seed": 0, "arm": "unet", "case": "c0", "iou": 0.9}])
+    with pytest.raises(SegdetError, match=r"cases\.csv is not the table"):
+        check_claims(path)
+
+
+def test_only_protocol_2_has_claims(tmp_path):
+    with pytest.raises(SegdetError, match=r"results/laptop: holds no study of protocol 2; make one with"):
+        write_claims(Study("results/laptop"), tmp_path / "c.json")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "results").glob("**/claims.json")), ids=str)
+def test_the_claims_that_the_book_prints_follow_from_its_tables(path):
+    check_claims(path, ROOT)

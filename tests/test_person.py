@@ -1,0 +1,126 @@
+"""A simulated person and boxes made worse: by hand, and their errors as deviations."""
+
+import numpy as np
+import pytest
+import torch
+
+from segdet.attention import boxes_to_mask, slice_box_mask
+from segdet.boxes import pad_boxes
+from segdet.experiments.person import PERSONS, Person, area_under, paint, seen_by, slices_to_reach
+from segdet.experiments.perturb import DOSES, Dose, spoil
+from segdet.metrics import dice, iou, score_boxes
+from segdet.volume import slice_boxes
+
+SPACING = (1.0, 0.5, 0.8)
+EXACT = Person(dice=0.95, ends_mm=0, centre_mm=0, size=0)
+
+
+@pytest.fixture
+def cone():
+    """Slices 3 to 15 hold squares whose sides grow by two pixels a slice, so a straight line between them is exact."""
+    mask = np.zeros((20, 60, 60), bool)
+    for k in range(3, 16):
+        mask[k, 30 - k : 30 + k, 28 - k : 28 + k] = True
+    return mask
+
+
+def test_without_errors_every_slice_is_the_tight_box(cone):
+    boxes, painted = paint(EXACT, cone, SPACING, 1, 0)
+    assert painted.tolist() == list(range(3, 16))
+    np.testing.assert_array_equal(boxes[:, 0], pad_boxes(slice_boxes(cone))[:, 0])
+
+
+def test_between_painted_slices_lies_a_straight_line(cone):
+    boxes, painted = paint(EXACT, cone, SPACING, 5, 0)
+    assert painted.tolist() == [3, 8, 13, 15]
+    np.testing.assert_allclose(boxes[:, 0], pad_boxes(slice_boxes(cone))[:, 0], atol=1e-5)
+    cone[5] = cone[3]  # what lies between is not looked at
+    assert np.array_equal(paint(EXACT, cone, SPACING, 5, 0)[0], boxes)
+    assert len(paint(EXACT, cone, SPACING, 100, 0)[1]) == 2
+
+
+def test_nothing_to_paint():
+    boxes, painted = paint(EXACT, np.zeros((4, 8, 8), bool), SPACING, 2, 0)
+    assert boxes.shape == (4, 1, 4)
+    assert not boxes.any()
+    assert len(painted) == 0
+
+
+def test_errors_have_the_stated_deviations(cone):
+    person = Person(dice=0.95, ends_mm=1.5, centre_mm=0.6, size=0.1)
+    exact = np.array([slice_boxes(cone)[k][0] for k in range(20) if cone[k].any()])
+    shifts, sizes, starts = [], [], []
+    for seed in range(400):
+        boxes, painted = paint(person, cone, SPACING, 1, seed)
+        starts.append(painted[0] - 3)
+        for k in painted:
+            if cone[k].any():
+                box, true = boxes[k, 0], exact[k - 3]
+                shifts.append(((box[:2] + box[2:]) / 2 - (true[:2] + true[2:]) / 2) * (0.8, 0.5))
+                sizes.append(np.log((box[2:] - box[:2]) / (true[2:] - true[:2])))
+    assert np.std(shifts, 0) == pytest.approx([0.6, 0.6], rel=0.05)
+    assert np.std(sizes, 0) == pytest.approx([0.1, 0.1], rel=0.05)
+    assert np.std(starts) == pytest.approx(np.hypot(1.5, 1 / np.sqrt(12)), rel=0.12)  # and rounding to a slice
+    again = paint(person, cone, SPACING, 3, 7)
+    assert np.array_equal(again[0], paint(person, cone, SPACING, 3, 7)[0])
+
+
+def test_a_hasty_person_is_worse():
+    z, y, x = np.meshgrid(*[np.arange(n) * s for n, s in zip((32, 60, 50), SPACING, strict=True)], indexing="ij")
+    ball = (z - 16) ** 2 + (y - 15) ** 2 + (x - 20) ** 2 < 81
+    truth = slice_box_mask(ball)
+    found = {}
+    for level, person in PERSONS.items():
+        seen = [seen_by(person, ball, SPACING, seed) for seed in range(6)]
+        assert np.mean([dice(s, ball) for s in seen]) > person.dice - 0.03
+        masks = [boxes_to_mask(torch.from_numpy(paint(person, s, SPACING, 4, 0)[0]), ball.shape) for s in seen]
+        found[level] = np.mean([iou(m.numpy(), truth) for m in masks])
+    assert found["careful"] > found["ordinary"] > found["hasty"] > 0.4
+
+
+def test_curves_by_hand():
+    painted, scores = [20, 2, 5], [0.9, 0.5, 0.7]  # in any order
+    assert area_under(painted, scores) == pytest.approx((3 * 0.6 + 15 * 0.8) / 18)
+    assert slices_to_reach(painted, scores, 0.6) == pytest.approx(3.5)
+    assert slices_to_reach(painted, scores, 0.4) == 2
+    assert slices_to_reach(painted, scores, 0.95) is None
+
+
+BOXES = np.tile([[[10.0, 20, 30, 60], [0, 0, 0, 0]]], (4000, 1, 1))
+BOXES[3000:] = 0  # slices without the object
+
+
+def test_no_dose_changes_nothing():
+    found = spoil(BOXES, (80, 50), Dose("none"), 0)
+    np.testing.assert_array_equal(found[:, :2], BOXES)
+    assert not found[:, 2].any()
+
+
+def test_doses_by_hand():
+    moved = spoil(BOXES, (80, 50), Dose("", moved=0.1), 0)[:3000, 0]
+    np.testing.assert_allclose(moved[:, 2:] - moved[:, :2], np.tile([20, 40], (3000, 1)), rtol=1e-5)
+    assert (moved[:, :2] - (10, 20)).std(0) == pytest.approx([2, 4], rel=0.05)
+    shrunk = spoil(BOXES, (80, 50), Dose("", shrunk=0.5), 0)[0, 0]
+    assert shrunk.tolist() == [15, 30, 25, 50]
+    assert float(score_boxes(torch.tensor(shrunk)[None, None], torch.tensor(BOXES[:1]).float())["box_iou"]) == 0.25
+    dropped = spoil(BOXES, (80, 50), Dose("", dropped=0.2), 0)
+    assert (dropped[:3000, 0, 2] == 0).mean() == pytest.approx(0.2, abs=0.03)
+    added = spoil(BOXES, (80, 50), Dose("", added=0.3), 0)[:, 2]
+    false = added[added[:, 2] > 0]
+    assert len(false) / 4000 == pytest.approx(0.3, abs=0.03)
+    np.testing.assert_allclose(false[:, 2:] - false[:, :2], np.tile([20, 40], (len(false), 1)), rtol=1e-4)
+    assert false.min() >= 0
+    assert (false[:, 2:] <= (50, 80)).all()
+
+
+def test_every_dose_makes_the_attention_worse():
+    """More of it is worse, and other seeds spoil otherwise."""
+    boxes, shape = BOXES[::100], (80, 50)
+    truth = boxes_to_mask(torch.tensor(boxes).float(), (40, *shape)).numpy()
+    found = {n: boxes_to_mask(torch.from_numpy(spoil(boxes, shape, d, 1)), truth.shape) for n, d in DOSES.items()}
+    score = {name: iou(mask.numpy(), truth) for name, mask in found.items()}
+    for small, large in (("moved-10", "moved-30"), ("shrunk-20", "shrunk-50"), ("dropped-20", "dropped-50")):
+        assert 1 > score[small] > score[large]
+    assert 1 > score["added-30"] > score["added-100"]
+    dose = DOSES["moved-30"]
+    assert not np.array_equal(spoil(boxes, shape, dose, 1), spoil(boxes, shape, dose, 2))

@@ -1,0 +1,298 @@
+"""Protocol 2: what it refuses, equal terms for every arm, and a whole tiny study that is interrupted and goes on."""
+
+import dataclasses
+import subprocess
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+
+from segdet.errors import SegdetError
+from segdet.experiments import ablation, probes, protocol, runs
+from segdet.experiments.ablation import run_study
+from segdet.experiments.cases import as_coarse_as_the_segmenter, fold_split, grids_for, prepare
+from segdet.experiments.config import Plan, Profile, get_profile
+from segdet.experiments.planning import work_left
+from segdet.experiments.protocol import PRIMARY, SECONDARY, check_terms, chosen_seeds, last_quarter_rise
+from segdet.experiments.scores import FAILURES, attribute, on_own_grid
+from segdet.experiments.study import Study
+from segdet.metrics import iou
+from segdet.phantom import acoustics
+from segdet.runtime import provenance
+from segdet.training.augment import augment_volume
+from segdet.training.recipes import SegmenterRecipe
+from segdet.unet3d import UNet3D
+from segdet.volume import Volume
+
+TINY = Profile("tiny", (8, 96, 64), (8, 12, 8), 4, 2, 4, 2, 2, 1, 2, "resnet18")
+TRIED = Plan(TINY, (), protocol=2)
+
+
+@pytest.fixture
+def tiny_phantoms(small_phantoms, monkeypatch):
+    """Small phantoms whose contrast can be changed, and two values of that dial alone."""
+    small = acoustics.make_phantom
+    monkeypatch.setattr(acoustics, "make_phantom", lambda seed, side=None, contrast_db=6.0: small(seed, side))
+    monkeypatch.setattr(probes, "DIALS", {"contrast_db": (2.0, 6.0)})
+    monkeypatch.setattr(probes, "STEPS", (1, 4))
+    monkeypatch.setattr(probes, "DOSES", {"moved-30": probes.DOSES["moved-30"]})
+
+
+# --- what it refuses
+
+
+def test_seeds_of_either_kind():
+    assert list(chosen_seeds()) == list(range(100, 110))
+    assert list(chosen_seeds(2)) == [100, 101]
+    assert list(chosen_seeds(3, development=True)) == [0, 1, 2]
+    with pytest.raises(SegdetError, match=r"has 5 development seeds, 0 to 4; found --seeds 6"):
+        chosen_seeds(6, development=True)
+
+
+def test_what_is_not_frozen_confirms_nothing(monkeypatch):
+    ready = dataclasses.replace(TRIED, preset="iu22")
+    monkeypatch.setattr(protocol, "uncommitted", lambda paths: [])
+    assert check_terms(ready, range(100, 110)) == "confirmatory"
+    assert check_terms(TRIED, [0, 4]) == "development"
+    assert check_terms(dataclasses.replace(TRIED, data="scans"), [0, 1]) == "folds"
+    with pytest.raises(SegdetError, match=r"never both in one study; found 4, 100"):
+        check_terms(ready, [100, 4])
+    with pytest.raises(SegdetError, match="found 110"):
+        check_terms(ready, [110])
+    with pytest.raises(SegdetError, match="decides on hips of the preset iu22, not version 1"):
+        check_terms(TRIED, [100])
+    monkeypatch.setattr(protocol, "uncommitted", lambda paths: ["segdet/boxes.py", "book/protocol.md"])
+    with pytest.raises(SegdetError, match=r"segdet/boxes\.py and 1 more: not committed, so nothing is confirmed"):
+        check_terms(ready, [100])
+    assert check_terms(ready, [0]) == "development"
+    monkeypatch.setattr(protocol, "uncommitted", lambda paths: None)
+    with pytest.raises(SegdetError, match="the commit of this code is not known"):
+        check_terms(ready, [100])
+
+
+def test_a_confirmatory_study_on_a_changed_tree_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(protocol, "uncommitted", lambda paths: ["segdet/boxes.py"])
+    with pytest.raises(SegdetError, match="not committed"):
+        run_study(dataclasses.replace(TRIED, arms=("unet",), preset="iu22"), [100], tmp_path / "s")
+    assert not (tmp_path / "s").exists()
+
+
+def test_uncommitted_is_what_git_says(tmp_path, monkeypatch):
+    def git(*arguments):
+        subprocess.run(
+            ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b", *arguments], check=True
+        )
+
+    (tmp_path / "segdet/runtime").mkdir(parents=True)
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "segdet/runtime/provenance.py"))
+    assert provenance.uncommitted(["segdet"]) is None  # no checkout
+    git("init", "-q")
+    for name in ("segdet/a.py", "b.py"):
+        (tmp_path / name).write_text("1\n")
+    git("add", ".")
+    git("commit", "-qm", "first")
+    assert provenance.uncommitted(["segdet"]) == []
+    (tmp_path / "b.py").write_text("2\n")
+    assert provenance.uncommitted(["segdet"]) == []  # it does not count
+    (tmp_path / "segdet/a.py").write_text("2\n")
+    (tmp_path / "segdet/new.py").write_text("2\n")
+    assert provenance.uncommitted(["segdet"]) == ["segdet/a.py", "segdet/new.py"]
+
+
+def test_what_is_frozen_is_there():
+    for path in protocol.FROZEN:
+        assert (ROOT / path).exists()
+
+
+def test_development_rows_do_not_enter_a_confirmatory_study(tmp_path):
+    study = Study(tmp_path)
+    study.describe(protocol=2, kind="confirmatory")
+    with pytest.raises(SegdetError, match="holds a study with kind 'confirmatory', not 'development'"):
+        study.describe(protocol=2, kind="development")
+
+
+# --- equal terms
+
+
+def test_folds_share_no_scan():
+    profile = get_profile("laptop")
+    splits = [fold_split(list(range(260)), profile, fold) for fold in range(5)]
+    assert [len(part) for part in splits[0]] == [10, 4, 38]
+    used = [scan for split in splits for part in split for scan in part]
+    assert len(set(used)) == len(used) == 260
+    assert fold_split(list(range(260)), profile, 3) == splits[3]
+    with pytest.raises(SegdetError, match="5 folds of a folder of scans, 0 to 4; found 5"):
+        fold_split(list(range(260)), profile, 5)
+
+
+def test_the_detector_sees_no_finer_than_the_segmenter():
+    mask = np.zeros((8, 48, 32), bool)
+    mask[2:6, 16:32, 8:24] = True
+    fine, ramp = np.indices(mask.shape)[1] % 2, np.indices(mask.shape)[2]  # stripes of one row each; a slope
+    volume = Volume.from_spacing(100.0 * fine + ramp, (1, 1, 1), mask)
+    case = prepare(volume, grids_for([volume], dataclasses.replace(TINY, detector_shape=(8, 48, 32))))
+    coarse = as_coarse_as_the_segmenter(case)
+    assert coarse.slices.shape == case.slices.shape
+    assert case.slices[0, :, 16].diff().abs().min() > 0.5
+    assert coarse.slices[0, :, 16].diff().abs().max() < 1e-5  # four rows become one, so the stripes are gone
+    inside = slice(4, -4)
+    step = coarse.slices[0, 20, inside].diff()
+    assert step.max() == pytest.approx(float(step.min()), abs=1e-4)  # and the slope stays, where nothing ends
+    assert torch.equal(coarse.boxes, case.boxes)
+    assert torch.equal(coarse.image, case.image)
+    assert coarse.identity != case.identity
+
+
+def test_every_arm_starts_equal_and_sees_the_same_batches(small_phantoms):
+    """D7 of the first study: 0 of 18 weights agreed between networks of one and of two channels."""
+    starts, seen = [], []
+
+    def network(channels):
+        built = UNet3D(channels, 2, 4)
+        starts.append([p.detach().clone() for p in built.parameters()])
+        order = []
+        built.register_forward_pre_hook(lambda m, x: order.append(x[0].clone()) if m.training else None)
+        seen.append(order)
+        return built
+
+    run = runs.Run(TRIED, 0, network=network)
+    names = ("unet", "box3d", "slicebox")
+    for name in names:
+        run.segmenter(name)
+    for weights, order in zip(starts[1:], seen[1:], strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(starts[0], weights, strict=True))
+        assert len(order) == TINY.segmenter_steps
+        assert all(torch.equal(a[:, :1], b[:, :1]) for a, b in zip(seen[0], order, strict=True))
+    assert not any(x[:, 1].any() for x in seen[0])  # no attention is a channel of zeros
+    assert all(x[:, 1].any() for x in seen[1])
+
+
+def test_arms_at_their_best_and_blind_ones(small_phantoms, monkeypatch):
+    found = []
+    monkeypatch.setattr(runs, "train_segmenter", lambda *_, **more: found.append(more["recipe"]))
+    run = runs.Run(TRIED, 0)
+    monkeypatch.setattr(runs.Run, "attention", lambda *_: None)
+    monkeypatch.setattr(runs.Run, "detector_history", dataclasses.make_dataclass("H", ["identity"])("x"))
+    for name in ("cascade", "unet-best", "crop"):
+        run.segmenter(name)
+    usual, best, blind = found
+    assert usual == SegmenterRecipe(mirrored=True)
+    assert (best.effort, best.mirrored, best.blind) == (4, True, False)
+    assert blind == SegmenterRecipe(mirrored=True, blind=True)
+    attention = np.ones((2, 2, 2), bool)
+    assert not blind.shown(attention).any()
+    assert usual.shown(attention) is attention
+
+
+def test_augmentation_moves_image_attention_and_annotation_together():
+    torch.manual_seed(0)
+    target = torch.zeros(1, 12, 16, 20, dtype=torch.long)
+    target[:, 3:8, 4:12, 2:9] = 1
+    x = torch.stack([target[0].float() * 3, target[0].float()])[None]
+    for recipe in (SegmenterRecipe(mirrored=True), SegmenterRecipe(mirrored=True, zoom=0.15)):
+        for seed in range(6):
+            y, moved = augment_volume(x, target, torch.Generator().manual_seed(seed), recipe)
+            assert y.shape == x.shape
+            assert torch.equal(y[:, 1], moved.float())
+            assert iou((y[0, 0] > 1.5).numpy(), moved[0].numpy()) > 0.85
+    flipped = [
+        torch.equal(
+            augment_volume(x, target, torch.Generator().manual_seed(s), SegmenterRecipe(mirrored=True))[1], target
+        )
+        for s in range(100)
+    ]
+    assert 30 < sum(flipped) < 70
+    same = augment_volume(x, target, torch.Generator(), SegmenterRecipe())
+    assert same[0] is x
+    assert same[1] is target
+    grey, _ = augment_volume(x, target, torch.Generator().manual_seed(1), SegmenterRecipe(gain=0.2))
+    assert torch.equal(grey[:, 1], x[:, 1])
+    line = np.polyfit(x[0, 0].flatten(), grey[0, 0].flatten(), 1)
+    assert 0.8 < line[0] < 1.2
+    assert -0.1 < line[1] < 0.1
+
+
+def test_scores_are_on_the_scan_s_own_grid(small_phantoms):
+    run = runs.Run(TRIED, 0)
+    case = run.test[0]
+    assert case.annotation.shape == (16, 48, 32)
+    perfect = on_own_grid(case.mask.astype(np.float32), case)
+    assert perfect.shape == case.annotation.shape
+    assert 0.5 < iou(perfect, case.annotation) < 1  # the coarse grid alone costs so much
+    assert run.train[0].annotation is None
+
+
+def test_wrong_voxels_by_stage():
+    annotation, mask, attention = np.zeros((3, 3, 2, 2), bool)[:, :, :, :]
+    annotation[0], annotation[1] = True, True  # of the third slice nothing is the object
+    attention[1, 0], attention[2] = True, True
+    mask[1, 0, 0], mask[2, 0] = True, True
+    mask[0, 0, 0] = True
+    found = attribute(mask, annotation, attention)
+    assert found == {"missed_slice": 3, "cut_off": 2, "overlooked": 1, "leaked": 2, "stray": 0}
+    rng = np.random.default_rng(0)
+    mask, annotation, attention = rng.random((3, 4, 5, 6)) < 0.4
+    assert sum(attribute(mask, annotation, attention).values()) == np.count_nonzero(mask ^ annotation)
+
+
+# --- the whole of it
+
+
+def test_a_study_from_start_to_end(tiny_phantoms, tmp_path, monkeypatch):
+    arms = ("unet", "cascade", "slicebox", "person", "cascade-literal")
+    plan, lines = dataclasses.replace(TRIED, arms=arms), []
+    order = []
+    original = ablation.run_seed
+    monkeypatch.setattr(
+        ablation, "run_seed", lambda plan, seed, *more: order.append((seed, plan.arms)) or original(plan, seed, *more)
+    )
+    assert run_study(plan, [0, 1], tmp_path / "whole", report=lines.append)
+    assert order == [(0, arms[:2]), (1, arms[:2]), (0, arms[2:]), (1, arms[2:])]  # primary arms first, over all seeds
+    study = Study(tmp_path / "whole")
+    assert (study.manifest["protocol"], study.manifest["kind"]) == (2, "development")
+    assert not (tmp_path / "whole/checkpoints").exists()
+    cases = study.table("cases")
+    assert len(cases) == 2 * len(arms) * 2
+    assert {"surface_dice", "roughness_mm", "commit", *FAILURES} <= cases[0].keys()
+    assert all(row["annotation_roughness_mm"] > 0 for row in study.table("scans"))
+    assert {row["commit"] for row in cases} == {study.manifest["commit"]}
+    assert all(row["device"] and row["seconds"] >= 0 for row in study.table("runs"))
+    assert {row["arm"] for row in study.table("detector")} == {"detector-book", "detector-literal"}
+    curves = [row for row in study.table("curves") if (row["arm"], row["seed"]) == ("unet", 0)]
+    assert [row["step"] for row in curves] == [2, 4]
+    assert all(0 <= row["test"] <= 1 for row in curves)
+    assert last_quarter_rise(study).keys() == set(arms)
+    doses = [row for row in study.table("doses") if row["part"] == "none"]
+    assert (len(doses), len(study.table("doses"))) == (4, 8)
+    assert all(row["attention_iou"] == 1 for row in doses)
+    persons = study.table("persons")
+    assert {(row["part"], row["step"]) for row in persons} == {(p, s) for p in probes.PERSONS for s in (1, 4)}
+    assert len(study.table("dials")) == 2 * 2 * 2 * 2  # seeds, arms, values, scans
+
+    parts = dataclasses.replace(plan, arms=arms[:3])
+    for _ in range(30):  # the same, stopped after every step
+        if run_study(parts, [0], tmp_path / "parts", resume=True, max_minutes=0, report=lines.append):
+            break
+    else:
+        pytest.fail("thirty steps do not end it")
+    again = Study(tmp_path / "parts")
+    for table in ("cases", "curves", "doses", "dials", "loss"):
+        expected = [r for r in study.table(table) if r["seed"] == 0 and r["arm"] in (*arms[:3], "detector-book")]
+        assert again.table(table) == expected, table
+
+
+def test_the_work_of_protocol_2():
+    arms = {100: ("unet", "cascade", "cascade-oof"), 101: ("unet-best",)}
+    work = work_left(TRIED, arms)
+    assert work.detectors == 1 + 5
+    assert work.segmenters == 3 + 4
+    assert work.slices == 6 * 5 * 8
+    assert work.volumes == (3 + 4) * 2 * 2 + 4 * 2  # test scans at both looks of every training, and the end
+    assert work.phantoms == 2 * 5 + 2 * sum(map(len, probes.DIALS.values()))  # seed 100 turns the dials
+
+
+def test_arms_by_name():
+    assert list(PRIMARY) == ["unet", "box3d", "cascade"]
+    assert not PRIMARY.keys() & SECONDARY.keys()
+    assert {arm.detector for arm in SECONDARY.values()} == set(protocol.DETECTORS)
