@@ -117,13 +117,6 @@ def _curve_rows(seed, arm, history):
     return [{"seed": seed, "arm": arm, "step": step, "validation": v, "test": t} for (step, v), (_, t) in both]
 
 
-def phantom_version(plan):
-    """Which simulated hips a plan asks for, for the manifest; None where the scans are a folder's."""
-    if plan.data != "phantom":
-        return None
-    return f"2, {plan.preset}" if plan.preset else VERSION
-
-
 def run_study(plan, seeds, out, *, resume=False, max_minutes=None, scheduler=None, report=print, foretell=None):
     """Fill a `Study` with every seed of a plan.
 
