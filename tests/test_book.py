@@ -405,6 +405,23 @@ def test_normalise_drops_what_differs_between_runs():
     assert set(notebook.metadata) == {"title", "kernelspec", "language_info"}
 
 
+def test_pictures_that_others_may_not_pass_on_are_never_stored():
+    outputs = [new_output("stream", name="stdout", text="infant"), new_output("display_data", {"image/png": "iVBO"})]
+    cells = [new_code_cell("x", outputs=list(outputs), metadata={"tags": tags}) for tags in (["not-stored"], [])]
+    normal.normalise(new_notebook(cells=cells[:1]))
+    assert cells[0].outputs == []
+    cells[1].outputs.pop()
+    normal.normalise(new_notebook(cells=cells[1:]))
+    assert len(cells[1].outputs) == 1
+
+
+def test_only_such_cells_read_pictures_of_infants(notebook):
+    """So a refresh with the pictures at hand stores the same as one without."""
+    for cell in code_cells(notebook):
+        reads = "read_infants(" in cell.source or "load_pictures(" in cell.source
+        assert not reads or normal.NOT_STORED in cell.metadata.get("tags", []), cell.source
+
+
 @pytest.fixture
 def book(write, repository, monkeypatch):
     """A repository with one committed chapter: its root, and the chapter."""

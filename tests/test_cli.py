@@ -28,6 +28,7 @@ COMMANDS = (
     "claims",
     "plan",
     "detectors",
+    "transfer",
     "bench",
 )
 
@@ -240,6 +241,13 @@ def test_fit_predict_ablate(tmp_path):
             "has 5 development seeds, 0 to 4; found",
         ),
         (("claims", "nowhere"), "nowhere: holds no study of protocol 2; make one with `segdet confirm`"),
+        (("transfer", "--data", "nowhere", "--out", "s"), "nowhere: holds no NAME.dcm beside NAME.nii.gz"),
+        (("transfer", "--data", "d", "--out", "s", "--infants", "1,two"), "whole numbers from 1 on, not 'two'"),
+        (("transfer", "--data", "d", "--out", "s", "--variants", "magic"), "there is no variant 'magic'"),
+        (
+            ("transfer", "--data", "d", "--out", "s", "--pixel-mm", "a=0"),
+            "takes NAME=MM, such as 72628=0.07, not 'a=0'",
+        ),
     ],
 )
 def test_mistakes_are_one_line_and_exit_2(arguments, message, tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import re
 
 from PIL import Image
 
+NOT_STORED = "not-stored"  # the tag of cells whose outputs others may not pass on, such as pictures of patients
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
@@ -23,7 +24,8 @@ def normalise(notebook):
         for key in ("papermill", "execution"):
             cell.metadata.pop(key, None)
         if cell.cell_type == "code":
-            cell.outputs = normalised_outputs(cell.outputs)
+            kept = [] if NOT_STORED in cell.metadata.get("tags", ()) else cell.outputs
+            cell.outputs = normalised_outputs(kept)
 
 
 def normalised_outputs(outputs):

@@ -23,6 +23,13 @@ app = typer.Typer(
 ProfileName = StrEnum("ProfileName", list(PROFILES))
 
 
+class Backbone(StrEnum):
+    """What the detector looks with."""
+
+    vgg16 = "vgg16"
+    resnet18 = "resnet18"
+
+
 class Side(StrEnum):
     """Which hip."""
 

@@ -1,5 +1,7 @@
 """Commands for studies: what they cost, running them, and the benchmarks."""
 
+import math
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +14,7 @@ from .app import (
     LABEL_HELP,
     PRESET_HELP,
     PROFILE_HELP,
+    Backbone,
     ProfileName,
     app,
     check_choice,
@@ -97,6 +100,48 @@ def detectors(
 
 
 @app.command()
+def transfer(
+    data: Annotated[Path, typer.Option(help="Pictures of real infants as `segdet download hips` lays them out.")],
+    out: Annotated[Path, typer.Option(help="The study's folder, results/NAME.")],
+    profile: Annotated[ProfileName, typer.Option(envvar="SEGDET_PROFILE", help=PROFILE_HELP)] = ProfileName.laptop,
+    backbone: Annotated[Backbone | None, typer.Option(help="Of every detector. Default: the profile's.")] = None,
+    variants: Annotated[
+        str | None, typer.Option(help="Comma-separated names, as of `segdet detectors`; see chapter 12.")
+    ] = None,
+    infants: Annotated[str, typer.Option(help="Comma-separated: on how many to train.")] = "1,3,5,7",
+    starts: Annotated[
+        str, typer.Option(help="Comma-separated: what trainings on infants start from.")
+    ] = "random,imagenet,simulator",
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds; each has its own simulated scans.")] = 5,
+    preset: Annotated[str | None, typer.Option(help=PRESET_HELP)] = None,
+    pixel_mm: Annotated[
+        list[str] | None, typer.Option(help="NAME=MM, the size of a pixel where an infant's pictures have no ruler.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a study that is there.")] = False,
+    max_minutes: Annotated[float | None, typer.Option(min=0, help="Stop after that long, everything saved.")] = None,
+):
+    """Score detectors of simulated hips on real infants, and find how many infants a simulator is worth."""
+    from ..experiments.config import get_profile
+    from ..experiments.infants import read_infants
+    from ..experiments.memory import check_training
+    from ..experiments.transfer import NAMES, TransferPlan, run_transfer
+
+    check_folder(out)
+    size = get_profile(profile.value)
+    size = replace(size, backbone=backbone.value if backbone else size.backbone)
+    counts = tuple(whole_number(text) for text in listed(infants))
+    what = TransferPlan(size, NAMES if variants is None else listed(variants), counts, listed(starts), preset)
+    check_training(size, ["detector"])
+    found, notes = read_infants(data, pixel_sizes(pixel_mm or ()))
+    for note in notes:
+        print(note, flush=True)
+    done = run_transfer(
+        what, range(seeds), found, out, resume=resume, max_minutes=max_minutes, foretell=partial(foretell, size)
+    )
+    print(f"{'complete' if done else 'not complete yet'}: {out}")
+
+
+@app.command()
 def bench(
     names: Annotated[
         list[str] | None,
@@ -110,6 +155,32 @@ def bench(
 
     check_outputs({"measurements": out}, force=True)
     run(names or (), out)
+
+
+def listed(text):
+    """The entries of a comma-separated list, each once; none in an empty one."""
+    return tuple(dict.fromkeys(name for part in text.split(",") if (name := part.strip())))
+
+
+def whole_number(text):
+    """A number of infants."""
+    if not text.isdecimal() or not int(text):
+        raise SegdetError(f"--infants takes whole numbers from 1 on, not {text!r}")
+    return int(text)
+
+
+def pixel_sizes(entries):
+    """The entries NAME=MM of --pixel-mm as a dict."""
+    found = {}
+    for entry in entries:
+        name, _, size = entry.rpartition("=")
+        try:
+            found[name] = float(size)
+        except ValueError:
+            found[name] = 0.0
+        if not (name and 0 < found[name] < math.inf):
+            raise SegdetError(f"--pixel-mm takes NAME=MM, such as 72628=0.07, not {entry!r}")
+    return found
 
 
 def arm_names(text, protocol=1):

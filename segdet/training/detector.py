@@ -1,5 +1,6 @@
 """How the detector is trained and scored, and the readings of the paper that can be compared (chapter 05)."""
 
+import copy
 import math
 from dataclasses import asdict
 
@@ -22,12 +23,13 @@ from .recipes import RECIPE
 
 
 @random_state_kept()
-def train_detector(train, validation, profile, seed, *, recipe=RECIPE, **fitting):
+def train_detector(train, validation, profile, seed, *, recipe=RECIPE, start=None, **fitting):
     """Train the detector on all slices of the training scans (paper section 3.1).
 
     The paper's SGD: momentum 0.9, weight decay 0.0005. Not the paper's: the learning rate follows a schedule
     (`Recipe.cosine`), gradients are cut at norm 5, and each batch is flipped left to right with probability 1/2 (a
-    right hip is the mirror image of a left one). The weights of the best validation box IoU are kept.
+    right hip is the mirror image of a left one). The weights of the best validation box IoU are kept, without any
+    validation scan the last ones.
 
     Parameters
     ----------
@@ -35,6 +37,8 @@ def train_detector(train, validation, profile, seed, *, recipe=RECIPE, **fitting
     profile : Profile
     seed : int
     recipe : Recipe
+    start : RPN, optional
+        A trained detector to go on from, anchors and weights, which stays as it is.
     **fitting
         ``checkpoint``, ``deadline`` and ``log`` of `segdet.training.loop.fit`.
 
@@ -53,7 +57,7 @@ def train_detector(train, validation, profile, seed, *, recipe=RECIPE, **fitting
     device = default_device()
     slices, boxes = (t.to(device) for t in _stacked(train, recipe))  # a few hundred MB: nothing is left to prefetch
     torch.manual_seed(seed)
-    detector, initial = _new_detector(boxes, slices.shape[-2:], recipe)
+    detector, initial = _new_detector(boxes, slices.shape[-2:], recipe, start)
     trained = [p for p in detector.parameters() if p.requires_grad]
     optimizer = torch.optim.SGD(trained, recipe.rate, momentum=0.9, weight_decay=0.0005)
 
@@ -95,7 +99,7 @@ def train_detector(train, validation, profile, seed, *, recipe=RECIPE, **fitting
         },
         schedule=schedule if recipe.cosine else None,
         clip_norm=5,
-        validate=validate,
+        validate=validate if validation else None,
         every=max(1, profile.detector_steps // 6),
         label="detector",
         batch_names=batch_names,
@@ -111,11 +115,14 @@ def _stacked(cases, recipe):
     return slices, torch.cat([F.pad(c.boxes, (0, 0, 0, most - c.boxes.shape[1])) for c in cases])
 
 
-def _new_detector(boxes, shape, recipe):
+def _new_detector(boxes, shape, recipe, start):
     """A detector for slices of `shape` on the device of the boxes (N, M, 4), and where its weights come from."""
     found = boxes[area(boxes) > 0].cpu()
     if not len(found):
         raise TrainingError("no training scan has an annotated slice: there is nothing to detect")
+    if start:
+        detector, initial = copy.deepcopy(start), f"a trained detector, {digest(*start.state_dict().values())}"
+        return detector.to(boxes.device, memory_format=torch.channels_last), initial
     anchors = fit_anchors(found) if recipe.fitted_anchors else default_anchors(shape)
     detector = RPN(anchors, recipe.sampling, recipe.neighbours, recipe.padded, recipe.backbone)
     initial = detector.load_imagenet() if recipe.imagenet else "random"

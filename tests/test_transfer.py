@@ -1,0 +1,286 @@
+"""Real infants: pictures as cases, scores worked out by hand, folds, and one whole tiny study that goes on."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from segdet.errors import SegdetError
+from segdet.experiments import infant_scores, outlines, transfer
+from segdet.experiments import infants as module
+from segdet.experiments.config import Profile
+from segdet.experiments.infants import ASSUMED, GIVEN, Infant, Stills, read_infants
+from segdet.experiments.study import Study
+from segdet.proposals import Proposals
+from segdet.training.detector import train_detector
+from segdet.volume import Volume
+
+TINY = Profile("tiny", (8, 96, 64), (8, 12, 8), 4, 4, 4, 2, 2, 1, 0, "resnet18")
+
+
+def disc(rows, cols, centre, radius, spacing=0.1, name="disc"):
+    """A dark disc in a brighter picture, and its mask; centre (row, column) and radius in pixels."""
+    y, x = np.mgrid[:rows, :cols]
+    mask = (y - centre[0]) ** 2 + (x - centre[1]) ** 2 <= radius**2
+    grey = np.where(mask, 30, 120 + (x + y) % 50).astype(np.uint8)
+    return Volume.from_spacing(grey[None], (1, spacing, spacing), name=name), mask[None]
+
+
+def stills(name="a", centres=((150, 120), (150, 200)), radius=80):
+    pairs = [disc(400, 360, centre, radius) for centre in centres]
+    return Stills(name, [p for p, _ in pairs], [m for _, m in pairs], GIVEN)
+
+
+def test_a_picture_lies_whole_on_the_grid_of_the_simulated_slices():
+    infant = stills().on_grid((0.2, 0.4))
+    assert infant.slices.shape == (2, 200, 90)  # 40 x 36 mm: nothing is cut off
+    # the disc spans rows 70 to 231 and columns 40 to 201 of 0.1 mm
+    torch.testing.assert_close(infant.boxes[0, 0], torch.tensor([10.0, 35, 50, 115]), atol=1, rtol=0)
+    assert infant.slices.min() == 0
+    assert infant.slices.max() == 1
+
+
+def test_pictures_of_several_sizes_are_filled_up_with_black():
+    small, large = disc(100, 80, (50, 40), 20), disc(200, 160, (90, 80), 30)
+    infant = Stills("a", [small[0], large[0]], [small[1], large[1]], GIVEN).on_grid((0.1, 0.1))
+    assert infant.slices.shape == (2, 200, 160)
+    assert not infant.slices[0, 100:].any()
+    assert not infant.slices[0, :, 80:].any()
+    assert infant.boxes[0, 0].tolist() == [20, 30, 61, 71]
+
+
+def test_a_picture_without_a_label_holds_no_box():
+    (picture, mask), empty = disc(100, 80, (50, 40), 20), np.zeros((1, 100, 80), bool)
+    infant = Stills("a", [picture, picture], [empty, mask], GIVEN).on_grid((0.1, 0.1))
+    assert infant.labelled.tolist() == [False, True]
+    assert infant.windowed((64, 64)).slices.shape == (1, 64, 64)
+
+
+def infant_of(boxes, shape=(300, 200), scale=GIVEN):
+    slices = torch.zeros(len(boxes), *shape)
+    for picture, (x0, y0, x1, y1) in zip(slices, boxes, strict=True):
+        picture[y0:y1, x0:x1] = 1
+    return Infant("a", slices, torch.tensor(boxes, dtype=torch.float32)[:, None], (0.2, 0.4), scale)
+
+
+@pytest.mark.parametrize(
+    ("box", "moved"),
+    [
+        ((80, 20, 120, 90), (28, 20, 68, 90)),  # in the middle window, columns 52 to 148, from the skin down
+        ((150, 20, 199, 90), (47, 20, 96, 90)),  # the window moves right until the head ends with it
+        ((2, 20, 50, 90), (0, 20, 48, 90)),  # and left
+        ((80, 200, 120, 290), (28, 94, 68, 184)),  # and down
+    ],
+)
+def test_a_window_holds_the_whole_head(box, moved):
+    cut = infant_of([box]).windowed((184, 96))
+    x0, y0, x1, y1 = moved
+    assert cut.boxes[0, 0].tolist() == list(moved)
+    assert cut.slices[0].sum() == cut.slices[0, y0:y1, x0:x1].sum() == (x1 - x0) * (y1 - y0)
+
+
+def test_a_picture_smaller_than_the_window_is_filled_up():
+    cut = infant_of([(10, 10, 40, 60)], (100, 60)).windowed((184, 96))
+    assert cut.slices.shape == (1, 184, 96)
+    assert cut.boxes[0, 0].tolist() == [10, 10, 40, 60]
+
+
+def test_a_head_larger_than_the_window_is_refused():
+    with pytest.raises(SegdetError, match="a: a head of 190 x 40 pixels does not fit into a slice of 184 x 96"):
+        infant_of([(10, 10, 50, 200)]).windowed((184, 96))
+
+
+def test_the_usual_head_measures_16_mm():
+    scaled = stills(radius=80).with_usual_head()  # 161 pixels of 0.1 mm
+    assert scaled.scale == ASSUMED
+    assert scaled.pictures[0].spacing == pytest.approx((1, 1.6 / 16.1, 1.6 / 16.1))
+
+
+def test_scores_by_hand(monkeypatch):
+    """Two pictures: a box 2 mm too low in the first; in the second a box on nothing first, the true one second."""
+    infant = infant_of([(50, 50, 100, 150), (50, 50, 100, 150)])
+    zero = [0.0] * 4
+    found = torch.tensor(
+        [[[50, 60, 100, 160], zero, zero], [[150, 200, 190, 290], [50, 50, 100, 150], zero]], dtype=torch.float32
+    )
+    values = torch.tensor([[0.9, 0, 0], [0.8, 0.7, 0]])
+    monkeypatch.setattr(infant_scores, "detect", lambda *_: (found, values))
+    row = infant_scores.score(None, Proposals(threshold=0.85), infant)
+    assert row["pictures"] == 2
+    assert row["box_iou"] == pytest.approx((90 / 110 + 0) / 2)
+    assert (row["recall50"], row["recall70"], row["kept"], row["false_boxes"]) == (0.5, 0.5, 0.5, 0)
+    assert infant_scores.score(None, Proposals(threshold=0.75), infant)["false_boxes"] == 0.5
+    away = np.hypot((170 - 75) * 0.4, (245 - 100) * 0.2)
+    assert row["centre_mm"] == pytest.approx((2 + away) / 2)
+    assert row["width_mm"] == pytest.approx((0 + (40 - 50) * 0.4) / 2)
+    assert row["height_mm"] == pytest.approx((0 + (90 - 100) * 0.2) / 2)
+    assert row["label_mm"] == pytest.approx((50 * 0.4 + 100 * 0.2) / 2)
+    assert row["diameter_mm"] == pytest.approx((20 + (16 + 18) / 2) / 2)
+
+
+def test_no_size_is_measured_where_the_label_gave_the_scale(monkeypatch):
+    infant = infant_of([(50, 50, 100, 150)], scale=ASSUMED)
+    found = infant.boxes.expand(1, 3, 4)
+    monkeypatch.setattr(infant_scores, "detect", lambda *_: (found, torch.ones(1, 3)))
+    row = infant_scores.score(None, Proposals(), infant)
+    assert row["box_iou"] == 1
+    assert all(np.isnan(row[name]) for name in ("centre_mm", "width_mm", "height_mm", "diameter_mm", "label_mm"))
+
+
+def test_the_interval_is_over_infants():
+    """Means 0.4, 0.6 and 0.8 of three infants: deviation 0.2, and Student's t of 2 degrees of freedom is 4.3027."""
+    rows = [{"case": c, "seed": s, "x": v} for c, s, v in [("a", 0, 0.3), ("a", 1, 0.5), ("b", 0, 0.6), ("c", 0, 0.8)]]
+    rows += [{"case": "d", "seed": 0, "x": float("nan")}, {"case": "e", "seed": 0, "x": ""}]  # not measured
+    mean, low, high, infants = infant_scores.over_infants(rows, "x")
+    assert infants == 3
+    assert mean == pytest.approx(0.6)
+    assert [low, high] == pytest.approx([0.6 - 4.3027 * 0.2 / 3**0.5, 0.6 + 4.3027 * 0.2 / 3**0.5], abs=1e-4)
+    one = infant_scores.over_infants(rows[:2], "x")
+    assert one[1:] == (-np.inf, np.inf, 1)
+    other = [row | {"x": 0.1} for row in rows[1:3]]
+    found = infant_scores.gains(rows[:4], other, "x")
+    assert [(row["case"], round(row["x"], 6)) for row in found] == [("a", 0.4), ("b", 0.5)]
+
+
+@pytest.mark.parametrize(("infants", "count", "trainings"), [(8, 7, 8), (8, 5, 3), (8, 3, 2), (8, 1, 2), (7, 6, 7)])
+def test_every_infant_is_tested_once_by_a_detector_that_has_not_seen_it(infants, count, trainings):
+    names = [f"infant {i}" for i in range(infants)]
+    found = transfer.folds(names, count, seed=3)
+    assert len(found) == trainings
+    assert sorted(name for _, test in found for name in test) == names
+    for train, test in found:
+        assert len(set(train)) == count
+        assert not set(train) & set(test)
+
+
+def test_too_few_infants_are_refused():
+    with pytest.raises(SegdetError, match="to train on 7 infants and test on others takes 8, found 7"):
+        transfer.folds(list(range(7)), 7, 0)
+
+
+def test_the_rate_of_a_variant_follows_the_backbone():
+    assert transfer.recipe_of("book", "resnet18") == transfer.RECIPES["resnet18"]
+    assert transfer.recipe_of("plain", "vgg16") == transfer.VARIANTS["plain"].recipe
+    assert transfer.recipe_of("plain", "resnet18").rate == pytest.approx(0.01)
+
+
+def test_a_training_goes_on_from_a_detector_and_leaves_that_as_it_was():
+    infant, profile = infant_of([(10, 20, 50, 80)] * 2, (96, 64)), replace(TINY, detector_steps=2)
+    recipe = replace(transfer.RECIPES["resnet18"], imagenet=False)
+    first, history = train_detector([infant], [], profile, 0, recipe=recipe)
+    assert (history.best_step, history.validation) == (2, [])  # without validation the last weights are kept
+    before = [p.detach().clone() for p in first.parameters()]
+    second, _ = train_detector([infant], [], profile, 1, recipe=recipe, start=first)
+    assert all(map(torch.equal, before, first.parameters()))
+    assert not all(map(torch.equal, before, second.parameters()))
+    assert second.anchors.sizes == first.anchors.sizes
+
+
+def test_the_strongest_edge_is_found_where_it_is():
+    picture, mask = disc(400, 360, (200, 180), 80)
+    for grown in (-8, 0, 8):  # the label's outline lies so many pixels of 0.1 mm outside the disc
+        _, label = disc(400, 360, (200, 180), 80 + grown)
+        offsets = outlines.edge_offsets(picture, label)
+        assert len(offsets) == 72
+        assert np.median(offsets) == pytest.approx(-grown / 10, abs=0.11)
+    row = outlines.outline_row(Stills("a", [picture], [mask], GIVEN))
+    assert row["within_half"] > 0.95
+    assert row["control_within_half"] < 0.5
+
+
+def folder_of_infants(folder, count=3):
+    """Infants as folders of PNG with a boxes.csv; no picture has a ruler."""
+    for number in range(count):
+        own = folder / f"infant-{number}"
+        own.mkdir(parents=True)
+        lines = ["file,x0,y0,x1,y1"]
+        for index in range(2):
+            picture, mask = disc(300, 280, (120, 100 + 40 * index + 10 * number), 60)
+            grey = np.random.default_rng(number).integers(60, 200, (300, 280)).astype(np.uint8)
+            Image.fromarray(np.where(mask[0], picture.voxels[0], grey)).save(own / f"{index}.png")
+            rows, cols = np.nonzero(mask[0])
+            lines.append(f"{index}.png,{cols.min()},{rows.min()},{cols.max() + 1},{rows.max() + 1}")
+        (own / "boxes.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def test_a_folder_of_pictures_is_an_infant(tmp_path):
+    folder = folder_of_infants(tmp_path / "hips", 2)
+    found, notes = read_infants(folder, {"infant-0": 0.1})
+    assert [(infant.name, infant.scale, infant.outlined) for infant in found] == [
+        ("infant-0", GIVEN, False),
+        ("infant-1", ASSUMED, False),
+    ]
+    assert notes == ["infant-1: a picture has no ruler; a head of 16 mm gives the scale, and no size is measured"]
+    head = found[0].heads[1]
+    top, _, left, _ = found[0].pictures[1].meta["image_area"]
+    assert head.sum() == 121 * 121
+    assert head[0, 120 - top, 140 - left]
+
+
+def test_bad_folders_and_sizes_are_refused(tmp_path):
+    with pytest.raises(SegdetError, match=r"holds no NAME\.dcm beside NAME\.nii\.gz; get them with"):
+        read_infants(tmp_path)
+    with pytest.raises(SegdetError, match="--pixel-mm names other, but there are infant-0"):
+        read_infants(folder_of_infants(tmp_path / "hips", 1), {"other": 0.1})
+
+
+@pytest.mark.parametrize(
+    "text", ["name,x0\na,1\n", "file,x0,y0,x1,y1\n0.png,1,2,3\n", "file,x0,y0,x1,y1\n0.png,1,2,3,x\n"]
+)
+def test_a_table_that_holds_no_boxes_is_named(text, tmp_path):
+    folder = folder_of_infants(tmp_path / "hips", 1)
+    (folder / "infant-0/boxes.csv").write_text(text)
+    with pytest.raises(
+        SegdetError, match=r"boxes\.csv, line 2: expected the columns file,x0,y0,x1,y1 and whole pixels"
+    ):
+        read_infants(folder, {"infant-0": 0.1})
+
+
+def test_an_infant_without_a_head_is_left_out_and_named(tmp_path):
+    folder = folder_of_infants(tmp_path / "hips", 2)
+    (folder / "infant-1/boxes.csv").write_text("file,x0,y0,x1,y1\n")
+    found, notes = read_infants(folder, {"infant-0": 0.1, "infant-1": 0.1})
+    assert [infant.name for infant in found] == ["infant-0"]
+    assert notes == ["infant-1: left out, for none of its 2 pictures has a labelled head"]
+
+
+def test_a_study_is_interrupted_and_goes_on(tmp_path, small_phantoms):
+    infants, _ = read_infants(folder_of_infants(tmp_path / "hips"), {f"infant-{i}": 0.12 for i in range(3)})
+    plan = transfer.TransferPlan(TINY, ("book",), (1,), ("random", "simulator"))
+    lines, out = [], tmp_path / "study"
+    assert not transfer.run_transfer(plan, [0], infants, out, max_minutes=0, report=lines.append)
+    assert "stopped after 0 minutes; go on with --resume" in lines
+    assert transfer.run_transfer(plan, [0], infants, out, resume=True, report=lines.append)
+    study = Study(out)
+    simulated, curve = study.table("simulated"), study.table("curve")
+    names = ["infant-0", "infant-1", "infant-2"]
+    for part in ("true", "usual"):
+        assert sorted(row["case"] for row in simulated if row["part"] == part) == names
+    for start in ("random", "simulator"):
+        assert sorted(row["case"] for row in curve if row["arm"] == start) == names
+    assert {row["part"] for row in curve} == {"1"}
+    assert study.manifest["infants"] == dict.fromkeys(names, 2)
+    assert study.table("outlines") == []  # these heads are boxes
+    assert {row["arm"] for row in study.table("realism")} >= {"contrast", "histogram"}
+    assert not (out / "checkpoints").exists()
+    assert transfer.run_transfer(plan, [0], infants, out, resume=True, report=lines.append)
+    assert study.table("curve") == curve  # nothing was left to do
+    with pytest.raises(SegdetError, match="there is no start 'moon'; choose from random, imagenet, simulator"):
+        replace(plan, starts=("moon",))
+
+
+def test_real_infants_are_read(real_data):
+    folder = real_data / "infant_hip_2d"
+    if not folder.exists():
+        pytest.skip("needs infant_hip_2d in ../shared/real")
+    names = {path.stem: path for path in folder.glob("*.dcm")}
+    found = module._read("171556", names["171556"], None)
+    assert found.scale == module.RULER
+    infant = found.on_grid((0.22, 0.4))
+    assert len(infant.slices) == 14
+    assert infant.labelled.all()
+    sides = (infant.boxes[:, 0, 2:] - infant.boxes[:, 0, :2]) * torch.tensor([0.4, 0.22])
+    assert 18 < sides.mean() < 25  # mm: an older infant
