@@ -42,17 +42,20 @@ class ExportedCascade(Pipeline):
             raise CheckpointError(f"{folder}: holds no {SETTINGS}; write it with `segdet export MODEL`") from error
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(f"{folder / SETTINGS}: not what `segdet export` wrote ({error!r})") from error
-        self.detector, self.segmenter = (
-            open_network(folder / name, engine, threads) for name in ("detector.onnx", "segmenter.onnx")
-        )
+        self.folder, self.detector = folder, None
+        if self.settings["detector"]:
+            self.detector = open_network(folder / "detector.onnx", engine, threads)
+        self.segmenter = open_network(folder / "segmenter.onnx", engine, threads)
 
     @property
     def neighbours(self):
         """See `Pipeline.neighbours`."""
-        return self.settings["detector"]["neighbours"]
+        return bool(self.detector) and self.settings["detector"]["neighbours"]
 
     def propose(self, slices):
-        """See `Pipeline.propose`."""
+        """See `Pipeline.propose`; a model without a detector raises SegdetError."""
+        if not self.detector:
+            raise SegdetError(f"{self.folder}: has no detector; give it the boxes of a person, with --boxes")
         parts = [self.detector(slices[i : i + BATCH])["boxes"] for i in range(0, len(slices), BATCH)]
         return np.concatenate(parts)
 

@@ -6,6 +6,8 @@ from pathlib import Path
 from ..errors import CheckpointError
 from .exported import SETTINGS, ExportedCascade
 
+SHIPPED = Path(__file__).resolve().parents[1] / "models"  # trained, and part of the package
+
 
 def load_cascade(folder, engine=None, report=print):
     """A cascade for an engine, from a trained model or from an export.
@@ -13,8 +15,9 @@ def load_cascade(folder, engine=None, report=print):
     Parameters
     ----------
     folder : str or Path
-        What `Cascade.save` or `segdet.export.onnx.export` wrote. Another engine than PyTorch runs a trained model from
-        its export in a folder inside, onnx-FINGERPRINT, which is written first where it is missing.
+        What `Cascade.save` or `segdet.export.onnx.export` wrote, or the name of a model in `SHIPPED`. Another engine
+        than PyTorch runs a trained model from its export in a folder inside, onnx-FINGERPRINT, which is written first
+        where it is missing.
     engine : str, optional
         "torch" or a key of `segdet.export.exported.ENGINES`. Default: "torch" for a trained model, "onnx" for an
         export.
@@ -25,6 +28,7 @@ def load_cascade(folder, engine=None, report=print):
     Pipeline
     """
     folder = Path(folder)
+    folder = folder if folder.exists() or not (SHIPPED / folder.name).exists() else SHIPPED / folder.name
     is_export = (folder / SETTINGS).exists()
     engine = engine or ("onnx" if is_export else "torch")
     if is_export and engine == "torch":

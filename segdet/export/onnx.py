@@ -89,8 +89,8 @@ def _examples(cascade):
     return slices, torch.randn(1, 2, *shape, generator=generator)
 
 
-def write_onnx(network, example, path, name, outputs, dynamic):
-    """Write one network whose sides `dynamic` may have any length."""
+def write_onnx(network, example, path, name, outputs, dynamic, optimize=True):
+    """Write one network whose sides `dynamic` may have any length; not optimised, its weights keep their names."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's, about itself
         torch.onnx.export(
@@ -102,6 +102,7 @@ def write_onnx(network, example, path, name, outputs, dynamic):
             dynamic_shapes=(dict.fromkeys(dynamic, torch.export.Dim.DYNAMIC),),
             opset_version=18,
             dynamo=True,
+            optimize=optimize,
             external_data=False,
             verbose=False,
         )
