@@ -62,15 +62,21 @@ def small_phantoms(monkeypatch, tmp_path):
 
 
 @pytest.fixture(scope="session")
-def browser():
-    """A function that shows a page in Chromium and returns its document; more flags may follow the path."""
+def chromium():
+    """Where Chromium is, or skip."""
     names = [os.environ.get("CHROMIUM"), "chromium", "chromium-browser", "google-chrome"]
     found = next((shutil.which(name) for name in names if name and shutil.which(name)), None)
     if not found:
         pytest.skip("no Chromium: install it, or name it in CHROMIUM")
+    return found
+
+
+@pytest.fixture(scope="session")
+def browser(chromium):
+    """A function that shows a page in Chromium and returns its document; more flags may follow the path."""
 
     def show(path, *flags):
-        command = [found, *FLAGS, *flags, path.as_uri()]
+        command = [chromium, *FLAGS, *flags, path.as_uri()]
         return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
 
     return show

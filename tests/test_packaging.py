@@ -101,6 +101,8 @@ def test_the_wheel_holds_every_module_and_each_is_imported_from_it(tmp_path):
         if path.name != "__main__.py"  # which would run the command
     ]
     assert {*names, "segdet.__main__"} == read_sources(ROOT).keys()
+    models = {path.name for path in installed.glob("segdet/models/hip-small/*")}
+    assert models == {"segmenter.onnx", "exported.json", "card.json"}
     done = subprocess.run(
         [sys.executable, "-c", IMPORT_ALL, *names],
         env=os.environ | {"PYTHONPATH": str(installed)},

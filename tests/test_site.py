@@ -10,9 +10,11 @@ import re
 from html.parser import HTMLParser
 from urllib.parse import unquote, urlsplit
 
+import numpy as np
 import pytest
 import yaml
 from conftest import ROOT
+from devtools import Page
 
 SITE = ROOT / "_build/stored/_build/html"
 LOADING = {"script": "src", "img": "src", "iframe": "src", "source": "src", "video": "src", "audio": "src"}
@@ -29,7 +31,7 @@ def toc_entries(item):
 PAGES = toc_entries(yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8")))
 
 
-class Page(HTMLParser):
+class Document(HTMLParser):
     """What one page links to, loads and shows."""
 
     def __init__(self, path):
@@ -60,7 +62,7 @@ class Page(HTMLParser):
 def pages():
     if not (SITE / "index.html").exists():
         pytest.skip("the book is not built: run make book")
-    return {path: Page(path) for path in SITE.rglob("*.html") if "_static" not in path.parts}
+    return {path: Document(path) for path in SITE.rglob("*.html") if "_static" not in path.parts}
 
 
 def test_every_page_of_the_table_of_contents_is_there(pages):
@@ -153,6 +155,7 @@ def test_a_page_in_the_browser(entry, pages, browser, tmp_path):
     assert shown.count('class="segdet-plotly js-plotly-plot"') == figures
     assert "Share chart" not in shown  # plotly's button that uploads a figure
 
+    assert source.count('<div class="segdet-live"') == (entry in ("book/intro", "book/09-cascade"))
     explorers = source.count('<div class="segdet-explorer"')
     assert explorers == (entry in ("book/03-anchors", "book/04-rpn-loss", "book/05-detector"))
     assert len(re.findall(r"<output[^>]*>[^<]+</output>", shown)) == explorers
@@ -163,3 +166,34 @@ def test_a_page_in_the_browser(entry, pages, browser, tmp_path):
     started = [event["params"] for event in events if event.get("params", {}).get("initiator")]
     asked = {item["url"] for item in started if item["initiator"] != "not an origin" and "url" in item}
     assert {url for url in asked if url.startswith(("http", "ws"))} == set()
+
+
+def test_a_page_is_light_before_the_click(pages):
+    """Of the pages with a live network what is loaded with them, but for plotly.js; all of the landing page."""
+    for name, rest in (("book/intro", set()), ("book/09-cascade", {"plotly.min.js"})):
+        path = SITE / f"{name}.html"
+        files = {(path.parent / unquote(urlsplit(load).path)).resolve() for load in pages[path].loads}
+        assert sum(file.stat().st_size for file in {path, *files} if file.name not in rest) <= 3e6
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_network_in_the_page(theme, width, pages, chromium, tmp_path):
+    """On the landing page it answers, at both widths, without a line that is wider than the window."""
+    if not (SITE / "_static/live/runtime.js").exists():
+        pytest.skip("the book was built without onnxruntime-web from npm")
+    page = Page(chromium, tmp_path / "user")
+    page.tell("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 500)
+    page.tell("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": theme}])
+    page.open(SITE / "book/intro.html")
+    page.run('document.querySelector(".segdet-live-start").click()')
+    text = page.wait('document.querySelector(".segdet-live output")?.textContent')
+    assert re.match(r"0 slices painted; boxes reach over 0 of 32 slices\. IoU 0\.\d{3}, ", text)
+    assert page.run("document.documentElement.scrollWidth <= innerWidth")
+    colours = "(s => [s.color, s.backgroundColor])(getComputedStyle(document.querySelector('.segdet-live button')))"
+    ink, ground = (np.mean([int(part) for part in re.findall(r"\d+", colour)[:3]]) for colour in page.run(colours))
+    assert (ink > ground) == (theme == "dark")
+    assert abs(ink - ground) > 100
+    assert [text for text in page.complaints if "theme mode" not in text] == []
+    assert {address.split(":")[0] for address in page.asked} <= {"file", "blob", "about", "data"}
+    page.close()

@@ -11,6 +11,7 @@ import math
 import shutil
 from pathlib import Path
 
+import live
 import plotly
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
@@ -19,6 +20,7 @@ PLOTLY_MIME = "application/vnd.plotly.v1+json"
 FIGURE_CLASS = "segdet-plotly"
 EXPLORER_CLASS = "segdet-explorer"  # what segdet.figures.explorers.page_explorer writes
 WORDS_A_MINUTE = 200
+LIVE_CLASS = "segdet-live"  # what LiveNetwork writes
 HERE = Path(__file__).resolve().parent
 
 
@@ -28,8 +30,9 @@ def setup(app):
     app.connect("doctree-read", say_how_long)
     app.connect("doctree-resolved", explain_terms)
     app.connect("html-page-context", load_scripts)
-    app.connect("build-finished", copy_plotly)
+    app.connect("build-finished", add_files)
     app.add_directive("segdet-status", StatusTable)
+    app.add_directive("segdet-live", LiveNetwork)
     app.config.html_static_path.append(str(HERE.parent / "_static"))
     app.add_css_file("segdet.css")
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
@@ -83,13 +86,31 @@ def load_scripts(app, pagename, templatename, context, doctree):
         app.add_js_file("figures.js", loading_method="defer")
     if EXPLORER_CLASS in context.get("body", ""):
         app.add_js_file("explorers.js", loading_method="defer")
+    if f'class="{LIVE_CLASS}"' in context.get("body", ""):
+        for name in ("volume", "nifti", "surface", "live"):
+            app.add_js_file(f"live/{name}.js", loading_method="defer")
+        app.env.segdet_live = True
 
 
-def copy_plotly(app, exception):
-    """Copy plotly.js out of the plotly package (event ``build-finished``)."""
+def add_files(app, exception):
+    """Copy plotly.js out of its package, and write what the live pages load, if there are any (``build-finished``)."""
     if exception is None and app.builder.format == "html":
-        source = Path(plotly.__file__).parent / "package_data/plotly.min.js"
-        shutil.copy(source, Path(app.outdir) / "_static/plotly.min.js")
+        static = Path(app.outdir) / "_static"
+        shutil.copy(Path(plotly.__file__).parent / "package_data/plotly.min.js", static / "plotly.min.js")
+        if hasattr(app.env, "segdet_live"):
+            live.write_all(static / "live")
+
+
+class LiveNetwork(SphinxDirective):
+    """``segdet-live``: the network in the page; its content says what is to be seen to who cannot see it."""
+
+    has_content = True
+
+    def run(self):
+        """The place that book/_static/live/live.js fills on a click."""
+        alt = html.escape(" ".join(self.content))
+        text = f"<p>{alt}</p><noscript>This needs JavaScript.</noscript>"
+        return [nodes.raw("", f'<div class="{LIVE_CLASS}" role="group">{text}</div>', format="html")]
 
 
 def status(env):

@@ -1,0 +1,144 @@
+"""The network in the page: what book/_static/live loads on a click (chapter 09).
+
+Nothing of it is committed but the network and the boxes of the detector. The runtime comes from npm when the book is
+built, the hips are simulated. Each file is a script, for a page that is opened from a disk may fetch nothing else.
+
+``python book/_tools/live.py`` lets the detector of the chapters look at these hips again, and writes its boxes.
+"""
+
+import base64
+import gzip
+import hashlib
+import json
+import subprocess
+import tarfile
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from segdet.errors import SegdetError
+from segdet.export.exported import SETTINGS
+from segdet.export.load import SHIPPED
+from segdet.phantom.cache import cache_folder, cached_phantom
+from segdet.phantom.parameters import HipParameters
+from segdet.runtime.atomic import write_text, writing
+
+SOURCES = Path(__file__).resolve().parent.parent / "_static/live"
+DETECTED = SOURCES / "detected.json"
+MODEL = SHIPPED / "hip-small"
+
+PACKAGE, VERSION = "onnxruntime-web", "1.30.0"
+SHA512 = (
+    "ab4cbe26baedba45d2cec05610c71c55fa97db92d19a8b171c5f8269126683ca"
+    "590a5cdc57bb2f35ce2b298de32f4d956fb42644c0ecd528a0a91e025c07ca61"
+)
+WANTED = {"module": "dist/ort.wasm.bundle.min.mjs", "wasm": "dist/ort-wasm-simd-threaded.wasm"}
+
+SEED = 4242  # the hip of chapter 09, which no network was trained on
+CONTRASTS, LOOK_ALIKES = (3, 6, 9), (0, 16)  # dB; dark pockets and vessels in the muscle
+SHAPE = (32, 184, 96)  # as the detector of the laptop profile sees it
+
+
+def hips():
+    """The names of the hips with the Volume of each, uint8 voxels on the grid of the pictures."""
+    for contrast in CONTRASTS:
+        for count in LOOK_ALIKES:
+            parameters = replace(HipParameters(), look_alikes=(count, count))
+            scan = cached_phantom(SEED, contrast_db=float(contrast), parameters=parameters)
+            spacing = [n * s / m for n, s, m in zip(scan.shape, scan.spacing, SHAPE, strict=True)]
+            small = scan.resample(SHAPE, spacing)
+            yield f"hip-{contrast}-{count}", replace(small, voxels=np.rint(small.voxels).astype(np.uint8))
+
+
+def packed(content):
+    """Bytes as text: gzip, then base64."""
+    return base64.b64encode(gzip.compress(content, 9, mtime=0)).decode()
+
+
+def write_script(path, facts):
+    """Facts as a script that leaves them in segdetLive.data under the name of its file."""
+    write_text(path, f"segdetLive.data[{json.dumps(path.stem)}] = {json.dumps(facts, separators=(',', ':'))};\n")
+
+
+def write_hips(folder):
+    """One script a hip: its voxels and its annotation, and the boxes that the detector found."""
+    boxes = json.loads(DETECTED.read_text(encoding="utf-8"))
+    for name, scan in hips():
+        facts = {"voxels": packed(scan.voxels.tobytes()), "mask": packed(scan.mask.astype(np.uint8).tobytes())}
+        write_script(folder / f"{name}.js", facts | {"shape": SHAPE, "spacing": scan.spacing, "detected": boxes[name]})
+
+
+def write_network(folder):
+    """The network with its grids."""
+    grids = json.loads((MODEL / SETTINGS).read_text(encoding="utf-8"))["grids"]
+    model = packed((MODEL / "segmenter.onnx").read_bytes())
+    write_script(folder / "network.js", {"model": model, "grids": grids})
+
+
+def write_runtime(folder):
+    """ONNX Runtime from npm, or from the cache, as a script.
+
+    Raises
+    ------
+    SegdetError
+        npm is missing, or does not give the package.
+    """
+    files = {name: runtime_file(path) for name, path in WANTED.items()}
+    facts = {"module": files["module"].decode(), "wasm": packed(files["wasm"]), "version": VERSION}
+    write_script(folder / "runtime.js", facts)
+
+
+def runtime_file(path):
+    """The content of a file of the pinned package, downloaded where the cache lacks it."""
+    kept = cache_folder() / f"{PACKAGE}-{VERSION}"
+    if not (kept / path).exists():
+        with tempfile.TemporaryDirectory() as temporary:
+            archive = download(Path(temporary))
+            with tarfile.open(archive) as files:
+                for name in WANTED.values():
+                    with writing(kept / name) as target:
+                        target.write_bytes(files.extractfile(f"package/{name}").read())
+    return (kept / path).read_bytes()
+
+
+def download(folder):
+    """The package's archive, by npm, checked against its checksum."""
+    command = ["npm", "pack", f"{PACKAGE}@{VERSION}", "--silent", "--fetch-retries=1", "--pack-destination", folder]
+    try:
+        subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=300)
+        (archive,) = folder.glob("*.tgz")
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        raise SegdetError(f"npm gave no {PACKAGE} {VERSION} ({type(error).__name__})") from error
+    if hashlib.sha512(archive.read_bytes()).hexdigest() != SHA512:
+        raise SegdetError(f"npm gave a {PACKAGE} {VERSION} that is not the one whose checksum is known")
+    return archive
+
+
+def write_all(folder):
+    """Everything a page loads on the click; without the runtime the pages say so, and so does one line here."""
+    try:
+        write_runtime(folder)
+    except SegdetError as error:
+        print(f"notice: {error}; the pages are built without the network that runs in them", flush=True)
+        return
+    write_network(folder)
+    write_hips(folder)
+
+
+def detect_again():
+    """Write the boxes of the chapters' detector on every hip: for each slice its best box, or null."""
+    from segdet.experiments.cases import prepare
+    from segdet.experiments.chapters import chapter_run
+
+    run, found = chapter_run("quick"), {}
+    for name, scan in hips():
+        boxes = run.detect(prepare(scan, replace(run.grids, detector_shape=SHAPE)))[:, 0].tolist()
+        found[name] = [[round(edge, 1) for edge in box] if box[2] > box[0] else None for box in boxes]
+    lines = [f" {json.dumps(name)}: {json.dumps(boxes)}" for name, boxes in found.items()]
+    write_text(DETECTED, "{\n" + ",\n".join(lines) + "\n}\n")
+
+
+if __name__ == "__main__":
+    detect_again()
