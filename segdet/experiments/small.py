@@ -32,7 +32,7 @@ from .config import Profile
 
 NAME = "hip-small"
 FOLDER = SHIPPED / NAME
-PROFILE = Profile(NAME, (32, 184, 96), (32, 46, 24), 8, 0, 1200, 100, 36, 6, 20)
+PROFILE = Profile(NAME, (32, 184, 96), (32, 46, 24), 8, 0, 600, 100, 36, 6, 20)
 SEED = 0  # of the split: hips from 1000 on, none that a study's verdict rests on
 PAINTED = (0, 1, 2, 3, 4, 6, 8, 32)  # slices that a person painted; 32 means every one that shows the head
 PLACE_MM, SIZE = 1.0, 0.1  # how far off a box is drawn: deviation of its centre, and of its sides relative to theirs
