@@ -50,7 +50,7 @@ segdetLive.data = {}; // what the loaded scripts leave here, by name
   // The edges between voxels that are 1 and voxels that are 0, of a plane whose voxel (u, v) is mask[index(u, v)].
   function outline(context, mask, index, columns, rows, colour) {
     const [w, h] = [context.canvas.width / columns, context.canvas.height / rows];
-    const at = (u, v) => u >= 0 && v >= 0 && u < columns && v < rows && mask[index(u, v)];
+    const at = (u, v) => u >= 0 && v >= 0 && u < columns && v < rows && mask[index(u, v)] === 1;
     context.beginPath();
     for (let v = 0; v <= rows; v++)
       for (let u = 0; u <= columns; u++) {
@@ -261,8 +261,8 @@ segdetLive.data = {}; // what the loaded scripts leave here, by name
         const scale = shape.map((count, axis) => this.grids.detector_shape[axis] / count);
         this.shared = { truth: this.truth, volume: segdetLive.resample(this.truth, this.grids.detector_shape, shape, scale) };
       }
-      if (this.truth) surfaces.push(segdetLive.surface(this.shared.volume, shape, 0.5, RGB.annotation, 0.35));
-      surfaces.push(segdetLive.surface(this.probability, shape, this.level, RGB.prediction, 1));
+      if (this.truth) surfaces.push(segdetLive.surface(this.shared.volume, shape, 0.5, RGB.annotation));
+      surfaces.push(segdetLive.surface(this.probability, shape, this.level, RGB.prediction));
       segdetLive.drawSurfaces(this.space, surfaces, shape, spacing, this.turn, this.tilt);
     }
 
@@ -289,7 +289,8 @@ segdetLive.data = {}; // what the loaded scripts leave here, by name
       [this.plane, this.label] = this.figure(stage, HEIGHT * ((columns * dx) / (rows * dy)), HEIGHT, `The slice. ${help}`);
       const side = element(stage, "div", { class: "segdet-live-side" });
       [this.sweep] = this.figure(side, 0.6 * HEIGHT * ((depth * dz) / (rows * dy)), 0.6 * HEIGHT, "All slices from the side. Click to go to a slice.", "along the sweep");
-      [this.space] = this.figure(side, 0.6 * HEIGHT, 0.6 * HEIGHT, "The surface. Drag or use the arrow keys to turn it.", "in space");
+      [this.space] = this.figure(side, 0.4 * HEIGHT, 0.4 * HEIGHT, "The surface. Drag or use the arrow keys to turn it.", "in space");
+      this.space.classList.add("segdet-live-space"); // drawn with fewer pixels than it is shown with
       this.text = element(this.holder, "output", { "aria-live": "polite" });
       const legend = element(this.holder, "p", { class: "segdet-live-legend" });
       for (const [name, text] of [["box", "boxes"], ["prediction", "prediction"], ["annotation", "annotation"], ["attention", "attention"]])
