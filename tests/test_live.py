@@ -22,7 +22,8 @@ from segdet.io.files import load_volume
 
 PAGE = '<!doctype html><meta charset="utf-8"><link rel="stylesheet" href="segdet.css"><body>{}</body>'
 HOLDER = '<div class="segdet-live" role="group"><p>What is to be seen.</p></div>'
-SCRIPTS = "".join(f'<script defer src="live/{name}.js"></script>' for name in ("volume", "nifti", "surface", "live"))
+NAMES = "volume", "nifti", "surface", "controls", "loading", "pictures", "live"
+SCRIPTS = "".join(f'<script defer src="live/{name}.js"></script>' for name in NAMES)
 LIVE = 'document.querySelector(".segdet-live").live'
 PRESS = '[...document.querySelectorAll(".segdet-live button")].find((b) => b.textContent === "{}").click()'
 SHIFT = 8
@@ -316,7 +317,7 @@ def test_a_bad_file_gets_one_line(fresh, tmp_path, damage, message):
     path = write_scan(tmp_path / "bad.nii")
     damage(path)
     fresh.choose(".segdet-live [type=file]", path)
-    assert fresh.wait('document.querySelector(".segdet-live output").textContent').startswith(message)
+    fresh.wait(f'document.querySelector(".segdet-live output").textContent.startsWith({json.dumps(message)})')
     assert fresh.run(f"{LIVE}.truth !== null")  # the hip is still there
 
 

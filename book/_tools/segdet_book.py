@@ -87,7 +87,7 @@ def load_scripts(app, pagename, templatename, context, doctree):
     if EXPLORER_CLASS in context.get("body", ""):
         app.add_js_file("explorers.js", loading_method="defer")
     if f'class="{LIVE_CLASS}"' in context.get("body", ""):
-        for name in ("volume", "nifti", "surface", "live"):
+        for name in ("volume", "nifti", "surface", "controls", "loading", "pictures", "live"):
             app.add_js_file(f"live/{name}.js", loading_method="defer")
         app.env.segdet_live = True
 

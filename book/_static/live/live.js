@@ -1,76 +1,13 @@
 // The network in the page (book/_tools/live.py writes what is loaded on the click): boxes in, a mask out.
 "use strict";
 var segdetLive = segdetLive || {};
-segdetLive.data = {}; // what the loaded scripts leave here, by name
 
 {
-  const HERE = document.currentScript.src.replace(/[^/]*$/, "");
-  const COLOURS = { annotation: "#009E73", box: "#E69F00", prediction: "#D55E00", attention: "rgba(86, 180, 233, 0.3)" };
+  const { element, select, range, button, figure, dragging, load, unpacked, COLOURS } = segdetLive;
   const RGB = { annotation: [0, 158, 115], prediction: [213, 94, 0] };
   const HEIGHT = 380; // of a slice, in pixels of the page
   const PAUSE = 120; // between the last change and the answer, in ms
   const GRIP = 14; // how near to a corner a pointer takes hold of it, in pixels of the page
-
-  function element(parent, name, attributes = {}, text = "") {
-    const made = document.createElement(name);
-    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-    made.textContent = text;
-    return parent.appendChild(made);
-  }
-
-  // A page on a disk may fetch nothing, but it may load scripts.
-  const load = (name) =>
-    new Promise((resolve, reject) => {
-      if (name in segdetLive.data) return resolve(segdetLive.data[name]);
-      const script = element(document.head, "script", { src: `${HERE}${name}.js` });
-      script.onload = () => resolve(segdetLive.data[name]);
-      script.onerror = () => reject(new Error(`${name}.js is not there: this copy of the book was built without npm`));
-    });
-
-  async function unpacked(text) {
-    const zipped = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-    const stream = new Blob([zipped]).stream().pipeThrough(new DecompressionStream("gzip"));
-    return new Uint8Array(await new Response(stream).arrayBuffer());
-  }
-
-  // ONNX Runtime in one thread of WebAssembly: a function from image and attention to probability.
-  async function openNetwork() {
-    const [runtime, network] = await Promise.all([load("runtime"), load("network")]);
-    const ort = await import(URL.createObjectURL(new Blob([runtime.module], { type: "text/javascript" })));
-    ort.env.wasm.numThreads = 1;
-    ort.env.wasm.wasmBinary = await unpacked(runtime.wasm);
-    const session = await ort.InferenceSession.create(await unpacked(network.model));
-    return async (image, attention) => {
-      const input = new Float32Array([...image, ...attention]);
-      const { logits } = await session.run({ image: new ort.Tensor("float32", input, [1, 2, ...network.grids.segmenter_shape]) });
-      return segdetLive.probability(logits.data);
-    };
-  }
-
-  // The edges between voxels that are 1 and voxels that are 0, of a plane whose voxel (u, v) is mask[index(u, v)].
-  function outline(context, mask, index, columns, rows, colour) {
-    const [w, h] = [context.canvas.width / columns, context.canvas.height / rows];
-    const at = (u, v) => u >= 0 && v >= 0 && u < columns && v < rows && mask[index(u, v)] === 1;
-    context.beginPath();
-    for (let v = 0; v <= rows; v++)
-      for (let u = 0; u <= columns; u++) {
-        if (at(u, v) !== at(u - 1, v)) (context.moveTo(u * w, v * h), context.lineTo(u * w, (v + 1) * h));
-        if (at(u, v) !== at(u, v - 1)) (context.moveTo(u * w, v * h), context.lineTo((u + 1) * w, v * h));
-      }
-    context.strokeStyle = colour;
-    context.stroke();
-  }
-
-  function drawPicture(context, picture, index, columns, rows) {
-    const image = new ImageData(columns, rows), small = new OffscreenCanvas(columns, rows);
-    for (let v = 0; v < rows; v++)
-      for (let u = 0; u < columns; u++) {
-        const value = picture[index(u, v)];
-        image.data.set([value, value, value, 255], 4 * (v * columns + u));
-      }
-    small.getContext("2d").putImageData(image, 0, 0);
-    context.drawImage(small, 0, 0, context.canvas.width, context.canvas.height);
-  }
 
   class Live {
     constructor(holder, network, grids) {
@@ -138,7 +75,7 @@ segdetLive.data = {}; // what the loaded scripts leave here, by name
     }
 
     show(scan, truth) {
-      Object.assign(this, { scan, truth, ...segdetLive.inputs(scan, this.grids), soFar: new Map() });
+      Object.assign(this, { scan, truth, mask: null, ...segdetLive.inputs(scan, this.grids), soFar: new Map() });
       this.detected.disabled = !scan.detected;
       return this.answer();
     }
@@ -149,8 +86,8 @@ segdetLive.data = {}; // what the loaded scripts leave here, by name
     changed() {
       clearTimeout(this.waiting);
       this.waiting = setTimeout(() => ((this.waiting = null), this.answer()), PAUSE);
-      this.drawSlice();
-      this.drawSweep();
+      segdetLive.drawSlice(this);
+      segdetLive.drawSweep(this);
     }
 
     // Run the network on what is painted now. Called while it runs, it runs once more afterwards.
@@ -197,61 +134,9 @@ segdetLive.data = {}; // what the loaded scripts leave here, by name
     // --- pictures
 
     draw() {
-      this.drawSlice();
-      this.drawSweep();
+      segdetLive.drawSlice(this);
+      segdetLive.drawSweep(this);
       this.drawSurface();
-    }
-
-    drawSlice() {
-      const [, rows, columns] = this.grids.detector_shape, context = this.plane.getContext("2d");
-      const [w, h] = [this.plane.width / columns, this.plane.height / rows], z = this.slice;
-      const index = (u, v) => (z * rows + v) * columns + u;
-      drawPicture(context, this.picture, index, columns, rows);
-      const [depth, high, wide] = this.grids.segmenter_shape, near = Math.floor((z * depth) / this.grids.detector_shape[0]);
-      context.fillStyle = COLOURS.attention;
-      for (let v = 0; v < high; v++)
-        for (let u = 0; u < wide; u++)
-          if (this.attention[(near * high + v) * wide + u])
-            context.fillRect((u * columns * w) / wide, (v * rows * h) / high, (columns * w) / wide, (rows * h) / high);
-      context.lineWidth = 2;
-      if (this.truth) outline(context, this.truth, index, columns, rows, COLOURS.annotation);
-      if (this.mask) outline(context, this.mask, index, columns, rows, COLOURS.prediction);
-      const entry = this.boxAt(z);
-      if (entry) {
-        const [x0, y0, x1, y1] = entry.box;
-        context.strokeStyle = context.fillStyle = COLOURS.box;
-        context.setLineDash(entry.by === "line" ? [6, 5] : []);
-        context.strokeRect(x0 * w, y0 * h, (x1 - x0) * w, (y1 - y0) * h);
-        context.setLineDash([]);
-        for (const [x, y] of [[x0, y0], [x1, y0], [x0, y1], [x1, y1]]) context.fillRect(x * w - 4, y * h - 4, 8, 8);
-      }
-      context.fillStyle = "#fff";
-      context.fillRect(10, this.plane.height - 12, (5 * w) / this.spacing[2], 3);
-      context.font = "12px sans-serif";
-      context.fillText("5 mm", 10, this.plane.height - 17);
-      this.label.textContent = `slice ${z}`;
-    }
-
-    // The plane across all slices, through the middle of the box; a line a slice shows how high its box is.
-    drawSweep() {
-      const [depth, rows, columns] = this.grids.detector_shape, context = this.sweep.getContext("2d");
-      const [w, h] = [this.sweep.width / depth, this.sweep.height / rows];
-      const box = this.boxAt(this.slice)?.box, x = box ? Math.min(Math.floor((box[0] + box[2]) / 2), columns - 1) : columns >> 1;
-      const index = (u, v) => (u * rows + v) * columns + x;
-      drawPicture(context, this.picture, index, depth, rows);
-      context.lineWidth = 2;
-      if (this.truth) outline(context, this.truth, index, depth, rows, COLOURS.annotation);
-      if (this.mask) outline(context, this.mask, index, depth, rows, COLOURS.prediction);
-      for (let z = 0; z < depth; z++) {
-        const entry = this.boxAt(z);
-        if (!entry) continue;
-        context.fillStyle = COLOURS.box;
-        context.globalAlpha = entry.by === "line" ? 0.4 : 1;
-        context.fillRect((z + 0.4) * w, entry.box[1] * h, 0.2 * w, (entry.box[3] - entry.box[1]) * h);
-      }
-      context.globalAlpha = 1;
-      context.strokeStyle = "#fff";
-      context.strokeRect(this.slice * w, 1, w, this.sweep.height - 2);
     }
 
     drawSurface() {
@@ -271,25 +156,25 @@ segdetLive.data = {}; // what the loaded scripts leave here, by name
     build() {
       const [depth, rows, columns] = this.grids.detector_shape, [dz, dy, dx] = this.spacing;
       const form = element(this.holder, "div", { class: "segdet-live-controls" });
-      this.contrast = this.select(form, "contrast of the head", [["9", "9 dB"], ["6", "6 dB, as trained"], ["3", "3 dB"]], "6", () => this.showHip());
-      this.lookAlikes = this.select(form, "look-alikes", [["0", "none"], ["16", "16"]], "16", () => this.showHip());
+      this.contrast = select(form, "contrast of the head", [["9", "9 dB"], ["6", "6 dB, as trained"], ["3", "3 dB"]], "6", () => this.showHip());
+      this.lookAlikes = select(form, "look-alikes", [["0", "none"], ["16", "16"]], "16", () => this.showHip());
       const ways = [["on", "the boxes"], ["off", "none"], ["misplaced", "in the wrong place"]];
-      this.select(form, "attention", ways, "on", (value) => ((this.attended = value), this.answer()));
-      this.range(form, "threshold", 0.05, 0.95, 0.05, 0.5, (value) => ((this.level = value), this.soFar.clear(), this.report()));
-      this.position = this.range(form, "slice", 0, depth - 1, 1, this.slice, (value) => this.goTo(value));
+      select(form, "attention", ways, "on", (value) => ((this.attended = value), this.answer()));
+      range(form, "threshold", 0.05, 0.95, 0.05, 0.5, (value) => ((this.level = value), this.soFar.clear(), this.report()));
+      this.position = range(form, "slice", 0, depth - 1, 1, this.slice, (value) => this.goTo(value));
       const buttons = element(this.holder, "div", { class: "segdet-live-buttons" });
-      this.detected = this.button(buttons, "The detector's boxes", () => ((this.useDetector = true), this.answer()));
-      this.button(buttons, "Remove this box", () => this.remove());
-      this.button(buttons, "Remove all boxes", () => (this.clear(), this.answer()));
-      this.button(buttons, "The simulated hip", () => this.showHip());
+      this.detected = button(buttons, "The detector's boxes", () => ((this.useDetector = true), this.answer()));
+      button(buttons, "Remove this box", () => this.remove());
+      button(buttons, "Remove all boxes", () => (this.clear(), this.answer()));
+      button(buttons, "The simulated hip", () => this.showHip());
       const own = element(element(buttons, "label", {}, "Your own scan (NIfTI): "), "input", { type: "file", accept: ".nii,.gz" });
       own.addEventListener("change", () => own.files[0] && this.showFile(own.files[0]));
       const stage = element(this.holder, "div", { class: "segdet-live-stage" });
       const help = "Drag to paint a box, drag it to move it or a corner to resize it. Keys: Enter paints, arrows move, with Shift they resize, Page Up and Page Down change the slice, Delete removes.";
-      [this.plane, this.label] = this.figure(stage, HEIGHT * ((columns * dx) / (rows * dy)), HEIGHT, `The slice. ${help}`);
+      [this.plane, this.label] = figure(stage, HEIGHT * ((columns * dx) / (rows * dy)), HEIGHT, `The slice. ${help}`);
       const side = element(stage, "div", { class: "segdet-live-side" });
-      [this.sweep] = this.figure(side, 0.6 * HEIGHT * ((depth * dz) / (rows * dy)), 0.6 * HEIGHT, "All slices from the side. Click to go to a slice.", "along the sweep");
-      [this.space] = this.figure(side, 0.4 * HEIGHT, 0.4 * HEIGHT, "The surface. Drag or use the arrow keys to turn it.", "in space");
+      [this.sweep] = figure(side, 0.6 * HEIGHT * ((depth * dz) / (rows * dy)), 0.6 * HEIGHT, "All slices from the side. Click to go to a slice.", "along the sweep");
+      [this.space] = figure(side, 0.4 * HEIGHT, 0.4 * HEIGHT, "The surface. Drag or use the arrow keys to turn it.", "in space");
       this.space.classList.add("segdet-live-space"); // drawn with fewer pixels than it is shown with
       this.text = element(this.holder, "output", { "aria-live": "polite" });
       const legend = element(this.holder, "p", { class: "segdet-live-legend" });
@@ -299,36 +184,11 @@ segdetLive.data = {}; // what the loaded scripts leave here, by name
       this.listen();
     }
 
-    select(form, title, options, chosen, changed) {
-      const input = element(element(form, "label", {}, title), "select");
-      for (const [value, text] of options) element(input, "option", { value }, text).selected = value === chosen;
-      input.addEventListener("change", () => changed(input.value));
-      return input;
-    }
-
-    range(form, title, min, max, step, value, changed) {
-      const input = element(element(form, "label", {}, title), "input", { type: "range", min, max, step, value });
-      input.addEventListener("input", () => changed(Number(input.value)));
-      return input;
-    }
-
-    button(parent, title, pressed) {
-      const button = element(parent, "button", { type: "button" }, title);
-      button.addEventListener("click", pressed);
-      return button;
-    }
-
-    figure(stage, width, height, title, text = "") {
-      const figure = element(stage, "figure");
-      const attributes = { width: Math.round(width), height: Math.round(height), tabindex: 0, role: "application", "aria-label": title };
-      return [element(figure, "canvas", attributes), element(figure, "figcaption", {}, text)];
-    }
-
     goTo(slice) {
       this.slice = Math.min(Math.max(slice, 0), this.grids.detector_shape[0] - 1);
       this.position.value = this.slice;
-      this.drawSlice();
-      this.drawSweep();
+      segdetLive.drawSlice(this);
+      segdetLive.drawSweep(this);
     }
 
     listen() {
@@ -338,7 +198,7 @@ segdetLive.data = {}; // what the loaded scripts leave here, by name
         const at = ([u, v]) => [u * columns, v * rows];
         if (!far) return;
         this.hold ??= this.grip(start);
-        (this.hold(at(start), at(point)), this.drawSlice());
+        (this.hold(at(start), at(point)), segdetLive.drawSlice(this));
         if (done) ((this.hold = null), this.changed());
       });
       dragging(this.sweep, (start, point) => this.goTo(Math.floor(point[0] * depth)));
@@ -397,32 +257,11 @@ segdetLive.data = {}; // what the loaded scripts leave here, by name
     }
   }
 
-  // Call moved(start, point, far, done) while a pointer drags, places as shares of the canvas; far: it left its place.
-  function dragging(canvas, moved) {
-    let start = null, far = false;
-    const place = (event) => {
-      const { left, top, width, height } = canvas.getBoundingClientRect();
-      return [(event.clientX - left) / width, (event.clientY - top) / height];
-    };
-    canvas.addEventListener("pointerdown", (event) => {
-      canvas.setPointerCapture(event.pointerId);
-      ((start = place(event)), (far = false), canvas.focus({ preventScroll: true }));
-      moved(start, start, far, false);
-    });
-    canvas.addEventListener("pointermove", (event) => {
-      if (start) ((far = true), moved(start, place(event), far, false));
-    });
-    for (const end of ["pointerup", "pointercancel"])
-      canvas.addEventListener(end, (event) => {
-        if (start) (moved(start, place(event), far, true), (start = null));
-      });
-  }
-
   async function begin(holder, button) {
     button.disabled = true;
     button.textContent = "Loading …";
     try {
-      const network = await openNetwork();
+      const network = await segdetLive.openNetwork();
       const live = new Live(holder, network, segdetLive.data.network.grids);
       await live.showHip();
       holder.live = live;
