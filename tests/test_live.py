@@ -245,8 +245,8 @@ def test_the_dials_choose_the_hip(fresh, name):
 def write_scan(path, order="<", dtype=np.int16, codes=(1, 1), axes=((0, -1, 0), (0, 0, -1), (1, 0, 0)), slope=None):
     """A NIfTI of noise and a ball, its axes anywhere."""
     rng = np.random.default_rng(0)
-    voxels = (100 + 20 * rng.standard_normal((60, 90, 40))).astype(dtype)
-    voxels[20:40, 30:60, 10:25] -= 60
+    voxels = (300 + 20 * rng.standard_normal((60, 90, 40))).astype(dtype)
+    voxels[20:40, 30:60, 10:25] -= 100
     affine = np.eye(4)
     affine[:3, :3] = np.array(axes, float) * (0.6, 0.4, 0.8)
     header = nibabel.Nifti1Header(endianness=order)

@@ -12,7 +12,7 @@ var segdetLive = segdetLive || {};
   const AXES = "LPSRAI"; // towards left, posterior, superior, and their opposites
 
   async function inflated(buffer) {
-    const start = new Uint8Array(buffer, 0, 2);
+    const start = new Uint8Array(buffer);
     if (start[0] !== 0x1f || start[1] !== 0x8b) return buffer;
     const stream = new Blob([buffer]).stream().pipeThrough(new DecompressionStream("gzip"));
     return new Response(stream).arrayBuffer();
