@@ -37,6 +37,7 @@ HERE = {
     "08-segmenter": {"the toy, percentiles, arithmetic on the paper's average": "1 0.4 5 1.709 0.830"},
     "09-cascade": {"the toy, margins, contrasts, thresholds": "1 2 6 2.5 4.5 6.5 0.2 0.8"},
     "10-ablation": {"percentiles": "2.5 97.5"},
+    "11-when-attention-helps": {"an exercise, a deviation that is assumed": "3 0.03"},
     "gpu": {"bounds and an assumption, named there": "10 25"},
     "intro": {"the paper's averages, rounded": "0.62 0.71"},
     "ledger": {"the recipe": "0.004"},

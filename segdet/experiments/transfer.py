@@ -18,6 +18,7 @@ from ..runtime.provenance import environment
 from ..training.checkpoint import forget
 from ..training.detector import choose_threshold, train_detector
 from ..training.recipes import RECIPES
+from .ablation import phantom_version
 from .cases import prepared_split
 from .config import Plan, Profile
 from .cost import work_of_a_study
@@ -136,7 +137,7 @@ def run_transfer(plan, seeds, infants, out, *, resume=False, max_minutes=None, r
         folds(range(len(infants)), count, 0)
     study = Study(out)
     fixed = {"profile": plan.profile.name, "settings": asdict(plan.profile), "data": "phantom"}
-    fixed |= {"phantom_version": plan.simulated.phantom_version}
+    fixed |= {"phantom_version": phantom_version(plan.simulated)}
     fixed |= {"infants": {infant.name: len(infant.pictures) for infant in infants}}
 
     def runs(checkpoints, deadline):
