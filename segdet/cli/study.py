@@ -105,6 +105,8 @@ def transfer(
     out: Annotated[Path, typer.Option(help="The study's folder, results/NAME.")],
     profile: Annotated[ProfileName, typer.Option(envvar="SEGDET_PROFILE", help=PROFILE_HELP)] = ProfileName.laptop,
     backbone: Annotated[Backbone | None, typer.Option(help="Of every detector. Default: the profile's.")] = None,
+    scans: Annotated[int | None, typer.Option(min=2, help="Simulated training scans. Default: the profile's.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Of a detector's training. Default: the profile's.")] = None,
     variants: Annotated[
         str | None, typer.Option(help="Comma-separated names, as of `segdet detectors`; see chapter 12.")
     ] = None,
@@ -128,6 +130,7 @@ def transfer(
 
     check_folder(out)
     size = get_profile(profile.value)
+    size = replace(size, train=scans or size.train, detector_steps=steps or size.detector_steps)
     size = replace(size, backbone=backbone.value if backbone else size.backbone)
     counts = tuple(whole_number(text) for text in listed(infants))
     what = TransferPlan(size, NAMES if variants is None else listed(variants), counts, listed(starts), preset)
