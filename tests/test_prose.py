@@ -38,6 +38,11 @@ HERE = {
     "09-cascade": {"the toy, margins, contrasts, thresholds": "1 2 6 2.5 4.5 6.5 0.2 0.8"},
     "10-ablation": {"percentiles": "2.5 97.5"},
     "11-when-attention-helps": {"an exercise, a deviation that is assumed": "3 0.03"},
+    "12-real-infants": {
+        "licences": "3.0 2.0",
+        "the windows, sizes and bounds of the measures": "2 4 3 16 0.1",
+    },
+    "protocol": {"the margins that it fixes": "0.005 1 0.02"},
     "gpu": {"bounds and an assumption, named there": "10 25"},
     "intro": {"the paper's averages, rounded": "0.62 0.71"},
     "ledger": {"the recipe": "0.004"},
