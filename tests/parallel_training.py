@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from segdet.phantom import acoustics
+from segdet.phantom import make
 from segdet.phantom.cache import cached_phantom
 from segdet.runtime import distributed
 from segdet.runtime.tensors import save_tensors
@@ -55,7 +55,7 @@ def beside_another(number, folder):
     """
     torch.set_num_threads(1)
     os.environ["SEGDET_CACHE"] = str(folder / "cache")
-    make, step = acoustics.make_phantom, loop._backward
+    original, step = make.make_phantom, loop._backward
 
     def note(what):
         with open(folder / "log", "a") as log:
@@ -66,14 +66,14 @@ def beside_another(number, folder):
         while not all((folder / f"{n}.begun").exists() for n in (0, 1)):
             time.sleep(0.01)
         time.sleep(0.3)  # in which the other asks for it
-        return make(seed, **options)
+        return original(seed, **options)
 
     def slow_step(*arguments):
         note("step")
         time.sleep(0.05)
         return step(*arguments)
 
-    acoustics.make_phantom, loop._backward = make_slowly, slow_step
+    make.make_phantom, loop._backward = make_slowly, slow_step
     (folder / f"{number}.begun").touch()
     volume = cached_phantom(3, shape=(16, 24, 16))
     save_tensors(folder / f"phantom{number}", {"voxels": torch.from_numpy(volume.voxels)}, volume.meta)

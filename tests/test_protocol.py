@@ -18,7 +18,7 @@ from segdet.experiments.protocol import PRIMARY, SECONDARY, check_terms, chosen_
 from segdet.experiments.scores import FAILURES, attribute, on_own_grid
 from segdet.experiments.study import Study
 from segdet.metrics import iou
-from segdet.phantom import acoustics
+from segdet.phantom import make
 from segdet.runtime import provenance
 from segdet.training.augment import augment_volume
 from segdet.training.recipes import SegmenterRecipe
@@ -32,8 +32,8 @@ TRIED = Plan(TINY, (), protocol=2)
 @pytest.fixture
 def tiny_phantoms(small_phantoms, monkeypatch):
     """Small phantoms whose contrast can be changed, and two values of that dial alone."""
-    small = acoustics.make_phantom
-    monkeypatch.setattr(acoustics, "make_phantom", lambda seed, side=None, contrast_db=6.0: small(seed, side))
+    small = make.make_phantom
+    monkeypatch.setattr(make, "make_phantom", lambda seed, side=None, contrast_db=6.0, **more: small(seed, side=side))
     monkeypatch.setattr(probes, "DIALS", {"contrast_db": (2.0, 6.0)})
     monkeypatch.setattr(probes, "STEPS", (1, 4))
     monkeypatch.setattr(probes, "DOSES", {"moved-30": probes.DOSES["moved-30"]})
