@@ -74,6 +74,13 @@ def test_stored_outputs_are_those_of_the_code(path):
         pytest.fail(f"the outputs stored in {path.name} are stale; run: make refresh", pytrace=False)
 
 
+def test_notebooks_are_light():
+    """At most 800 KB each and 7 MB in all, for the history keeps every version (CONTRIBUTING)."""
+    sizes = {path.name: path.stat().st_size for path in runner.chapters(runner.ROOT)}
+    assert {name: size for name, size in sizes.items() if size > 800_000} == {}
+    assert sum(sizes.values()) <= 7_000_000
+
+
 def test_every_figure_is_described(notebook):
     for cell in code_cells(notebook):
         for output in cell.outputs:

@@ -80,7 +80,10 @@ def figure_html(figure):
 
 
 def load_scripts(app, pagename, templatename, context, doctree):
-    """Load plotly.js and the explorers on the pages that have one, and only there (event ``html-page-context``)."""
+    """Load plotly.js, the explorers and MathJax on the pages that have one, and only there (``html-page-context``)."""
+    if 'class="math' not in context.get("body", ""):  # Sphinx has it where a page below has a formula, too
+        scripts = context.get("script_files", [])
+        context["script_files"] = [file for file in scripts if "mathjax" not in str(getattr(file, "filename", ""))]
     if FIGURE_CLASS in context.get("body", ""):
         app.add_js_file("plotly.min.js", loading_method="defer")
         app.add_js_file("figures.js", loading_method="defer")

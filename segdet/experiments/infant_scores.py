@@ -1,15 +1,14 @@
 """How well a detector finds the heads of one real infant (chapter 12)."""
 
-import math
 from dataclasses import replace
 
 import numpy as np
 import torch
-from scipy import stats
 
 from ..boxes import area, box_iou
 from ..cascade import detect
 from .infants import ASSUMED
+from .verdicts import t_interval
 
 BESIDE = 0.1  # a box that overlaps the head's by less lies where there is no head
 
@@ -92,12 +91,9 @@ def over_infants(rows, column):
         if isinstance(row[column], int | float) and np.isfinite(row[column]):
             found.setdefault(row["case"], []).append(row[column])
     values = np.array([np.mean(each) for each in found.values()])
-    n = len(values)
-    if n < 2:
-        mean = float(values.mean()) if n else np.nan
-        return mean, mean - np.inf, mean + np.inf, n
-    mean, reach = values.mean(), stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / math.sqrt(n)
-    return float(mean), float(mean - reach), float(mean + reach), n
+    if not len(values):
+        return np.nan, np.nan, np.nan, 0
+    return float(values.mean()), *t_interval(values), len(values)
 
 
 def gains(rows, others, column):

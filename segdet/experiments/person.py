@@ -70,9 +70,8 @@ def paint(person, seen, spacing, every, seed):
     """
     rng, depth = np.random.default_rng([seed, 8]), len(seen)
     held = np.flatnonzero(seen.any((1, 2)))
-    boxes = np.zeros((depth, 1, 4), np.float32)
     if not len(held):
-        return boxes, held
+        return np.zeros((depth, 1, 4), np.float32), held
     first, last = np.rint(held[[0, -1]] + rng.normal(0, person.ends_mm / spacing[0], 2)).clip(0, depth - 1).astype(int)
     first, last = min(first, last), max(first, last)
     painted = np.unique([*range(first, last, every), last])
@@ -81,9 +80,30 @@ def paint(person, seen, spacing, every, seed):
     centre = drawn.reshape(-1, 2, 2).mean(1)
     centre += rng.normal(0, person.centre_mm, centre.shape) / (spacing[2], spacing[1])
     drawn = np.concatenate([centre - side / 2, centre + side / 2], 1)
-    inside = np.arange(first, last + 1)
-    boxes[inside, 0] = np.stack([np.interp(inside, painted, edge) for edge in drawn.T], 1)
-    return boxes, painted
+    return along_the_sweep(painted, drawn, depth), painted
+
+
+def along_the_sweep(painted, drawn, depth):
+    """Boxes of every slice, on straight lines between those that were painted.
+
+    Parameters
+    ----------
+    painted : array of int, (n,)
+        Slices in rising order, at least one.
+    drawn : array, (n, 4)
+        Their boxes.
+    depth : int
+        Slices in all.
+
+    Returns
+    -------
+    ndarray of float32, (depth, 1, 4)
+        Of no area before the first and behind the last painted slice.
+    """
+    boxes = np.zeros((depth, 1, 4), np.float32)
+    inside = np.arange(painted[0], painted[-1] + 1)
+    boxes[inside, 0] = np.stack([np.interp(inside, painted, edge) for edge in np.transpose(drawn)], 1)
+    return boxes
 
 
 def _box(plane):

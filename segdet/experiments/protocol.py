@@ -16,23 +16,16 @@ FROZEN = ("segdet", "book/protocol.md")  # what must be committed before a confi
 STEPS = {}  # of the segmenter, by profile, chosen on development seeds; the profile's own where none is named
 BEST = SegmenterRecipe(mirrored=True, gain=0.2, zoom=0.15, norm="instance", effort=4)
 
-PRIMARY = {
-    a.name: a
-    for a in (
-        Arm("unet", "3D U-Net", "none", "none"),
-        Arm("box3d", "3D mask", "box3d", "box3d"),
-        Arm("cascade", "Segmentation-by-detection", "detector", "detector"),
-    )
-}
+PRIMARY = {name: ARMS[name] for name in ("unet", "box3d", "cascade")}
 
 SECONDARY = {
     a.name: a
     for a in (
-        Arm("slicebox", "Annotation boxes in every slice (ceiling)", "slicebox", "slicebox"),
+        ARMS["slicebox"],
         Arm("person", "Boxes of a simulated person", "person", "person"),
-        Arm("box3d-detector", "3D box around the detected boxes", "box3d-detector", "box3d-detector"),
-        Arm("cascade-oof", "Cascade, trained on out-of-fold boxes", "out-of-fold", "detector"),
-        Arm("cascade-crop", "Cascade, cropped to the attended region", "detector", "detector", 1.0),
+        ARMS["box3d-detector"],
+        ARMS["cascade-oof"],
+        ARMS["cascade-crop"],
         Arm("crop", "Cropped, without the attention channel", "detector", "detector", 1.0, blind=True),
         Arm("cascade-literal", "Cascade, the detector to the letter", "detector", "detector", detector="literal"),
         Arm("cascade-plain", "Cascade, the plain detector", "detector", "detector", detector="plain"),

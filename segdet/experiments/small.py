@@ -29,6 +29,7 @@ from ..training.segmenter import train_segmenter
 from ..volume import tight_box
 from .cases import grids_for, phantom_split, prepare
 from .config import Profile
+from .person import along_the_sweep
 
 NAME = "hip-small"
 FOLDER = SHIPPED / NAME
@@ -57,7 +58,6 @@ def person_boxes(mask, spacing, count, rng):
     ndarray of float32, (D, 1, 4)
         Boxes of no area where there is none.
     """
-    boxes = np.zeros((len(mask), 1, 4), np.float32)
     held = np.flatnonzero(mask.any((1, 2)))
     parts = np.array_split(held, min(count, len(held))) if count and len(held) else []
     drawn = {}
@@ -67,11 +67,9 @@ def person_boxes(mask, spacing, count, rng):
         centre = (low + high) / 2 + rng.normal(0, PLACE_MM, 2) / spacing[:0:-1]
         half = (high - low) / 2 * np.exp(rng.normal(0, SIZE, 2))
         drawn[number] = [*(centre - half), *(centre + half)]
-    if drawn:
-        between = np.arange(min(drawn), max(drawn) + 1)
-        corners = np.transpose([drawn[number] for number in sorted(drawn)])
-        boxes[between, 0] = np.transpose([np.interp(between, sorted(drawn), corner) for corner in corners])
-    return boxes
+    if not drawn:
+        return np.zeros((len(mask), 1, 4), np.float32)
+    return along_the_sweep(list(drawn), list(drawn.values()), len(mask))
 
 
 def person_attention(case, grids, count, seed):
