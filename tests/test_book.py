@@ -75,8 +75,8 @@ def test_stored_outputs_are_those_of_the_code(path):
 
 
 def test_notebooks_are_light():
-    """At most 800 KB each and 7 MB in all, for the history keeps every version (CONTRIBUTING)."""
-    sizes = {path.name: path.stat().st_size for path in runner.chapters(runner.ROOT)}
+    """At most 800 KB each and 7 MB in all, for the history keeps every version."""
+    sizes = {path.name: path.stat().st_size for path in NOTEBOOKS}
     assert {name: size for name, size in sizes.items() if size > 800_000} == {}
     assert sum(sizes.values()) <= 7_000_000
 
