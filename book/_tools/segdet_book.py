@@ -81,9 +81,6 @@ def figure_html(figure):
 
 def load_scripts(app, pagename, templatename, context, doctree):
     """Load plotly.js, the explorers and MathJax on the pages that have one, and only there (``html-page-context``)."""
-    if 'class="math' not in context.get("body", ""):  # Sphinx has it where a page below has a formula, too
-        scripts = context.get("script_files", [])
-        context["script_files"] = [file for file in scripts if "mathjax" not in str(getattr(file, "filename", ""))]
     if FIGURE_CLASS in context.get("body", ""):
         app.add_js_file("plotly.min.js", loading_method="defer")
         app.add_js_file("figures.js", loading_method="defer")
@@ -93,6 +90,10 @@ def load_scripts(app, pagename, templatename, context, doctree):
         for name in ("volume", "nifti", "surface", "controls", "loading", "pictures", "live"):
             app.add_js_file(f"live/{name}.js", loading_method="defer")
         app.env.segdet_live = True
+    # Sphinx has MathJax also where a page below has a formula. This comes last, for it makes another list.
+    if 'class="math' not in context.get("body", ""):
+        scripts = context.get("script_files", [])
+        context["script_files"] = [file for file in scripts if "mathjax" not in str(getattr(file, "filename", ""))]
 
 
 def add_files(app, exception):
