@@ -177,6 +177,7 @@ def test_what_is_kept_ends_with_the_network_or_the_next_training():
     assert not any(conv in folding._kept for conv in convolutions)
     with torch.no_grad():
         model(x)
+    gc.collect()  # what other tests left behind
     before = len(folding._kept)
     del model, convolutions
     gc.collect()

@@ -11,6 +11,7 @@ import math
 import shutil
 from pathlib import Path
 
+import icons
 import live
 import plotly
 from docutils import nodes
@@ -97,9 +98,10 @@ def load_scripts(app, pagename, templatename, context, doctree):
 
 
 def add_files(app, exception):
-    """Copy plotly.js out of its package, and write what the live pages load, if there are any (``build-finished``)."""
+    """Cut the icons, copy plotly.js, and write what the live pages load, if there are any (``build-finished``)."""
     if exception is None and app.builder.format == "html":
         static = Path(app.outdir) / "_static"
+        icons.cut(Path(app.outdir))
         shutil.copy(Path(plotly.__file__).parent / "package_data/plotly.min.js", static / "plotly.min.js")
         if hasattr(app.env, "segdet_live"):
             live.write_all(static / "live")
