@@ -43,11 +43,12 @@ def tiny_phantoms(small_phantoms, monkeypatch):
 
 
 def test_seeds_of_either_kind():
-    assert list(chosen_seeds()) == list(range(100, 110))
-    assert list(chosen_seeds(2)) == [100, 101]
-    assert list(chosen_seeds(3, development=True)) == [0, 1, 2]
+    assert list(chosen_seeds("laptop")) == list(range(100, 110))
+    assert list(chosen_seeds("laptop", 2)) == [100, 101]
+    assert list(chosen_seeds("quick", 2)) == [110, 111]
+    assert list(chosen_seeds("quick", 3, development=True)) == [0, 1, 2]
     with pytest.raises(SegdetError, match=r"has 5 development seeds, 0 to 4; found --seeds 6"):
-        chosen_seeds(6, development=True)
+        chosen_seeds("laptop", 6, development=True)
 
 
 def test_what_is_not_frozen_confirms_nothing(monkeypatch):
@@ -60,6 +61,10 @@ def test_what_is_not_frozen_confirms_nothing(monkeypatch):
         check_terms(ready, [100, 4])
     with pytest.raises(SegdetError, match="found 110"):
         check_terms(ready, [110])
+    quick = dataclasses.replace(ready, profile=get_profile("quick"))
+    assert check_terms(quick, range(110, 120)) == "confirmatory"
+    with pytest.raises(SegdetError, match="110 to 119 to confirm, never both in one study; found 100"):
+        check_terms(quick, [100])
     with pytest.raises(SegdetError, match="decides on hips of the preset iu22, not version 1"):
         check_terms(TRIED, [100])
     monkeypatch.setattr(protocol, "uncommitted", lambda paths: ["segdet/boxes.py", "book/protocol.md"])

@@ -29,12 +29,13 @@ from segdet.runtime.atomic import write_text, writing
 
 ROOT = Path(__file__).resolve().parents[2]
 # What a kernel must see so that the same code stores the same bytes: no progress bars, plotly as JSON without
-# its script, no date inside an SVG.
+# its script, no date inside an SVG. And threads that sleep while they wait, for a reader's machine does other things too.
 KERNEL_ENVIRONMENT = {
     "SEGDET_STATIC": "1",
     "PLOTLY_RENDERER": "plotly_mimetype",
     "SOURCE_DATE_EPOCH": "0",
     "PYTHONHASHSEED": "0",
+    "OMP_WAIT_POLICY": "PASSIVE",
 }
 
 

@@ -1,5 +1,6 @@
 """The command `segdet`: look at a scan, simulate one, train, predict, and run the ablation."""
 
+import os
 import sys
 import warnings
 
@@ -10,6 +11,8 @@ from .app import app
 
 def main():
     """Run the command; an error of the user's is one line on stderr and exit code 2."""
+    # Read when torch is loaded: threads that spin while they wait stall each other beside any other busy program.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     warnings.formatwarning = lambda message, *_, **__: f"segdet: {message}\n"
     try:
         app()

@@ -19,7 +19,7 @@ def confirm(
     seeds: Annotated[int | None, typer.Option(min=1, help="How many seeds, or folds of --data. Default: all.")] = None,
     development: Annotated[
         bool,
-        typer.Option("--development", help="Seeds 0 to 4, for trying things, not 100 to 109."),
+        typer.Option("--development", help="Seeds 0 to 4, for trying things, not those that confirm."),
     ] = False,
     preset: Annotated[
         str | None,
@@ -48,7 +48,7 @@ def confirm(
     size = with_steps(get_profile(profile.value), steps)
     check_training(size)
     plan = Plan(size, names, data, label, preset, 2)
-    chosen = range(seeds or FOLDS) if data != "phantom" else chosen_seeds(seeds, development)
+    chosen = range(seeds or FOLDS) if data != "phantom" else chosen_seeds(size.name, seeds, development)
     complete = run_study(
         plan, chosen, out, resume=resume, max_minutes=max_minutes, report=print, foretell=partial(foretell, size)
     )

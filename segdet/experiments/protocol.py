@@ -11,6 +11,7 @@ from .perturb import DOSES
 
 DEVELOPMENT = range(5)
 CONFIRMATORY = range(100, 110)
+REHEARSAL = range(110, 120)  # the same at the profile quick, whose seeds are not those of the study that decides
 PRESET = "iu22"  # it decides on simulated hips of version 2, as the paper's scanner shows them
 FROZEN = ("segdet", "book/protocol.md")  # what must be committed before a confirmatory row
 STEPS = {}  # of the segmenter, by profile, chosen on development seeds; the profile's own where none is named
@@ -82,15 +83,21 @@ def stages_of(plan):
     return [tuple(arm for arm in plan.arms if arm in group) for group in (PRIMARY, SECONDARY)]
 
 
-def chosen_seeds(count=None, development=False):
-    """The first seeds of the one kind or the other; None means all.
+def confirmatory_seeds(profile):
+    """The seeds that confirm at a profile, by its name."""
+    return REHEARSAL if profile == "quick" else CONFIRMATORY
+
+
+def chosen_seeds(profile, count=None, development=False):
+    """The first seeds of the one kind or the other at a profile, by its name; None means all.
 
     Raises
     ------
     SegdetError
         There are not so many.
     """
-    kind, name = (DEVELOPMENT, "development") if development else (CONFIRMATORY, "confirmatory")
+    confirming = confirmatory_seeds(profile)
+    kind, name = (DEVELOPMENT, "development") if development else (confirming, "confirmatory")
     count = len(kind) if count is None else count
     if not 1 <= count <= len(kind):
         raise SegdetError(f"protocol 2 has {len(kind)} {name} seeds, {kind[0]} to {kind[-1]}; found --seeds {count}")
@@ -106,17 +113,17 @@ def check_terms(plan, seeds):
         The seeds are of both kinds or of neither. Or the study is not for development and the protocol does not allow
         its rows: the hips are others, or what decides results is not committed.
     """
-    seeds = set(seeds)
+    seeds, confirming = set(seeds), confirmatory_seeds(plan.profile.name)
     if plan.data != "phantom":
         kind = "folds"
     elif seeds <= set(DEVELOPMENT):
         return "development"
-    elif seeds <= set(CONFIRMATORY):
+    elif seeds <= set(confirming):
         kind = "confirmatory"
     else:
         raise SegdetError(
-            f"protocol 2 has seeds {DEVELOPMENT[0]} to {DEVELOPMENT[-1]} for development and {CONFIRMATORY[0]} to "
-            f"{CONFIRMATORY[-1]} to confirm, never both in one study; found {', '.join(map(str, sorted(seeds)))}"
+            f"protocol 2 has seeds {DEVELOPMENT[0]} to {DEVELOPMENT[-1]} for development and {confirming[0]} to "
+            f"{confirming[-1]} to confirm, never both in one study; found {', '.join(map(str, sorted(seeds)))}"
         )
     if kind == "confirmatory" and plan.preset != PRESET:
         found = plan.preset or "version 1"
