@@ -290,16 +290,27 @@ def test_the_tables_of_the_results_count_for_a_chapter_that_reads_them(repositor
     path = repository / "results" / file
     path.parent.mkdir(exist_ok=True)
     path.write_text("new")
-    assert (f"results/{file}" in inputs_of(["from segdet.experiments.study import Study"], repository)) is counts
-    assert f"results/{file}" not in inputs_of(["from segdet import apart"], repository)
+    for code in (
+        "Study('../results/laptop'), '../results/bench.json'",
+        "f'../results/{name}'",
+        "Path('results') / name",
+    ):
+        assert (f"results/{file}" in inputs_of([code], repository)) is counts
+    for code in ("from segdet import apart", "Study('../results/laptop-plain')", "'the results/lap'"):
+        assert f"results/{file}" not in inputs_of([code], repository)
 
 
 def test_the_results_count_for_every_chapter_that_names_them():
     notebooks = {path.stem: nbformat.read(path, as_version=4) for path in NOTEBOOKS}
     naming = {name for name, book in notebooks.items() if any("results/" in cell.source for cell in code_cells(book))}
     assert naming >= {"05-detector", "06-attention", "07-unet3d", "08-segmenter", "09-cascade", "10-ablation"}
-    for name in naming:
-        assert "results/laptop/runs.csv" in staleness.inputs_of(notebooks[name], ROOT), name
+    read = {
+        name: [file for file in staleness.inputs_of(notebooks[name], ROOT) if "results/" in file] for name in naming
+    }
+    assert all(read.values())
+    assert "results/laptop/runs.csv" in read["06-attention"]
+    assert "results/bench.json" in read["07-unet3d"]
+    assert not any(file.startswith("results/real/") for file in read["10-ablation"])
 
 
 # --- execution
@@ -340,7 +351,7 @@ def test_execution_stores_the_same_bytes_twice(write, monkeypatch):
     assert first.outputs[0].text == "smoke\n<object object at 0x...>\n"
     assert [first.execution_count, second.execution_count] == [1, 2]
     assert second.outputs[0].data["text/plain"] == "2"
-    assert "A section | import os" in lines[0]
+    assert any("A section | import os" in line for line in lines)  # behind others where the kernel starts slowly
     assert "A section | 1 + 1" in lines[1]
 
 
@@ -374,7 +385,7 @@ def test_a_failing_chapter_is_named_and_not_stored(write, cells, cell, words):
 )
 def test_an_edit_during_the_run_is_refused(write, repository, monkeypatch, edited, text):
     monkeypatch.setattr(runner, "ROOT", repository)
-    path = write("if False:\n    from segdet import second, load\n    from segdet.experiments import study")
+    path = write("if False:\n    from segdet import second, load\n    Study('../results/laptop')")
     target = repository / "_build/01-trial.ipynb"
     with pytest.raises(runner.BookError) as caught:
         runner.execute(path, target, "smoke", say=lambda line: append(repository / edited, text))

@@ -33,6 +33,7 @@ def setup(app):
     app.connect("html-page-context", load_scripts)
     app.connect("build-finished", add_files)
     app.add_directive("segdet-status", StatusTable)
+    app.add_directive("segdet-model-card", ModelCard)
     app.add_directive("segdet-live", LiveNetwork)
     app.config.html_static_path.append(str(HERE.parent / "_static"))
     app.add_css_file("segdet.css")
@@ -170,12 +171,37 @@ class StatusTable(SphinxDirective):
         rows = [(name, *(str(run[key]) for key in self.columns[1:])) for name, run in sorted(runs.items())]
         total = sum(run["seconds"] for run in runs.values())
         rows.append(("all", "", "", "", "", "", str(total)))
-        group = nodes.tgroup(cols=len(self.columns))
-        group += [nodes.colspec(colwidth=1) for _ in self.columns]
-        group += nodes.thead("", self.row(self.columns))
-        group += nodes.tbody("", *(self.row(row) for row in rows))
-        return [nodes.table("", group, classes=["segdet-status"])]
+        return [table(self.columns, rows)]
 
-    def row(self, texts):
-        """One row."""
-        return nodes.row("", *(nodes.entry("", nodes.paragraph(text=text)) for text in texts))
+
+class ModelCard(SphinxDirective):
+    """``segdet-model-card``: what segdet/models/hip-small/card.json says, in two tables."""
+
+    facts = ("what", "not for", "training", "boxes", "selection", "device", "torch", "commit")
+
+    def run(self):
+        """Build the tables."""
+        path = live.MODEL / "card.json"
+        self.env.note_dependency(str(path))
+        card = json.loads(path.read_text(encoding="utf-8"))
+        scores = card["mean iou"]
+        rows = [(name, *(f"{value:.3f}" for value in found.values())) for name, found in scores.items()]
+        return [
+            table(("", "hip-small"), [(name, card[name]) for name in self.facts]),
+            nodes.paragraph(text=f"Mean IoU over {len(card['test'])} test scans, by the number of slices with a box:"),
+            table(("weights", *scores["float32"]), rows),
+        ]
+
+
+def table(columns, rows):
+    """A table of texts."""
+    group = nodes.tgroup(cols=len(columns))
+    group += [nodes.colspec(colwidth=1) for _ in columns]
+    group += nodes.thead("", table_row(columns))
+    group += nodes.tbody("", *map(table_row, rows))
+    return nodes.table("", group, classes=["segdet-status"])
+
+
+def table_row(texts):
+    """One row."""
+    return nodes.row("", *(nodes.entry("", nodes.paragraph(text=text)) for text in texts))

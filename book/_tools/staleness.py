@@ -1,22 +1,25 @@
 """Are the stored outputs of a chapter still those of its code?
 
-They depend on the code cells, on every module of segdet that these reach (see `imports`) and, for a chapter that
-reaches a module that reads them, on the tables in results/. Comments, docstrings, formatting and Markdown change no
+They depend on the code cells, on every module of segdet that these reach (see `imports`) and on the tables in results/
+that the cells name. Comments, docstrings, formatting and Markdown change no
 output, so they do not count. The outputs count too: what was changed by hand is not what the code gave.
 """
 
 import ast
 import hashlib
 import json
+import re
 from functools import cache
 
-from imports import parse, reached_modules, read_sources
+from imports import parse, reached_modules, read_sources, strings
 from IPython.core.displayhook import DisplayHook
 from IPython.core.inputtransformer2 import TransformerManager
 
 # Written when chapters and checks are run, so no output can depend on them.
 STATUS, CHECKS = "book.json", "checks.json"
-READERS = {"segdet.experiments.study", "segdet.bench.tables"}  # of the tables in results/
+NAMED = re.compile(
+    r"\bresults\b(?:/([\w.-]+))?"
+)  # a study or a file in results/; empty where a text names results alone
 
 
 def stamp(inputs, executed, profile):
@@ -59,8 +62,10 @@ def inputs_of(notebook, root):
     sources = read_sources(root)
     modules = reached_modules(ast.Module(trees, []), sources)
     files = {sources[module].path: digest_of_code(sources[module].tree) for module in modules}
-    if modules & READERS:
-        files |= {path: digest(path.read_text(encoding="utf-8", errors="replace")) for path in tables(root / "results")}
+    names = {name for tree in trees for text in strings(tree) for name in NAMED.findall(text)}
+    for path in tables(root / "results"):
+        if names & {"", path.relative_to(root / "results").parts[0]}:
+            files[path] = digest(path.read_text(encoding="utf-8", errors="replace"))
     return {path.relative_to(root).as_posix(): value for path, value in files.items()} | {"code cells": digest(parts)}
 
 
