@@ -153,7 +153,7 @@ class Cascade(Pipeline):
                 AnchorGrid(**settings["anchors"]), Sampling(**settings["sampling"]), **settings.get("rpn", {})
             )
             segmenter = UNet3D(**settings["unet3d"])
-            grids = Grids(**{k: tuple(v) for k, v in settings["grids"].items()})
+            grids = Grids.read(settings["grids"])
             proposals = Proposals(**{"vote": False} | settings["proposals"])  # older models do not say
             detector.load_state_dict(load_tensors(folder / "detector.safetensors")[0])
             segmenter.load_state_dict(load_tensors(folder / "segmenter.safetensors")[0])

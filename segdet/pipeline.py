@@ -30,6 +30,11 @@ class Grids:
     segmenter_shape: tuple[int, int, int]
     orientation: tuple[str, ...] = ()  # of the training scans, as `Volume.orientation`; empty where it is not known
 
+    @classmethod
+    def read(cls, entries):
+        """The grids of a file of settings, in which tuples are lists; entries of newer versions do not count."""
+        return cls(**{name: tuple(entries[name]) for name in cls.__dataclass_fields__ if name in entries})
+
     def spacing(self, shape):
         """(dz, dy, dx) in mm of a grid of `shape` over the extent."""
         return tuple(e / n for e, n in zip(self.extent, shape, strict=True))

@@ -91,7 +91,7 @@ def detectors(
 
     check_folder(out)
     check_training(get_profile(profile.value), ["detector"])
-    names = None if variants is None else [name.strip() for name in variants.split(",")]
+    names = None if variants is None else listed(variants)
     size = get_profile(profile.value)
     done = run_detectors(
         size, range(seeds), out, names, resume=resume, max_minutes=max_minutes, foretell=partial(foretell, size)
@@ -190,8 +190,8 @@ def arm_names(text, protocol=1):
     """The arms of a comma-separated list, each once."""
     from ..experiments.protocol import arms_of
 
-    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
-    for name in names:
+    names = listed(text)
+    for name in names or ("",):
         if name not in arms_of(protocol):
             raise SegdetError(f"there is no arm {name!r}; choose from {', '.join(arms_of(protocol))}")
     return names

@@ -88,8 +88,8 @@ def run_detectors(profile, seeds, out, names=None, *, resume=False, max_minutes=
     foretell
         As in `segdet.experiments.ablation.run_study`.
     """
-    names = tuple(dict.fromkeys(names or VARIANTS))
-    for name in names:
+    names = tuple(dict.fromkeys(VARIANTS if names is None else names))
+    for name in names or ("",):
         if name not in VARIANTS:
             raise SegdetError(f"there is no variant {name!r}; choose from {', '.join(VARIANTS)}")
     study = Study(out)

@@ -142,8 +142,7 @@ def settings_of(grids):
 
 def load_grids(folder=FOLDER):
     """The grids of the files in a folder."""
-    grids = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))["grids"]
-    return Grids(**{name: tuple(grids[name]) for name in Grids.__dataclass_fields__})
+    return Grids.read(json.loads((folder / SETTINGS).read_text(encoding="utf-8"))["grids"])
 
 
 def make(folder=FOLDER, profile=PROFILE, deadline=None):

@@ -35,9 +35,7 @@ class ExportedCascade(Pipeline):
         folder = Path(folder)
         try:
             self.settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
-            known = self.settings["grids"].keys() & Grids.__dataclass_fields__.keys()
-            grids = {name: tuple(self.settings["grids"][name]) for name in known}
-            super().__init__(Grids(**grids), self.settings["margin"])
+            super().__init__(Grids.read(self.settings["grids"]), self.settings["margin"])
         except FileNotFoundError as error:
             raise CheckpointError(f"{folder}: holds no {SETTINGS}; write it with `segdet export MODEL`") from error
         except (OSError, ValueError, KeyError, TypeError) as error:
