@@ -30,6 +30,7 @@ COMMANDS = (
     "detectors",
     "transfer",
     "bench",
+    "check",
 )
 
 

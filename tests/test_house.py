@@ -9,7 +9,7 @@ from conftest import ROOT
 from imports import imported_names, modules_behind, read_sources
 
 # From the basement up. What the book teaches is the ground floor, the modules that lie in no wing.
-FLOORS = "runtime", "ground", "io", "phantom", "training", "export", "experiments", "figures", "bench", "cli"
+FLOORS = "runtime ground io phantom training export experiments exercises figures bench cli".split()
 SOURCES = read_sources(ROOT)
 
 

@@ -5,7 +5,7 @@ import sys
 import warnings
 
 from ..errors import NO_ROOM, SegdetError, is_out_of_memory
-from . import confirm, scan, study, train  # noqa: F401 - their commands register themselves
+from . import check, confirm, scan, study, train  # noqa: F401 - their commands register themselves
 from .app import app
 
 
