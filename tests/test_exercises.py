@@ -1,5 +1,7 @@
 """`segdet check`: solutions pass, common mistakes are named, and whatever a reader's file does costs one clear line."""
 
+import json
+import re
 import runpy
 import time
 from pathlib import Path
@@ -7,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from solutions.mistakes import MISTAKES
 from test_cli import here
 
@@ -56,6 +59,23 @@ def test_a_mistake_is_noticed(row, tmp_path):
     lines = list(report(exercise, own[name]))
     assert any(about in line for line in failed(lines)), "\n".join(lines)
     assert lines[-1] == f"  hint 1 of {len(exercise.hints)}: {exercise.hints[0]}"
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_a_chapter_has_five_exercises_with_grades(chapter):
+    """One of them is open, all others have a solution, and the functions to write are named with their command."""
+    (path,) = (ROOT / "book").glob(f"{chapter:02}-*.ipynb")
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    found = re.findall(r"```\{exercise\} (First steps|Further|Open): .+\n:label: (\S+)\n((?:.+\n)+?)```", text)
+    assert len(found) == text.count("```{exercise}") >= 5
+    assert [grade for grade, *_ in found].count("Open") == 1
+    solved = set(re.findall(r"```\{solution(?:-start)?\} (\S+)", text))
+    assert solved == {label for grade, label, _ in found if grade != "Open"}
+    for exercise in CHAPTERS[chapter]:
+        grades = [grade.lower() for grade, _, body in found if re.search(rf"`{exercise.name}[`(]", body)]
+        assert exercise.grade in grades
+    assert f"`segdet check {chapter:02} mine.py`" in text.replace("\n", " ")
 
 
 def test_every_exercise_has_two_mistakes_and_three_checks():
@@ -227,7 +247,8 @@ def test_a_loop_that_never_ends_is_given_up(body, tmp_path, monkeypatch):
     monkeypatch.setattr(trial, "SECONDS", 0.3)
     done = checked(tmp_path, f"def iou(a, b):\n    {body}\n", 1)
     assert done.returncode == 1
-    assert "came out  nothing within 0 s: does a loop never end?" in done.stdout
+    assert done.stdout.count("came out  nothing within 0 s: does a loop never end?") == 1
+    assert "  the other checks were not tried\n  hint 1 of 3" in done.stdout
 
 
 def test_a_loop_in_a_notebook_ends_with_its_check():
@@ -276,6 +297,7 @@ def test_check_in_a_notebook(capsys):
         (np.inf, np.inf, None),
         (np.nan, 0.0, ("0", "nan")),
         (np.ones((2, 2)), np.ones((2, 2), bool), ("numbers of type bool", "float64")),
+        ([[1.0], [1.0, 2.0]], 0.5, ("0.5", "list: ((1), (1, 2))")),
         (np.zeros(100), np.arange(100.0), ("1 at [1]", "0; 99 of 100 values differ")),
     ],
 )
@@ -284,6 +306,9 @@ def test_the_difference_of_two_values(found, expected, told):
 
 
 def test_values_in_one_line():
+    expected, found = difference(torch.ones(2, device="meta"), torch.ones(2), 1e-4)
+    assert (expected, found[:27]) == ("[1., 1.]", "a Tensor of float32: tensor")
+    assert short(torch.nn.Sequential(torch.nn.ReLU())) == "Sequential( (0): ReLU() )"
     assert short(torch.tensor([[True, False]])) == "[[1, 0]]"
     assert short(np.zeros((40, 50))) == "an array of float64 of shape (40, 50)"
     assert short(torch.arange(6.0).reshape(2, 3)) == "[[0., 1., 2.], [3., 4., 5.]]"

@@ -14,7 +14,7 @@ from pathlib import Path
 from ..errors import SegdetError
 from . import ablation, anchors, attention, attribution, cascade, data, detector, infants, paper, rpn_loss, segmenter
 from . import unet3d as network
-from .trial import SECONDS, TooLongError, failure, given, in_time, told
+from .trial import TooLongError, failure, given, in_time, told
 
 _PAGES = (
     paper,
@@ -30,6 +30,7 @@ _PAGES = (
     attribution,
     infants,
 )
+READING = 120.0  # seconds for a file, which may import large libraries
 CHAPTERS = {number: page.EXERCISES for number, page in enumerate(_PAGES, 1)}
 
 
@@ -68,6 +69,9 @@ def report(exercise, function, hints=1):
         yield f"  FAILED  {one.about}"
         for what, text in zip(("given", "expected", "came out"), (given(exercise, one), *wrong), strict=True):
             yield f"          {what:<8}  {text}"
+        if wrong[1] == told(TooLongError()):
+            yield "  the other checks were not tried"
+            break
     if failed:
         for number, hint in enumerate(exercise.hints[:hints], 1):
             yield f"  hint {number} of {len(exercise.hints)}: {hint}"
@@ -85,11 +89,11 @@ def functions_of(path):
     if not path.is_file():
         raise SegdetError(f"{path}: there is no such file; `segdet check NN --write {path}` starts one")
     try:
-        return in_time(lambda: runpy.run_path(str(path)), SECONDS)
+        return in_time(lambda: runpy.run_path(str(path)), READING)
     except SyntaxError as error:
         raise SegdetError(f"{path}: line {error.lineno} is no Python: {error.msg}") from None
     except TooLongError:
-        raise SegdetError(f"{path}: reading it takes over {SECONDS:.0f} s; keep loops inside the functions") from None
+        raise SegdetError(f"{path}: reading it takes over {READING:.0f} s; keep loops inside the functions") from None
     except KeyboardInterrupt:
         raise
     except BaseException as error:

@@ -10,8 +10,8 @@ SHOWN = 16  # numbers of an array that are printed; of larger ones shape and typ
 
 def short(value):
     """A value in one line."""
-    if isinstance(value, torch.Tensor | np.ndarray):
-        array = _array(value)
+    array = _array(value) if isinstance(value, torch.Tensor | np.ndarray) else None
+    if array is not None:
         if array.size > SHOWN:
             return f"{_kind(value)} of shape {array.shape}"
         array = array.astype(int) if array.dtype == bool else array
@@ -23,7 +23,7 @@ def short(value):
         return f"({', '.join(short(v) for v in value[:6])}{', ...' if len(value) > 6 else ''})"
     if isinstance(value, dict):
         return f"{{{', '.join(f'{key}: {short(v)}' for key, v in value.items())}}}"
-    return reprlib.repr(value)
+    return " ".join(reprlib.repr(value).split())
 
 
 def difference(found, expected, within):
@@ -77,8 +77,8 @@ def _array(value):
     """The numbers of a value as an array; None if it has none."""
     try:
         array = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
-    except (ValueError, TypeError):
-        return None
+    except (ValueError, TypeError, RuntimeError):
+        return None  # ragged, sparse, without storage, or of a type that NumPy lacks
     return array if array.dtype.kind in "biufc" else None
 
 

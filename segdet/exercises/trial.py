@@ -12,7 +12,7 @@ import torch
 
 from .compare import difference, short
 
-SECONDS = 20.0  # for a call that takes milliseconds, on a machine that is busy
+SECONDS = 30.0  # for a call that takes milliseconds, on a machine that is busy
 _NOT_THE_READERS = str(Path(__file__).parent), str(Path(torch.__file__).parents[1]), "<frozen"
 UNWRITTEN = "nothing: the function is still to be written"
 
