@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .exercise import FIRST, FURTHER, Check, exercise
+from .exercise import FURTHER, Check, exercise
 
 
 def _seed_means():
@@ -17,7 +17,7 @@ def _seed_means():
 
 
 @exercise(
-    FIRST,
+    FURTHER,
     _seed_means,
     "`np.unique(seeds)` gives each seed once, in ascending order; select with `seeds == seed`.",
     "`np.nanmean` leaves NaN out.",
