@@ -118,6 +118,9 @@ class Hip2Parameters:
 
 
 # For training (domain randomisation): infants up to eight months, and whatever angle the probe was held at. Chosen.
+# Canals are a voxel wide, and a working grid with fewer slices averages them away; in pictures of infants, single planes,
+# the brightest of them reach half to all of the muscle's grey, and where they were fainter a head with bright ones was
+# not found (chapter 12). So they are stronger and longer here. Planes that cut the head askew show it as an oval.
 VARIED = replace(
     Hip2Parameters(),
     age_days=(4, 240),
@@ -125,6 +128,9 @@ VARIED = replace(
     coverage=(0.62, 0.1),
     head_top_mm=(12.5, 2.5),
     head_caudal_mm=(3.0, 4.0),
+    head_axis_ratio=(1.0, 0.08),
+    canal_mm=(0.4, 4.0),
+    canal_db=(24.0, 6.0),
     tilt_degrees=(0.0, 10.0),
     turn_degrees=(0.0, 30.0),
     neck_elevation=(0.2, 0.98),
