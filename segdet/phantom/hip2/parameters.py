@@ -118,9 +118,9 @@ class Hip2Parameters:
 
 
 # For training (domain randomisation): infants up to eight months, and whatever angle the probe was held at. Chosen.
-# Canals are a voxel wide, and a working grid with fewer slices averages them away; in pictures of infants, single planes,
-# the brightest of them reach half to all of the muscle's grey, and where they were fainter a head with bright ones was
-# not found (chapter 12). So they are stronger and longer here. Planes that cut the head askew show it as an oval.
+# Canals are a voxel wide, and a working grid of fewer slices averages them away: what reached a detector was half as
+# bright as what infants show, and it missed heads with bright streaks (chapter 12). So they are stronger and longer
+# here, and planes that cut the head askew show an oval.
 VARIED = replace(
     Hip2Parameters(),
     age_days=(4, 240),
