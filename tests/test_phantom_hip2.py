@@ -427,18 +427,16 @@ def test_thinned_slices_of_varied_hips_keep_streaks_as_bright_as_infants():
     assert np.mean(before) < 0.48 < np.mean(now) < 0.95
 
 
-def test_varied_heads_are_cut_as_ovals():
-    """The frames of the 3D scan show heads 1.2 times wider than tall; those of the standard plane are round."""
+def test_varied_heads_are_cut_as_wider_ovals():
+    """The frames of the 3D scan show a head wider than tall by a quarter, other infants by at most a tenth."""
 
-    def ratios(parameters):
+    def widest(parameters):
         found = []
         for seed in range(24):
             body = anatomy(seed, (8, 92, 48), parameters=parameters)
             plane = (body.structures == 2)[(body.structures == 2).sum((1, 2)).argmax()]
             tall, wide = (np.ptp(np.nonzero(plane)[axis]) + 1 for axis in (0, 1))
             found.append(wide * body.spacing[2] / (tall * body.spacing[1]))
-        return np.array(found)
+        return max(found)
 
-    round_ones = replace(VARIED, head_axis_ratio=P.head_axis_ratio)
-    assert ratios(VARIED).std() > 1.2 * ratios(round_ones).std()
-    assert ratios(VARIED).max() > 1.2
+    assert widest(VARIED) > 1.15 > widest(replace(VARIED, head_axis_ratio=P.head_axis_ratio))
