@@ -16,8 +16,8 @@ setup: $(VENV)/.stamp ## make or update the environment in .venv from requiremen
 $(VENV)/.stamp: requirements.lock pyproject.toml book/_tools/bootstrap.py
 	@$(PYTHON) book/_tools/bootstrap.py $(VENV)
 
-book: setup ## execute every chapter into _build and build _build/html (SEGDET_PROFILE=smoke|quick|laptop|paper)
-	@$(BIN)/python book/_tools/runner.py book
+book: setup ## execute every chapter into _build and build _build/html (SEGDET_PROFILE=smoke|quick|laptop|paper; CHAPTER=03 shows an edit)
+	@$(BIN)/python book/_tools/runner.py book $(CHAPTER)
 
 refresh: setup ## renew the committed outputs that are stale, then build _build/html
 	@$(BIN)/python book/_tools/runner.py refresh

@@ -15,7 +15,7 @@ class Page:
     Attributes
     ----------
     complaints : list of str
-        Errors and warnings of the console, and exceptions that nothing caught.
+        Errors and warnings of the console, each after its level, and exceptions that nothing caught.
     asked : set of str
         The addresses of all requests.
     """
@@ -58,11 +58,11 @@ class Page:
         if method == "Network.requestWillBeSent":
             self.asked.add(facts["request"]["url"])
         elif method == "Runtime.exceptionThrown":
-            self.complaints.append(json.dumps(facts["exceptionDetails"])[:500])
+            self.complaints.append(f"error: {json.dumps(facts['exceptionDetails'])[:500]}")
         elif method == "Log.entryAdded" and facts["entry"]["level"] in ("error", "warning"):
-            self.complaints.append(facts["entry"]["text"])
+            self.complaints.append(f"{facts['entry']['level']}: {facts['entry']['text']}")
         elif method == "Runtime.consoleAPICalled" and facts["type"] in ("error", "warning"):
-            self.complaints.append(str([argument.get("value") for argument in facts["args"]]))
+            self.complaints.append(f"{facts['type']}: {[argument.get('value') for argument in facts['args']]}")
 
     def run(self, script):
         """The value of an expression of JavaScript; a promise is waited for."""
@@ -83,6 +83,12 @@ class Page:
         self.tell("Page.navigate", url=path.as_uri())
         self.wait(f"location.href === {json.dumps(path.as_uri())} && document.readyState === 'complete'")
 
+    def look(self, width, theme):
+        """Make the window as wide as this, that of a telephone below 500 pixels, and the theme light or dark."""
+        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+        self.tell("Emulation.setDeviceMetricsOverride", **size)
+        self.tell("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": theme}])
+
     def choose(self, selector, path):
         """Choose a file in an input."""
         found = self.tell("Runtime.evaluate", expression=f"document.querySelector({json.dumps(selector)})")
@@ -98,8 +104,11 @@ class Page:
 
     def key(self, name, modifiers=0):
         """Press and release a key; 8 is Shift."""
-        for kind in ("keyDown", "keyUp"):
-            self.tell("Input.dispatchKeyEvent", type=kind, key=name, modifiers=modifiers)
+        code = {"ArrowRight": 39, " ": 32, "Enter": 13}.get(name, 0)  # what a browser's own controls go by
+        text = {"text": {"Enter": "\r"}.get(name, name)} if name in (" ", "Enter") else {}
+        facts = {"key": name, "modifiers": modifiers, "windowsVirtualKeyCode": code}
+        self.tell("Input.dispatchKeyEvent", type="keyDown", **facts, **text)
+        self.tell("Input.dispatchKeyEvent", type="keyUp", **facts)
 
     def drag(self, start, *places, touch=False):
         """Drag with the mouse, or a finger, from one place in the window to others."""

@@ -8,22 +8,19 @@ built, the hips are simulated. Each file is a script, for a page that is opened 
 
 import base64
 import gzip
-import hashlib
 import json
-import subprocess
-import tarfile
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+import npm
 import numpy as np
 
 from segdet.errors import SegdetError
 from segdet.export.exported import SETTINGS
 from segdet.export.load import SHIPPED
-from segdet.phantom.cache import cache_folder, cached_phantom
+from segdet.phantom.cache import cached_phantom
 from segdet.phantom.parameters import HipParameters
-from segdet.runtime.atomic import write_text, writing
+from segdet.runtime.atomic import write_text
 
 SOURCES = Path(__file__).resolve().parent.parent / "_static/live"
 DETECTED = SOURCES / "detected.json"
@@ -85,35 +82,9 @@ def write_runtime(folder):
     SegdetError
         npm is missing, or does not give the package.
     """
-    files = {name: runtime_file(path) for name, path in WANTED.items()}
+    files = {name: npm.package_file(PACKAGE, VERSION, SHA512, path) for name, path in WANTED.items()}
     facts = {"module": files["module"].decode(), "wasm": packed(files["wasm"]), "version": VERSION}
     write_script(folder / "runtime.js", facts)
-
-
-def runtime_file(path):
-    """The content of a file of the pinned package, downloaded where the cache lacks it."""
-    kept = cache_folder() / f"{PACKAGE}-{VERSION}"
-    if not (kept / path).exists():
-        with tempfile.TemporaryDirectory() as temporary:
-            archive = download(Path(temporary))
-            with tarfile.open(archive) as files:
-                for name in WANTED.values():
-                    with writing(kept / name) as target:
-                        target.write_bytes(files.extractfile(f"package/{name}").read())
-    return (kept / path).read_bytes()
-
-
-def download(folder):
-    """The package's archive, by npm, checked against its checksum."""
-    command = ["npm", "pack", f"{PACKAGE}@{VERSION}", "--silent", "--fetch-retries=1", "--pack-destination", folder]
-    try:
-        subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=300)
-        (archive,) = folder.glob("*.tgz")
-    except (OSError, subprocess.SubprocessError, ValueError) as error:
-        raise SegdetError(f"npm gave no {PACKAGE} {VERSION} ({type(error).__name__})") from error
-    if hashlib.sha512(archive.read_bytes()).hexdigest() != SHA512:
-        raise SegdetError(f"npm gave a {PACKAGE} {VERSION} that is not the one whose checksum is known")
-    return archive
 
 
 def write_all(folder):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import icons
 import live
+import mending
 import plotly
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
@@ -75,16 +76,15 @@ def figure_html(figure):
     text = json.dumps(wanted, separators=(",", ":")).replace("<", "\\u003c")  # cannot end the script element
     height = figure.get("layout", {}).get("height", 450)
     return (
-        f'<div class="{FIGURE_CLASS}" role="img" aria-label="{alt}" style="min-height: {height}px">'
+        f'<div class="{FIGURE_CLASS}" role="figure" aria-label="{alt}" style="min-height: {height}px">'
         f'<script type="application/json">{text}</script>'
         f"<noscript>{alt} (This figure needs JavaScript.)</noscript></div>"
     )
 
 
 def load_scripts(app, pagename, templatename, context, doctree):
-    """Load plotly.js, the explorers and MathJax on the pages that have one, and only there (``html-page-context``)."""
+    """Load what draws figures, explorers and formulas on the pages that have one, and only there (``html-page-context``)."""
     if FIGURE_CLASS in context.get("body", ""):
-        app.add_js_file("plotly.min.js", loading_method="defer")
         app.add_js_file("figures.js", loading_method="defer")
     if EXPLORER_CLASS in context.get("body", ""):
         app.add_js_file("explorers.js", loading_method="defer")
@@ -99,9 +99,10 @@ def load_scripts(app, pagename, templatename, context, doctree):
 
 
 def add_files(app, exception):
-    """Cut the icons, copy plotly.js, and write what the live pages load, if there are any (``build-finished``)."""
+    """Mend the pages, cut the icons, copy plotly.js, and write what the live pages load, if there are any (``build-finished``)."""
     if exception is None and app.builder.format == "html":
         static = Path(app.outdir) / "_static"
+        mending.mend(Path(app.outdir))
         icons.cut(Path(app.outdir))
         shutil.copy(Path(plotly.__file__).parent / "package_data/plotly.min.js", static / "plotly.min.js")
         if hasattr(app.env, "segdet_live"):

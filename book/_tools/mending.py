@@ -1,0 +1,33 @@
+"""What the theme and the notebook reader write so that a screen reader or the browser stumbles, mended in built pages."""
+
+import re
+
+# What it is, what becomes of it: findings of axe-core on the pages of this book, and one of the browser's console.
+MENDS = (
+    # The corner of a table with headings on two sides heads nothing.
+    (re.compile(r"<th(?: class=\"[^\"]*\")?>(?:<p></p>)?</th>"), "<td></td>"),
+    # A button is called what is to be read on it.
+    (re.compile(r'<summary aria-label="Toggle hidden content">'), "<summary>"),
+    (re.compile(r'(<button class="btn search-button-field[^>]*?) title="Search" aria-label="Search"'), r"\1"),
+    # The icons of the colour mode would bring their titles as further text.
+    (re.compile(r'(<i class="theme-switch [^>]*?)\s+title="[^"]*"'), r"\1"),
+    # Everything is in a landmark, also the title of the book.
+    (re.compile(r'<div id="pst-primary-sidebar"'), '<div id="pst-primary-sidebar" role="navigation" aria-label="Book"'),
+    # At the first visit nothing is stored, and the theme calls that an invalid mode.
+    (re.compile(r'(dataset\.mode = localStorage\.getItem\("mode"\) \|\| )""'), r'\1"auto"'),
+)
+
+
+def mended(page):
+    """A page as text with everything mended; what is mended already stays."""
+    for found, instead in MENDS:
+        page = found.sub(instead, page)
+    return page
+
+
+def mend(outdir):
+    """Mend all pages of a built book, a `pathlib.Path`."""
+    for path in outdir.rglob("*.html"):
+        page = path.read_text(encoding="utf-8")
+        if (better := mended(page)) != page:
+            path.write_text(better, encoding="utf-8")
