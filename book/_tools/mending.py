@@ -1,8 +1,8 @@
-"""What the theme and the notebook reader write so that a screen reader or the browser stumbles, mended in built pages."""
+"""What the theme and the notebook reader write so that a screen reader or the browser stumbles, or waits, mended in built pages."""
 
 import re
 
-# What it is, what becomes of it: findings of axe-core on the pages of this book, and one of the browser's console.
+# What it is, what becomes of it: findings of axe-core on the pages of this book, of the console, and what weighs.
 MENDS = (
     # The corner of a table with headings on two sides heads nothing.
     (re.compile(r"<th(?: class=\"[^\"]*\")?>(?:<p></p>)?</th>"), "<td></td>"),
