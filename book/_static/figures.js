@@ -17,6 +17,7 @@ function ofTheTheme() {
   const style = getComputedStyle(document.documentElement);
   const ink = style.getPropertyValue("--pst-color-text-base").trim(), clear = "rgba(0,0,0,0)";
   const colours = { "font.color": ink, paper_bgcolor: clear, plot_bgcolor: clear };
+  Object.assign(colours, { "modebar.bgcolor": clear, "modebar.color": "#7b7b7b", "modebar.activecolor": ink });
   for (const axis of ["xaxis", "yaxis", "scene.xaxis", "scene.yaxis", "scene.zaxis"]) {
     colours[`${axis}.gridcolor`] = colours[`${axis}.zerolinecolor`] = "#7b7b7b";
     if (axis.startsWith("scene")) colours[`${axis}.backgroundcolor`] = clear;
@@ -80,7 +81,7 @@ async function draw(holder) {
   const { sliders = [], title, scene } = layout;
   layout.showlegend = false;
   for (const name of ["sliders", "title", "width", "template"]) delete layout[name]; // the template is for a white page
-  layout.margin = { ...layout.margin, t: 10 };
+  layout.margin = { ...layout.margin, t: 10, b: scene ? 0 : 45 }; // no title above, no slider below
   holder.replaceChildren();
   add(holder, "p", { className: "segdet-title", textContent: title?.text ?? title ?? "" });
   const plot = add(holder, "div"), controls = add(holder, "div", { className: "segdet-controls" });

@@ -15,6 +15,10 @@ MENDS = (
     (re.compile(r'<div id="pst-primary-sidebar"'), '<div id="pst-primary-sidebar" role="navigation" aria-label="Book"'),
     # At the first visit nothing is stored, and the theme calls that an invalid mode.
     (re.compile(r'(dataset\.mode = localStorage\.getItem\("mode"\) \|\| )""'), r'\1"auto"'),
+    # The index of the search is for its page alone: here nothing is searched while somebody types.
+    (re.compile(r'\s*<script src="\.\./(?:_static/searchtools|_static/language_data|searchindex)\.js"></script>'), ""),
+    # Pictures further below are loaded when somebody scrolls there.
+    (re.compile(r"<img (?!loading)"), '<img loading="lazy" '),
 )
 
 
