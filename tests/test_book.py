@@ -15,6 +15,7 @@ import runner
 import staleness
 from conftest import ROOT
 from imports import read_sources
+from mending import mended
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from segdet_book import PLOTLY_MIME, description, figure_html
 
@@ -129,6 +130,27 @@ def test_a_figure_cannot_end_its_script_element():
 )
 def test_description(layout, expected):
     assert description({"layout": layout}) == expected
+
+
+# --- pages mended after the build
+
+
+@pytest.mark.parametrize(
+    ("page", "expected"),
+    [
+        ('<tr><th class="head"><p></p></th><th>a</th></tr>', "<tr><td></td><th>a</th></tr>"),
+        ('<summary aria-label="Toggle hidden content">', "<summary>"),
+        (
+            '<i class="theme-switch fa-sun" data-mode="light"  title="Light"></i>',
+            '<i class="theme-switch fa-sun" data-mode="light"></i>',
+        ),
+        ('<a></a>\n  <script src="../searchindex.js"></script>', "<a></a>"),
+        ('<script src="searchindex.js"></script>', '<script src="searchindex.js"></script>'),
+        ('<img alt="a"/>', '<img loading="lazy" alt="a"/>'),
+    ],
+)
+def test_a_page_is_mended(page, expected):
+    assert mended(page) == mended(expected) == expected
 
 
 # --- what outputs depend on
@@ -452,7 +474,7 @@ def book(write, repository, monkeypatch):
     (root / "_config.yml").write_text("title: T\n")
     (root / ".gitignore").write_text("_build/\n")
     monkeypatch.setattr(runner, "ROOT", root)
-    monkeypatch.setattr(runner, "build", lambda source: None)
+    monkeypatch.setattr(runner, "build", lambda source, page=None: None)
     monkeypatch.setattr(runner, "choose_profile", lambda root, named, left: named)
     monkeypatch.setattr(runner, "foretell", lambda *_: None)
     monkeypatch.setattr(runner, "beside_networks", lambda *_: lambda name, seconds: {"rest": seconds})
@@ -534,6 +556,46 @@ def test_new_prose_reaches_a_readers_page_without_running_the_chapter_again(book
     cells = nbformat.read(runner.stage("smoke") / "book/01-trial.ipynb", 4).cells
     assert cells[0].source == "New prose."
     assert [cell.outputs[0].text for cell in cells if cell.cell_type == "code"][-1] == "1\n"
+
+
+def test_one_page_shows_an_edit(book, capsys, monkeypatch):
+    """An edit of text executes nothing and renews no file but its own, at the profile whose book was built last."""
+    root, committed = book
+    shown = []
+    monkeypatch.setattr(runner, "build", lambda source, page: shown.append((source, page)))
+    runner.read_page("01", "smoke")
+    assert "1 chapters executed" in capsys.readouterr().out
+    staged = root / "_build/stage-smoke"
+    dates = {path: path.stat().st_mtime_ns for path in staged.rglob("*") if path.is_file()}
+    notebook = nbformat.read(committed, 4)
+    notebook.cells.insert(0, nbformat.v4.new_markdown_cell("New prose."))
+    nbformat.write(notebook, committed)
+    runner.read_page("01-trial", None)
+    assert capsys.readouterr().out == ""
+    assert [path.name for path, date in dates.items() if path.stat().st_mtime_ns != date] == ["01-trial.ipynb"]
+    assert "New prose." in (staged / "book/01-trial.ipynb").read_text()
+    committed.write_text(committed.read_text().replace("print(1)", "print(2)"))
+    runner.read_page("01", None)
+    assert "1 chapters executed" in capsys.readouterr().out
+    assert shown == [(staged, "01-trial")] * 3
+
+
+def test_a_staged_book_has_what_is_committed_where_nothing_was_executed(book):
+    root, committed = book
+    (root / "book/old.md").write_text("# Old\n")
+    staged = runner.stage("smoke")
+    assert (staged / "book/01-trial.ipynb").read_bytes() == committed.read_bytes()
+    (root / "book/old.md").unlink()
+    assert runner.stage("smoke") == staged
+    assert not (staged / "book/old.md").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("7", "no page of 01-trial, intro"), ("", "more than one page of 01-trial")]
+)
+def test_a_page_that_is_not_there_is_named(book, name, words):
+    with pytest.raises(runner.BookError, match=rf"^CHAPTER={name} is {words}"):
+        runner.read_page(name, "smoke")
 
 
 def test_refresh_renews_what_is_committed_where_it_is_stale(book):
