@@ -13,6 +13,8 @@ MENDS = (
     (re.compile(r'(<i class="theme-switch [^>]*?)\s+title="[^"]*"'), r"\1"),
     # Everything is in a landmark, also the title of the book.
     (re.compile(r'<div id="pst-primary-sidebar"'), '<div id="pst-primary-sidebar" role="navigation" aria-label="Book"'),
+    # An entry of a list is a listitem: docutils' role is deprecated, and no child that a list may have.
+    (re.compile(r'role="doc-biblioentry"'), 'role="listitem"'),
     # At the first visit nothing is stored, and the theme calls that an invalid mode.
     (re.compile(r'(dataset\.mode = localStorage\.getItem\("mode"\) \|\| )""'), r'\1"auto"'),
     # The index of the search is for its page alone: here nothing is searched while somebody types.
