@@ -301,6 +301,16 @@ def test_noise_is_a_dial():
     np.testing.assert_allclose(loud - quiet, 255 * 10 / flat.dynamic_range_db, atol=1.01)
 
 
+def test_the_noise_of_a_scan():
+    """It is the scanner's unless the caller says another; the same electronics are drawn, so only their level changes."""
+    same = make(3, noise_db=S.noise_db)
+    np.testing.assert_array_equal(same.voxels, make(3).voxels)
+    loud = make(3, noise_db=-30.0)
+    assert loud.meta["changed"] == "noise_db=-30.0"
+    assert loud.voxels[:, -10:].mean() > make(3).voxels[:, -10:].mean() + 20
+    np.testing.assert_array_equal(loud.mask, make(3).mask)
+
+
 def test_presets_are_what_they_say():
     depths = {}
     for name, scanner in SCANNERS.items():

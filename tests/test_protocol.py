@@ -11,7 +11,7 @@ from conftest import ROOT
 from segdet.errors import SegdetError
 from segdet.experiments import ablation, probes, protocol, runs
 from segdet.experiments.ablation import run_study
-from segdet.experiments.cases import as_coarse_as_the_segmenter, fold_split, grids_for, prepare
+from segdet.experiments.cases import as_coarse_as_the_segmenter, fold_split, grids_for, phantom_requests, prepare
 from segdet.experiments.config import Plan, Profile, get_profile
 from segdet.experiments.planning import work_left
 from segdet.experiments.protocol import PRIMARY, SECONDARY, check_terms, chosen_seeds, last_quarter_rise
@@ -285,6 +285,18 @@ def test_a_study_from_start_to_end(tiny_phantoms, tmp_path, monkeypatch):
     for table in ("cases", "curves", "doses", "dials", "loss"):
         expected = [r for r in study.table(table) if r["seed"] == 0 and r["arm"] in (*arms[:3], "detector-book")]
         assert again.table(table) == expected, table
+
+
+@pytest.mark.parametrize("preset", [None, "iu22"])
+def test_every_dial_turns_the_hips_of_either_version(preset):
+    _, options = phantom_requests(TINY, 0, preset)[0]
+    for dial, values in probes.DIALS.items():
+        scans = [make.make_phantom(5, (16, 48, 32), **options | probes._dialled(dial, v, preset)) for v in values[::3]]
+        assert (scans[0].voxels != scans[1].voxels).mean() > 0.01, dial
+        if dial == "noise_db":  # more of it lies deeper, where the gain is larger, and nothing else moves
+            np.testing.assert_array_equal(scans[0].mask, scans[1].mask)
+            louder = np.mean([scan.voxels[:, -8:].mean() for scan in scans[1:]]) - scans[0].voxels[:, -8:].mean()
+            assert louder > 20
 
 
 def test_the_work_of_protocol_2():

@@ -97,7 +97,8 @@ def phantom(
         typer.Option(help="How much darker the femoral head is than its surroundings. Default: 6; version 2 draws it."),
     ] = None,
     noise_db: Annotated[
-        float | None, typer.Option(help="Version 1: electronic noise, dB relative to muscle at the skin. Default: -60.")
+        float | None,
+        typer.Option(help="Electronic noise, dB relative to muscle at the skin. Default: -60; in version 2 the preset's."),
     ] = None,
     look_alikes: Annotated[
         int | None,
@@ -117,13 +118,12 @@ def phantom(
     from ..phantom.cache import write_phantoms
     from ..phantom.make import make_phantom, parameters_of
 
-    dials = {"noise_db": noise_db, "look_alikes": None if look_alikes is None else (look_alikes, look_alikes)}
-    dials = {name: value for name, value in dials.items() if value is not None}
-    if version == 2 and "noise_db" in dials:
-        raise SegdetError("--noise-db is a dial of version 1; in version 2 noise belongs to the scanner, see --preset")
+    noise = {} if noise_db is None else {"noise_db": noise_db}  # the infant's in version 1, the scanner's in version 2
+    dials = {} if look_alikes is None else {"look_alikes": (look_alikes, look_alikes)}
+    dials |= noise if version == 1 else {}
     parameters = replace(parameters_of(version, preset, dysplastic), **dials)
     options = {"contrast_db": contrast_db, "side": side.value if side else None, "parameters": parameters}
-    options |= {"version": version, "preset": preset}
+    options |= {"version": version, "preset": preset} | (noise if version == 2 else {})
     if count:
         if mask:
             raise SegdetError("--mask names one file; with --count the annotations go to the folder labels/ in --out")

@@ -52,8 +52,7 @@ def dial_rows(run, arm, segmenter):
     requests = phantom_requests(plan.profile, run.seed, plan.preset)[-plan.profile.test :][:PROBED]
     for dial, values in DIALS.items():
         for value in values:
-            if (change := _dialled(dial, value, plan.preset)) is None:
-                continue
+            change = _dialled(dial, value, plan.preset)
             volumes = cached_phantoms([(seed, options | change) for seed, options in requests], f"{dial} {value}")
             for case in map(run.as_case, volumes):
                 mask = on_own_grid(run.probability(segmenter, arm, case), case)
@@ -63,12 +62,10 @@ def dial_rows(run, arm, segmenter):
 
 
 def _dialled(dial, value, preset):
-    """The option of `make_phantom` that turns a dial; None where these hips do not have it."""
-    if dial == "contrast_db":
+    """The option of `make_phantom` that turns a dial; in version 2 the noise is the scanner's, not the infant's."""
+    if dial == "contrast_db" or (preset and dial == "noise_db"):
         return {dial: value}
     parameters = parameters_of(2, preset) if preset else parameters_of()
-    if not hasattr(parameters, dial):
-        return None
     return {"parameters": replace(parameters, **{dial: (value, value) if dial == "look_alikes" else value})}
 
 

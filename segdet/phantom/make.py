@@ -33,7 +33,8 @@ def make_phantom(seed, shape=(128, 184, 96), contrast_db=None, *, version=1, pre
         with infants who vary more. None is "iu22", the paper's.
     **options
         ``side``, ``age_days``, ``parameters`` and ``device`` of `segdet.phantom.acoustics.make_phantom`; the
-        parameters of version 2 are `Hip2Parameters`.
+        parameters of version 2 are `Hip2Parameters`. Version 2 also has ``noise_db``, the electronic noise in dB below
+        muscle; by default the scanner's.
 
     Returns
     -------

@@ -74,9 +74,13 @@ def stages(
     }
 
 
-def make_hip2(seed, shape, contrast_db, *, parameters, preset, side=None, age_days=None, device="cpu"):
+def make_hip2(
+    seed, shape, contrast_db, *, parameters, preset, noise_db=None, side=None, age_days=None, device="cpu"
+):  # fmt: skip
     """A simulated scan of version 2; see `segdet.phantom.make.make_phantom`."""
     seed, shape = _checked(seed, shape, contrast_db or 0.0, side, age_days, parameters)
     scanner = scanner_of(preset, stream(seed, "scanner"))
+    if noise_db is not None:
+        scanner = replace(scanner, noise_db=noise_db)
     volume = stages(seed, shape, contrast_db, side, age_days, parameters, scanner, device)["volume"]
     return replace(volume, meta=volume.meta | {"preset": preset})
