@@ -16,7 +16,7 @@ def digest(*arrays):
     """A fingerprint of tensors, arrays and texts with their shapes and types, for the identity of a training."""
     found = hashlib.sha256()
     for array in arrays:
-        array = np.asarray(array.cpu() if isinstance(array, torch.Tensor) else array)
+        array = np.asarray(array.detach().cpu() if isinstance(array, torch.Tensor) else array)
         if array.dtype.hasobject:  # its bytes would be addresses
             raise TypeError(f"no fingerprint of {array.dtype} arrays")
         found.update(f"{array.shape} {array.dtype.str} ".encode())
