@@ -48,8 +48,11 @@ def select(boxes, scores, proposals):
         box = boxes.gather(1, best[..., None].expand(-1, -1, 4))  # (N, 1, 4)
         near = (box_iou(box, boxes)[:, 0] > proposals.nms_iou).scatter(1, best, True)
         if proposals.vote:
-            weight = torch.where(near, scores.clamp(min=1e-6), 0)[..., None]
-            box = torch.where(near[..., None], weight * boxes, 0).sum(1, keepdim=True) / weight.sum(1, keepdim=True)
+            voters = near[..., None]
+            weight = torch.where(voters, scores[..., None].clamp(min=1e-6), 0)
+            box = torch.where(voters, weight * boxes, 0).sum(1, keepdim=True) / weight.sum(1, keepdim=True)
+            low, high = (torch.where(voters, boxes, end) for end in (torch.inf, -torch.inf))
+            box = box.clamp(low.amin(1, True), high.amax(1, True))  # the mean of equal numbers can round beyond them
         chosen.append(torch.where(there, box[:, 0], 0))  # (N, 4)
         values.append(torch.where(there, scores.gather(1, best), 0))  # (N, 1)
         left = left & ~near
