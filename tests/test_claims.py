@@ -109,8 +109,14 @@ def test_verdicts(study):
     assert found["2b"][1].p_holm >= 0  # all equal: no chance
     assert found["7"][1].values == pytest.approx((0.3, 0.3, 0.3))  # without the empty mask
     assert found["10"][0] == "reversed"  # a detector beside the segmenter is more work
-    assert found["9b"][0] == "untestable"  # no scan with another noise was looked at
+    assert found["9b"][0] == "not run"  # no scan with another noise was looked at
     assert found["11"] == ("not run", None)
+
+
+def test_no_dial_turns_a_real_scan(study):
+    path = study.folder / "manifest.json"
+    path.write_text(json.dumps(study.manifest | {"data": "a folder"}))
+    assert {claim.key: verdict for claim, verdict, _ in judge_claims(study)}["9b"] == "untestable"
 
 
 def test_the_file_is_bound_to_the_tables(study, tmp_path):

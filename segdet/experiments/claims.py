@@ -88,8 +88,9 @@ CLAIMS = (
 def judge_claims(study):
     """Every claim with its verdict and its `Finding`: a list of (Claim, str, Finding or None).
 
-    A claim is "not run" where the study lacks an arm, and "untestable" where it has them and nothing to measure, such
-    as another contrast of a real scan. The arms count over the seeds that all of a claim's arms have.
+    A claim is "not run" where the study lacks an arm or what is measured on it, and "untestable" where there can be
+    nothing to measure, such as another contrast of a real scan. The arms count over the seeds that all of a claim's
+    arms have.
     """
     there = {row["arm"] for row in study.table("cases")}
     quantities = {claim: claim.quantity(study) for claim in CLAIMS if there.issuperset(claim.arms)}
@@ -99,7 +100,8 @@ def judge_claims(study):
         if group:
             findings = judge([quantities[claim] for claim in group], group[0].bound)
             found |= dict(zip(group, findings, strict=True))
-    missing = {claim: "untestable" if claim in quantities else "not run" for claim in CLAIMS}
+    real = study.manifest.get("data") != "phantom"
+    missing = {claim: "untestable" if real and claim in quantities else "not run" for claim in CLAIMS}
     return [(c, found[c].verdict if c in found else missing[c], found.get(c)) for c in CLAIMS]
 
 
