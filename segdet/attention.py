@@ -22,6 +22,11 @@ def boxes_to_mask(boxes, shape):
     Returns
     -------
     bool Tensor, (D, H, W)
+
+    Raises
+    ------
+    ValueError
+        There are not as many slices of boxes as of the volume, or an edge is no number.
     """
     import torch
 
@@ -31,6 +36,8 @@ def boxes_to_mask(boxes, shape):
     depth, rows, cols = shape
     if len(boxes) != depth:
         raise ValueError(f"boxes for {len(boxes)} slices, but the volume has {depth}")
+    if boxes.isnan().any():
+        raise ValueError(f"slice {int(boxes.isnan().any((1, 2)).nonzero()[0])}: a box has an edge that is no number")
     edges = torch.ceil(boxes - 0.5)
     x0, x1 = edges[..., 0].clamp(0, cols).long(), edges[..., 2].clamp(0, cols).long()
     y0, y1 = edges[..., 1].clamp(0, rows).long(), edges[..., 3].clamp(0, rows).long()

@@ -29,7 +29,7 @@ def match(anchors, boxes, positive_iou=0.7, negative_iou=0.3, best_anchor=True):
         The box that each anchor overlaps most; meaningless where the label is not positive.
     """
     slices, most = boxes.shape[:2]
-    if most == 0:
+    if most == 0 or not len(anchors):
         shape = (slices, len(anchors))
         return torch.full(shape, NEGATIVE, dtype=torch.int8, device=boxes.device), boxes.new_zeros(*shape, 4)
     iou = box_iou(anchors, boxes)  # (N, K, M)

@@ -40,6 +40,8 @@ def select(boxes, scores, proposals):
     scores : Tensor, (N, top_k)
         Best first; both 0 where nothing is left.
     """
+    if not boxes.shape[1]:
+        return boxes.new_zeros(len(boxes), proposals.top_k, 4), scores.new_zeros(len(boxes), proposals.top_k)
     left = (scores >= proposals.threshold) & (area(boxes) > 0)
     chosen, values = [], []
     for _ in range(proposals.top_k):

@@ -70,6 +70,12 @@ def test_upside_down_and_outside_paint_nothing():
 def test_wrong_number_of_slices():
     with pytest.raises(ValueError, match="3 slices, but the volume has 4"):
         boxes_to_mask([np.zeros((0, 4))] * 3, (4, 5, 5))
+    boxes = torch.zeros(3, 2, 4)
+    boxes[1, 1, 2] = torch.nan
+    with pytest.raises(ValueError, match="slice 1: a box has an edge that is no number"):
+        boxes_to_mask(boxes, (3, 5, 5))
+    boxes[1, 1] = torch.tensor([-torch.inf, 1, torch.inf, 3])  # cut to the slice
+    assert boxes_to_mask(boxes, (3, 5, 5)).sum((1, 2)).tolist() == [0, 10, 0]
 
 
 def test_annotation_masks():

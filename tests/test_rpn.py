@@ -201,6 +201,17 @@ def test_a_vote_of_boxes_at_the_edge_stays_there():
     torch.testing.assert_close(found, edge[:, :1].expand_as(found) * (found > 0), rtol=0, atol=0)
 
 
+def test_nothing_to_choose_from():
+    found, scores = select(torch.zeros(3, 0, 4), torch.zeros(3, 0), Proposals(top_k=2))
+    assert found.shape == (3, 2, 4)
+    assert scores.shape == (3, 2)
+    assert not found.any()
+    assert not scores.any()
+    labels, matched = match(torch.zeros(0, 4), torch.ones(3, 1, 4))
+    assert labels.shape == (3, 0)
+    assert matched.shape == (3, 0, 4)
+
+
 def test_descending_the_loss_moves_anchors_onto_the_box():
     """Free offsets, no network: the minimum of the loss is where the decoded boxes equal their targets."""
     box = torch.tensor([[[30.0, 40, 62, 100]]])
