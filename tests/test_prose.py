@@ -23,7 +23,7 @@ EVERYWHERE = {
 HERE = {
     "01-paper": {"the simulated studies": "0.1 0.03 0.12"},
     "02-data": {
-        "acoustics and display": "60 4 6",
+        "acoustics and display": "60 4 6 8",
         "coverage of the femoral head: Graf's limits in the sources": "58 33",
         "chosen for the page": "0.6 0.95 99.5 1 5 12.5",
     },
@@ -37,13 +37,13 @@ HERE = {
     "08-segmenter": {"the toy, percentiles, arithmetic on the paper's average": "1 0.4 5 1.709 0.830"},
     "09-cascade": {"the toy, margins, contrasts, thresholds": "1 2 6 2.5 4.5 6.5 0.2 0.8"},
     "10-ablation": {"percentiles": "2.5 97.5"},
-    "11-when-attention-helps": {"an exercise, a deviation that is assumed": "3 0.03"},
+    "11-when-attention-helps": {"an exercise": "3"},
     "12-real-infants": {
         "licences": "3.0 2.0",
         "the windows, sizes and bounds of the measures": "2 4 3 16 0.1",
     },
     "protocol": {"the margins that it fixes": "0.005 1 0.02"},
-    "gpu": {"bounds and an assumption, named there": "10 25"},
+    "gpu": {"bounds and an assumption, named there; a version": "10 25 2.11"},
     "intro": {"the paper's averages, rounded": "0.62 0.71"},
     "ledger": {"the recipe": "0.004"},
     "README": {"versions, a licence, a download": "3.11 4.0 5"},
