@@ -76,6 +76,9 @@ def test_boxes_are_compared_on_test_scans(study):
         study.add("detector", [{"seed": 1, "part": part, "arm": arm, "case": case, "box_iou": score}])
     values, seeds = measures.better_boxes(study)
     assert (values, seeds) == ([pytest.approx(0.2)], [1])
+    verdicts = {claim.key: verdict for claim, verdict, _ in judge_claims(study)}
+    assert verdicts["8a"] == "not run"  # no masks of that detector
+    assert verdicts["8b"] == "inconclusive"  # its boxes are enough, and one seed says nothing
 
 
 def test_slopes_of_doses_by_hand(study):

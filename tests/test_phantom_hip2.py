@@ -302,7 +302,7 @@ def test_noise_is_a_dial():
 
 
 def test_the_noise_of_a_scan():
-    """It is the scanner's unless the caller says another; the same electronics are drawn, so only their level changes."""
+    """It is the scanner's unless the caller says another; the same noise is drawn, so only its level changes."""
     same = make(3, noise_db=S.noise_db)
     np.testing.assert_array_equal(same.voxels, make(3).voxels)
     loud = make(3, noise_db=-30.0)

@@ -98,7 +98,7 @@ def phantom(
     ] = None,
     noise_db: Annotated[
         float | None,
-        typer.Option(help="Electronic noise, dB relative to muscle at the skin. Default: -60; in version 2 the preset's."),
+        typer.Option(help="Electronic noise, dB relative to muscle at the skin. Default: -60, or the preset's."),
     ] = None,
     look_alikes: Annotated[
         int | None,

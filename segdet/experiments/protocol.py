@@ -14,7 +14,7 @@ CONFIRMATORY = range(100, 110)
 REHEARSAL = range(110, 120)  # the same at the profile quick, whose seeds are not those of the study that decides
 PRESET = "iu22"  # it decides on simulated hips of version 2, as the paper's scanner shows them
 FROZEN = ("segdet", "book/protocol.md")  # what must be committed before a confirmatory row
-STEPS = {"quick": 600, "laptop": 1200}  # of the segmenter, by profile, fixed on development seeds; else the profile's own
+STEPS = {"quick": 600, "laptop": 1200}  # of the segmenter, fixed on development seeds; else the profile's own
 BEST = SegmenterRecipe(mirrored=True, gain=0.2, zoom=0.15, norm="instance", effort=4)
 
 PRIMARY = {name: ARMS[name] for name in ("unet", "box3d", "cascade")}
