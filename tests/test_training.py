@@ -21,7 +21,7 @@ from segdet.runtime.tensors import load_tensors, save_tensors
 from segdet.training.loop import OutOfTime, fit
 
 
-def problem(steps, *, checkpoint=None, deadline=None, seed=3, every=4, validate=None, rate=0.05):
+def problem(steps, *, checkpoint=None, deadline=None, seed=3, every=4, validate=None, watch=None, rate=0.05):
     """A small regression whose batches depend on the generator, with Adam's two moments to restore."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 1))
@@ -34,6 +34,7 @@ def problem(steps, *, checkpoint=None, deadline=None, seed=3, every=4, validate=
     history = fit(
         model, batch_loss, optimizer, steps, seed=seed, every=every, checkpoint=checkpoint, deadline=deadline,
         schedule=lambda step: 1 / (1 + step), validate=validate and (lambda: validate(model)),
+        watch=watch,
     )  # fmt: skip
     return model, history
 
@@ -81,6 +82,20 @@ def test_resume_is_bit_identical(tmp_path, stop):
     assert again.loss == history.loss
     for name, value in whole.state_dict().items():
         assert torch.equal(resumed.state_dict()[name], value), name
+
+
+def test_what_is_watched_outlives_a_stop(tmp_path):
+    def watch(model):
+        return [model.training, *model[0].bias.tolist()]
+
+    whole, history = problem(6, watch=watch)
+    assert [step for step, _ in history.watched] == [4, 6]
+    assert history.watched[1][1] == [False, *whole[0].bias.tolist()]
+    assert history.watched[0][1] != history.watched[1][1]
+    for _ in range(6):  # one step at a time
+        with suppress(OutOfTime):
+            _, resumed = problem(6, watch=watch, checkpoint=tmp_path / "state", deadline=0)
+    assert resumed.watched == history.watched
 
 
 def forkserver():

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from .. import metrics
 from ..attention import attended_region, box3d_mask, boxes_to_mask, shifted, slice_box_mask
 from ..cascade import Cascade, detect, segment
 from ..proposals import Proposals
@@ -218,6 +219,11 @@ class Run:
         arm, found = self.arm(arm), None
         if {arm.train, arm.test} & DETECTED:
             found = f"{arm.train} and {arm.test} of detector {self.detector_history.identity}"
+        probed = self.test[: PROBED * (self.plan.protocol == 2)]
+
+        def on_test_scans(segmenter):
+            return float(np.mean([metrics.iou(self.predict(segmenter, arm.name, c), c.mask) for c in probed]))
+
         return train_segmenter(
             [(c, self.attention(c, arm.train)) for c in self.train],
             [(c, self.attention(c, arm.test)) for c in self.validation],
@@ -227,7 +233,7 @@ class Run:
             network=self.network,
             attention=found,
             recipe=segmenter_recipe(arm, self.plan.protocol),
-            watched=[(c, self.attention(c, arm.test)) for c in self.test[: PROBED * (self.plan.protocol == 2)]],
+            watch=on_test_scans if probed else None,
             checkpoint=self.checkpoint(arm.name),
             **self._fitting,
         )

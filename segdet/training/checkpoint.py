@@ -17,6 +17,7 @@ class History:
     loss : list of dict
         One entry a step: every term of the loss.
     validation, watched : list of [step, value]
+        The scores of `validate`, and what `watch` returned (`segdet.training.loop.fit`).
     best_step : int
         After how many steps the kept weights were reached.
     identity : str

@@ -67,7 +67,8 @@ def fit(
         ``validate() -> float``, higher is better, called after every `every` steps and after the last one. The
         weights of the best value are kept (paper section 3.1); without it, the last ones.
     watch : callable, optional
-        ``watch() -> float`` is called when `validate` is; its values are noted and decide nothing.
+        ``watch(model)`` is called when `validate` is. What it returns, anything that JSON holds, is noted and decides
+        nothing.
     batches : int, optional
         Batches a step, whose gradients are averaged; by default one a process. Each starts from the running
         statistics of the step before, and the mean of what they leave is kept.
@@ -131,7 +132,7 @@ def fit(
                 best = {k: v.detach().clone() for k, v in model.state_dict().items()}
             if milestone and watch:
                 model.eval()
-                history.watched.append([done, float(watch())])
+                history.watched.append([done, watch(model)])
             _show(bar, writer, history, done)
             late = deadline is not None and time.monotonic() > deadline and done < steps
             if checkpoint and (milestone or late) and rank == 0:

@@ -19,7 +19,7 @@ from .recipes import SegmenterRecipe
 
 @random_state_kept()
 def train_segmenter(
-    train, validation, profile, seed, *, margin=None, network=None, attention=None, recipe=None, watched=(), **fitting
+    train, validation, profile, seed, *, margin=None, network=None, attention=None, recipe=None, **fitting
 ):
     """Train a 3D U-Net (paper section 3.1): Adam 0.001, one volume a step, best validation IoU kept.
 
@@ -38,10 +38,8 @@ def train_segmenter(
         network found differ by roundings between processors.
     recipe : SegmenterRecipe, optional
         What is added to the paper's training.
-    watched : list of (Case, attention or None)
-        Scans whose mean IoU is noted in ``history.watched`` beside that of the validation scans; it decides nothing.
     **fitting
-        ``checkpoint``, ``deadline``, ``batches`` and ``log`` of `segdet.training.loop.fit`.
+        ``watch``, ``checkpoint``, ``deadline``, ``batches`` and ``log`` of `segdet.training.loop.fit`.
 
     Returns
     -------
@@ -69,9 +67,9 @@ def train_segmenter(
             logits = segmenter(seen)
         return {"cross_entropy": F.cross_entropy(logits.float(), target)}
 
-    def score(pairs):
-        found = [segment(segmenter, c.image, recipe.shown(a), attended_region(a, c.spacing, margin)) for c, a in pairs]
-        return np.mean([metrics.iou(f >= 0.5, c.mask) for f, (c, _) in zip(found, pairs, strict=True)])
+    def validate():
+        shown = [(c, recipe.shown(a), attended_region(a, c.spacing, margin)) for c, a in validation]
+        return np.mean([metrics.iou(segment(segmenter, c.image, a, region) >= 0.5, c.mask) for c, a, region in shown])
 
     history = fit(
         segmenter,
@@ -87,8 +85,7 @@ def train_segmenter(
             "margin": margin,
         }
         | ({"recipe": asdict(recipe)} if recipe != SegmenterRecipe() else {}),  # as checkpoints of before have it
-        validate=lambda: score(validation),
-        watch=(lambda: score(watched)) if watched else None,
+        validate=validate,
         every=profile.every,
         label="segmenter",
         batch_names=lambda generator: [train[draw(generator)][0].name],
