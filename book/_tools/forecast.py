@@ -16,7 +16,7 @@ from staleness import STATUS
 from segdet.runtime.progress import in_words
 
 PATIENCE = 30 * 60  # seconds that `make book` takes on its own account
-NETWORKS = ("detector", "unet", "box3d", "cascade", "unet-chosen-on-test", "cascade-crop")  # trained in this order
+NETWORKS = ("detector", "unet", "box3d", "cascade", "unet-by-test", "cascade-crop")  # trained in this order
 
 
 def choose_profile(root, named, left):
@@ -103,15 +103,15 @@ def works(chapter, p, ready):
     slices, scans = p.detector_shape[0], p.train + p.validation + test
     fresh = not any(ready.values())  # else the phantoms are there, too
     left = {name: 1 - share for name, share in ready.items()}
-    segmenters = left["unet"] + left["box3d"] + left["cascade"] + left["unet-chosen-on-test"]
-    looks = left["unet-chosen-on-test"] * p.segmenter_steps / p.every
+    segmenters = left["box3d"] + left["cascade"] + left["unet-by-test"]
+    looks = left["unet-by-test"] * p.segmenter_steps / p.every
     steps = 1 / p.segmenter_steps
     return {
         "03-anchors": [(p, Work(phantoms=scans * fresh))],
         "04-rpn-loss": [(replace(p, backbone="vgg16"), Work(slices=min(320, slices * (p.train + p.validation))))],
         "05-detector": [(p, Work(left["detector"], slices=slices * (scans + 2 * test), phantoms=2 * test * fresh))],
         "06-attention": [(p, Work(slices=slices * scans))],
-        "07-unet3d": [(replace(p, base_channels=8), Work(segmenters=240 * steps))],
+        "07-unet3d": [(p, Work(segmenters=left["unet"])), (replace(p, base_channels=8), Work(segmenters=240 * steps))],
         "08-segmenter": [(p, Work(segmenters=segmenters + 0.2, volumes=test * (3 + looks)))],
         "09-cascade": [
             (p, Work(segmenters=left["cascade-crop"] + 20 * steps, slices=slices * 4 * test, volumes=15 * test)),
