@@ -236,6 +236,7 @@ def test_fit_predict_ablate(tmp_path):
             "protocol 2 decides on hips of the preset iu22, not version 1; try it on development",
         ),
         (("confirm", "--out", "s", "--steps", "5"), "--steps is for --development; to confirm, protocol 2 has chosen"),
+        (("confirm", "--out", "s", "--scheduler", "local", "--max-minutes", 1), "leave it out with --scheduler"),
         (("confirm", "--out", "s", "--arms", "unet,magic"), "there is no arm 'magic'; choose from unet, box3d"),
         (
             ("confirm", "--out", "s", "--development", "--seeds", "6"),

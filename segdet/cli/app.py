@@ -52,6 +52,7 @@ PROFILE_HELP = (
 DATA_HELP = (
     'Annotated scans: "phantom" for simulated hips, or a folder with images/NAME and labels/NAME, of any formats.'
 )
+SCHEDULER_HELP = 'Address of a dask scheduler for the seeds, or "local".'
 LABEL_HELP = "Which label of the annotation to segment. Default: every label above 0."
 PRESET_HELP = (
     'Simulate hips of version 2, as a scanner shows them: iu22 (the paper\'s), l12-5, logiq-e9, logiq-p9, or "varied", '

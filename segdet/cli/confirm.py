@@ -7,7 +7,17 @@ from typing import Annotated
 import typer
 
 from ..errors import SegdetError
-from .app import DATA_HELP, LABEL_HELP, PROFILE_HELP, ProfileName, app, check_choice, check_folder, foretell
+from .app import (
+    DATA_HELP,
+    LABEL_HELP,
+    PROFILE_HELP,
+    SCHEDULER_HELP,
+    ProfileName,
+    app,
+    check_choice,
+    check_folder,
+    foretell,
+)
 from .study import arm_names
 
 
@@ -30,6 +40,7 @@ def confirm(
     label: Annotated[int | None, typer.Option(min=1, help=LABEL_HELP)] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a study that is there.")] = False,
     max_minutes: Annotated[float | None, typer.Option(min=0, help="Stop after that long, everything saved.")] = None,
+    scheduler: Annotated[str | None, typer.Option(help=SCHEDULER_HELP)] = None,
 ):
     """Run protocol 2: the paper's claims on fresh seeds, with everything chosen beforehand."""
     from ..experiments.ablation import run_study
@@ -46,12 +57,14 @@ def confirm(
     groups = {"primary": tuple(PRIMARY), "all": (*PRIMARY, *SECONDARY)}
     names = groups.get(arms) or arm_names(arms, protocol=2)
     size = with_steps(get_profile(profile.value), steps)
-    check_training(size)
+    if not scheduler:  # whose workers are other machines
+        check_training(size)
     plan = Plan(size, names, data, label, preset, 2)
     chosen = range(seeds or FOLDS) if data != "phantom" else chosen_seeds(size.name, seeds, development)
     complete = run_study(
-        plan, chosen, out, resume=resume, max_minutes=max_minutes, report=print, foretell=partial(foretell, size)
-    )
+        plan, chosen, out, resume=resume, max_minutes=max_minutes, scheduler=scheduler, report=print,
+        foretell=partial(foretell, size),
+    )  # fmt: skip
     if development:
         for arm, rise in last_quarter_rise(Study(out)).items():
             print(f"{arm:<16} validation IoU over the last quarter of the steps {rise:+.4f}")

@@ -14,6 +14,7 @@ from .app import (
     LABEL_HELP,
     PRESET_HELP,
     PROFILE_HELP,
+    SCHEDULER_HELP,
     Backbone,
     ProfileName,
     app,
@@ -39,9 +40,7 @@ def ablate(
     preset: Annotated[str | None, typer.Option(help=PRESET_HELP)] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a study that is there.")] = False,
     max_minutes: Annotated[float | None, typer.Option(min=0, help="Stop after that long, everything saved.")] = None,
-    scheduler: Annotated[
-        str | None, typer.Option(help='Address of a dask scheduler for the seeds, or "local".')
-    ] = None,
+    scheduler: Annotated[str | None, typer.Option(help=SCHEDULER_HELP)] = None,
 ):
     """Compare the arms of the paper's Table 1 over several seeds and splits."""
     from ..experiments.ablation import run_study
