@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,6 +29,7 @@ from segdet.volume import Volume
 for package in ("onnx", "onnxscript", "onnxruntime"):
     pytest.importorskip(package, reason=f"{package} is not installed; pip install 'segdet[export]'")
 
+MODELS = Path(exporting.__file__).parents[1] / "models"  # those that come with the package
 pytestmark = pytest.mark.xdist_group("export")  # one worker makes the export that all of them share
 GRIDS = Grids((16, 48, 32), (16, 96, 64), (16, 24, 16))
 
@@ -77,6 +79,9 @@ def test_what_an_export_holds(cascade, folder):
     assert {path.name for path in folder.iterdir()} == {"detector.onnx", "segmenter.onnx", "exported.json"}
     said = json.loads((folder / "exported.json").read_text())
     assert said["grids"]["detector_spacing"] == [1, 0.5, 0.5]
+    for path in (*folder.iterdir(), *MODELS.rglob("*.*")):
+        held = path.read_bytes()
+        assert not any(trace in held for trace in (b"site-packages", b"unet3d.py", b"rpn.py")), path.name
     assert said["grids"]["segmenter_spacing"] == [1, 2, 2]
     assert said["anchors"] == {"sizes": [20, 30, 40], "ratios": [0.8, 1.2, 1.6], "stride": 16}
     assert said["proposals"] == {"top_k": 2, "threshold": 0.4, "nms_iou": 0.5, "vote": True}

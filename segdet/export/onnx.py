@@ -106,6 +106,19 @@ def write_onnx(network, example, path, name, outputs, dynamic, optimize=True):
             external_data=False,
             verbose=False,
         )
+    without_traces(path)
+
+
+def without_traces(path):
+    """Take from a file what the exporter notes at every part of a network: the code behind it, with its folders."""
+    import onnx
+
+    model = onnx.load(path)
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.initializer, *graph.value_info, *graph.input, *graph.output):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    onnx.save(model, path)
 
 
 @torch.no_grad()
