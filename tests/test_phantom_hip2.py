@@ -16,6 +16,7 @@ from segdet.phantom.hip2.parameters import VARIED, Hip2Parameters
 from segdet.phantom.hip2.receiver import gain, image, recorded
 from segdet.phantom.hip2.scanners import SCANNERS, Scanner
 from segdet.phantom.make import make_phantom, parameters_of
+from segdet.phantom.parameters import HipParameters
 
 SMALL = (32, 46, 24)
 THIN = (16, 184, 96)  # the paper's pixels, few slices
@@ -309,6 +310,8 @@ def test_the_noise_of_a_scan():
     assert loud.meta["changed"] == "noise_db=-30.0"
     assert loud.voxels[:, -10:].mean() > make(3).voxels[:, -10:].mean() + 20
     np.testing.assert_array_equal(loud.mask, make(3).mask)
+    of_version_1 = make_phantom(3, SMALL, parameters=replace(HipParameters(), noise_db=-50.0))
+    np.testing.assert_array_equal(make_phantom(3, SMALL, noise_db=-50.0).voxels, of_version_1.voxels)
 
 
 def test_presets_are_what_they_say():

@@ -299,6 +299,17 @@ def test_every_dial_turns_the_hips_of_either_version(preset):
             assert louder > 20
 
 
+def test_the_rise_over_the_last_quarter_by_hand(tmp_path):
+    study = Study(tmp_path / "study")
+    curves = {0: (0.1, 0.2, 0.4, 0.5), 1: (0.3, 0.4, 0.6, 0.9)}  # means 0.2, 0.3, 0.5, 0.7
+    for seed, values in curves.items():
+        rows = [{"step": 100 * i, "validation": v, "test": 0} for i, v in enumerate(values, 1)]
+        study.add("curves", [{"seed": seed, "arm": "unet"} | row for row in rows])
+    assert last_quarter_rise(study) == pytest.approx({"unet": 0.2})
+    assert last_quarter_rise(study, 400) == last_quarter_rise(study)
+    assert last_quarter_rise(study, 200) == pytest.approx({"unet": 0.1})  # 100 and 200 are as near to 150: the first
+
+
 def test_the_work_of_protocol_2():
     arms = {100: ("unet", "cascade", "cascade-oof"), 101: ("unet-best",)}
     work = work_left(TRIED, arms)

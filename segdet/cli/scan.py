@@ -118,12 +118,11 @@ def phantom(
     from ..phantom.cache import write_phantoms
     from ..phantom.make import make_phantom, parameters_of
 
-    noise = {} if noise_db is None else {"noise_db": noise_db}  # the infant's in version 1, the scanner's in version 2
-    dials = {} if look_alikes is None else {"look_alikes": (look_alikes, look_alikes)}
-    dials |= noise if version == 1 else {}
-    parameters = replace(parameters_of(version, preset, dysplastic), **dials)
-    options = {"contrast_db": contrast_db, "side": side.value if side else None, "parameters": parameters}
-    options |= {"version": version, "preset": preset} | (noise if version == 2 else {})
+    parameters = parameters_of(version, preset, dysplastic)
+    if look_alikes is not None:
+        parameters = replace(parameters, look_alikes=(look_alikes, look_alikes))
+    options = {"contrast_db": contrast_db, "noise_db": noise_db, "side": side.value if side else None}
+    options |= {"parameters": parameters, "version": version, "preset": preset}
     if count:
         if mask:
             raise SegdetError("--mask names one file; with --count the annotations go to the folder labels/ in --out")

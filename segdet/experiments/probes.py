@@ -62,11 +62,11 @@ def dial_rows(run, arm, segmenter):
 
 
 def _dialled(dial, value, preset):
-    """The option of `make_phantom` that turns a dial; in version 2 the noise is the scanner's, not the infant's."""
-    if dial == "contrast_db" or (preset and dial == "noise_db"):
+    """The option of `make_phantom` that turns a dial."""
+    if dial != "look_alikes":
         return {dial: value}
     parameters = parameters_of(2, preset) if preset else parameters_of()
-    return {"parameters": replace(parameters, **{dial: (value, value) if dial == "look_alikes" else value})}
+    return {"parameters": replace(parameters, look_alikes=(value, value))}
 
 
 def _row(run, arm, segmenter, case, boxes, **names):

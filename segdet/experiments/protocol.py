@@ -139,8 +139,8 @@ def check_terms(plan, seeds):
     return kind
 
 
-def last_quarter_rise(study):
-    """How much the mean validation IoU rises over the last quarter of the steps, by arm.
+def last_quarter_rise(study, steps=None):
+    """How much the mean validation IoU rises over the last quarter of the first `steps`, by arm; None means of all.
 
     The rule for the number of steps: the smallest at which no arm rises by 0.005.
 
@@ -148,13 +148,14 @@ def last_quarter_rise(study):
     ----------
     study : Study
         Of development seeds, with its table ``curves``.
+    steps : int, optional
     """
     found = {}
     for row in study.table("curves"):
         found.setdefault(row["arm"], {}).setdefault(row["step"], []).append(row["validation"])
     rises = {}
     for arm, curve in found.items():
-        last = max(curve)
-        start = min(curve, key=lambda step: abs(step - 0.75 * last))
+        last = steps or max(curve)
+        start = min(curve, key=lambda step, last=last: abs(step - 0.75 * last))
         rises[arm] = sum(curve[last]) / len(curve[last]) - sum(curve[start]) / len(curve[start])
     return rises

@@ -17,7 +17,7 @@ def parameters_of(version=1, preset=None, dysplastic=False):
     return replace(found, **DYSPLASTIC_CUP) if dysplastic else found
 
 
-def make_phantom(seed, shape=(128, 184, 96), contrast_db=None, *, version=1, preset=None, **options):
+def make_phantom(seed, shape=(128, 184, 96), contrast_db=None, *, version=1, preset=None, noise_db=None, **options):
     """A simulated scan of an infant hip with its femoral head annotated; same arguments, same bytes.
 
     Parameters
@@ -31,10 +31,11 @@ def make_phantom(seed, shape=(128, 184, 96), contrast_db=None, *, version=1, pre
     preset : str or None
         Version 2 only: a name in `segdet.phantom.hip2.scanners.SCANNERS`, or "varied" for one that the seed draws,
         with infants who vary more. None is "iu22", the paper's.
+    noise_db : float or None
+        Electronic noise before gain, dB relative to muscle; None is the parameters' or, in version 2, the scanner's.
     **options
         ``side``, ``age_days``, ``parameters`` and ``device`` of `segdet.phantom.acoustics.make_phantom`; the
-        parameters of version 2 are `Hip2Parameters`. Version 2 also has ``noise_db``, the electronic noise in dB below
-        muscle; by default the scanner's.
+        parameters of version 2 are `Hip2Parameters`.
 
     Returns
     -------
@@ -56,7 +57,9 @@ def make_phantom(seed, shape=(128, 184, 96), contrast_db=None, *, version=1, pre
         found = type(options["parameters"]).__name__
         raise SegdetError(f"phantom: {found} are not the parameters of version {version}; see parameters_of({version})")
     if version == 2:
-        return make_hip2(seed, shape, contrast_db, preset=preset or "iu22", **options)
+        return make_hip2(seed, shape, contrast_db, preset=preset or "iu22", noise_db=noise_db, **options)
     if preset is not None:
         raise SegdetError(f"phantom: version 1 has one scanner; leave out preset={preset!r}, or ask for version=2")
+    if noise_db is not None:
+        options["parameters"] = replace(options["parameters"], noise_db=noise_db)
     return acoustics.make_phantom(seed, shape, 6.0 if contrast_db is None else contrast_db, **options)
