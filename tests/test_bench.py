@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from segdet import bench
-from segdet.bench import cascade, inference, measure, reading, segmenter, tables
+from segdet.bench import cascade, inference, measure, reading, segmenter, tables, waiting
 from segdet.bench.detector import KEEP, TorchvisionRPN, backbone_rows, gflop
 from segdet.bench.metrics import bench_metrics
 from segdet.errors import SegdetError
@@ -278,6 +279,37 @@ def test_rows_of_the_inference(monkeypatch):
         next(inference.bench_inference())
 
 
+def test_rows_of_the_waiting_threads(monkeypatch):
+    """Each way in a process of its own, whose threads sleep or are left as PyTorch has them, beside busy programs."""
+    running, asked = [], []
+
+    class Program:
+        def __init__(self, command):
+            running.append(self)
+
+        def kill(self):
+            running.remove(self)
+
+        def wait(self):
+            pass
+
+    def run(command, env, **_):
+        asked.append((env.get("OMP_WAIT_POLICY"), len(running)))
+        return subprocess.CompletedProcess(command, 0, stdout="0.5\n" if "OMP_WAIT_POLICY" in env else "2.0\n")
+
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+    monkeypatch.setattr(waiting.os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(waiting.subprocess, "Popen", Program)
+    monkeypatch.setattr(waiting.subprocess, "run", run)
+    rows = list(waiting.bench_waiting())
+    assert [(row.what.split(", ")[-1], row.ratio, row.limit) for row in rows] == [
+        ("alone", 0.25, None),
+        ("beside 2 busy", 0.25, 1),
+    ]
+    assert asked == [("PASSIVE", 0), (None, 0), ("PASSIVE", 2), (None, 2)]
+    assert running == []
+
+
 def test_a_missing_peer_is_named_and_the_rest_goes_on(monkeypatch):
     monkeypatch.setitem(sys.modules, "pymust", None)
     lines = []
@@ -287,6 +319,7 @@ def test_a_missing_peer_is_named_and_the_rest_goes_on(monkeypatch):
 
 def test_an_unknown_name_is_refused():
     with pytest.raises(
-        SegdetError, match="'speed'; choose from phantom, reading, detector, segmenter, cascade, metrics, inference"
+        SegdetError,
+        match="'speed'; choose from phantom, reading, detector, segmenter, waiting, cascade, metrics, inference",
     ):
         bench.run(["speed"])

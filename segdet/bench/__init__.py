@@ -20,7 +20,7 @@ def elsewhere(name):
     return lambda: getattr(import_module(f".{name}", __package__), f"bench_{name}")()
 
 
-SUBJECTS = "phantom", "reading", "detector", "segmenter", "cascade", "metrics", "inference"
+SUBJECTS = "phantom", "reading", "detector", "segmenter", "waiting", "cascade", "metrics", "inference"
 BENCHES = {name: elsewhere(name) for name in SUBJECTS}
 
 

@@ -147,7 +147,9 @@ def transfer(
 def bench(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="Which: phantom, reading, detector, segmenter, cascade, metrics, inference. Default: all."),
+        typer.Argument(
+            help="Which: phantom, reading, detector, segmenter, waiting, cascade, metrics, inference. Default: all."
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Also add what was measured to a JSON file, by machine.")] = None,
 ):
