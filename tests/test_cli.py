@@ -34,20 +34,22 @@ COMMANDS = (
 )
 
 
-def segdet(*arguments, **environment):
+def segdet(*arguments):
     return subprocess.run(
         [sys.executable, "-c", "from segdet.cli import main; main()", *map(str, arguments)],
         capture_output=True,
         text=True,
-        env=os.environ | {"COLUMNS": "200"} | environment,
+        env=os.environ | {"COLUMNS": "200"},
         check=False,
     )
 
 
-def here(*arguments):
+def here(*arguments, **environment):
     """What `segdet` gives, from this process, which has imported PyTorch already."""
     out, err, code = StringIO(), StringIO(), 0
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        for name, value in environment.items():
+            patch.setenv(name, value)
         patch.setattr(sys, "argv", ["segdet", *map(str, arguments)])
         patch.setattr(warnings, "formatwarning", warnings.formatwarning)  # which `main` replaces
         try:
@@ -69,7 +71,7 @@ def test_every_command_and_its_parameters_have_help(command):
     from segdet.cli.app import app
 
     described = get_command(app).commands[command]
-    shown = segdet(command, "--help", COLUMNS="300")
+    shown = here(command, "--help", COLUMNS="300")
     assert shown.returncode == 0
     text = " ".join(shown.stdout.replace("│", " ").split())
     for item in (described, *described.params):
@@ -84,7 +86,7 @@ def test_help_names_every_arm_and_benchmark():
     from segdet.experiments.config import ARMS
 
     for command, names in (("ablate", ARMS), ("bench", BENCHES)):
-        shown = " ".join(segdet(command, "--help", COLUMNS="300").stdout.replace("│", " ").split())
+        shown = " ".join(here(command, "--help", COLUMNS="300").stdout.replace("│", " ").split())
         assert all(name in shown for name in names), command
 
 
