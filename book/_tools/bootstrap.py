@@ -30,7 +30,9 @@ def main(folder):
     with open(LOCK, encoding="utf-8") as file:
         lock = file.read()
     uv = re.search(r"^uv==.*\n(?:[ \t]+.*\n)*", lock, re.MULTILINE).group()
-    sync = [python, "-m", "uv", "pip", "sync", "--quiet", "--python", python, "--require-hashes", LOCK]
+    # compiled now as pip does it: else the first import of each package is slow, or every one where Python may not write
+    sync = [python, "-m", "uv", "pip", "sync", "--quiet", "--compile-bytecode"]
+    sync += ["--python", python, "--require-hashes", LOCK]
     if not install(pip, uv) or subprocess.call(sync) != 0:
         print("setup: uv does not work here; pip installs the same files, more slowly", flush=True)
         if not install(pip, lock.replace(uv, "")):
