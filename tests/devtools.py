@@ -7,6 +7,8 @@ import subprocess
 import time
 
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--remote-debugging-pipe", "about:blank"]
+KEYS = {"Enter": 13, " ": 32, "PageUp": 33, "PageDown": 34, "Delete": 46}
+KEYS |= {"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}
 
 
 class Page:
@@ -104,7 +106,7 @@ class Page:
 
     def key(self, name, modifiers=0):
         """Press and release a key; 8 is Shift."""
-        code = {"ArrowRight": 39, " ": 32, "Enter": 13}.get(name, 0)  # what a browser's own controls go by
+        code = KEYS.get(name, 0)  # what a browser's own controls go by
         text = {"text": {"Enter": "\r"}.get(name, name)} if name in (" ", "Enter") else {}
         facts = {"key": name, "modifiers": modifiers, "windowsVirtualKeyCode": code}
         self.tell("Input.dispatchKeyEvent", type="keyDown", **facts, **text)

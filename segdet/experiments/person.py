@@ -89,7 +89,7 @@ def along_the_sweep(painted, drawn, depth):
     Parameters
     ----------
     painted : array of int, (n,)
-        Slices in rising order, at least one.
+        Slices in rising order.
     drawn : array, (n, 4)
         Their boxes.
     depth : int
@@ -101,8 +101,9 @@ def along_the_sweep(painted, drawn, depth):
         Of no area before the first and behind the last painted slice.
     """
     boxes = np.zeros((depth, 1, 4), np.float32)
-    inside = np.arange(painted[0], painted[-1] + 1)
-    boxes[inside, 0] = np.stack([np.interp(inside, painted, edge) for edge in np.transpose(drawn)], 1)
+    if len(painted):
+        inside = np.arange(painted[0], painted[-1] + 1)
+        boxes[inside, 0] = np.stack([np.interp(inside, painted, edge) for edge in np.transpose(drawn)], 1)
     return boxes
 
 

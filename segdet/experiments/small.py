@@ -67,8 +67,6 @@ def person_boxes(mask, spacing, count, rng):
         centre = (low + high) / 2 + rng.normal(0, PLACE_MM, 2) / spacing[:0:-1]
         half = (high - low) / 2 * np.exp(rng.normal(0, SIZE, 2))
         drawn[number] = [*(centre - half), *(centre + half)]
-    if not drawn:
-        return np.zeros((len(mask), 1, 4), np.float32)
     return along_the_sweep(list(drawn), list(drawn.values()), len(mask))
 
 

@@ -10,8 +10,9 @@ import torch
 from IPython.display import HTML
 
 from ..anchors import AnchorGrid
-from ..boxes import box_iou
-from .plots import data_uri, show_plane
+from ..boxes import box_iou, decode
+from ..rpn_loss import rpn_loss
+from .plots import BOX, data_uri, draw_boxes, show_plane
 
 
 def live():
@@ -89,10 +90,10 @@ def anchor_explorer(plane, spacing, box):
         anchors = grid((plane.shape[0] // stride, plane.shape[1] // stride))
         overlap = box_iou(anchors, target)[:, 0]
         _, ax = plt.subplots(figsize=(4, 4.2))
-        count = int((overlap > positive_iou).sum())
-        title = f"{count} of {len(anchors)} above {positive_iou:.2f}, best {overlap.max():.2f}"
-        show_plane(ax, plane, spacing, boxes=anchors[overlap > positive_iou], annotated=target, title=title)
+        show_plane(ax, plane, spacing, boxes=anchors[overlap > positive_iou], annotated=target)
         plt.show()
+        count = int((overlap > positive_iou).sum())
+        print(f"{count} of {len(anchors)} above {positive_iou:.2f}, best {overlap.max():.2f}")
 
     return interactive(
         draw,
@@ -101,3 +102,48 @@ def anchor_explorer(plane, spacing, box):
         stride=IntSlider(16, min=4, max=32, step=4, description="stride (px)"),
         positive_iou=FloatSlider(0.7, min=0.3, max=0.9, step=0.05, description="positive"),
     )
+
+
+def loss_explorer(plane, spacing, box, anchor):
+    """Move what the network says of one anchor, and see its loss and how hard each part of it is pulled.
+
+    Parameters
+    ----------
+    plane : array, (H, W)
+    spacing : (dy, dx) in mm
+    box, anchor : arrays, (4,)
+        The annotated box, and an anchor that is to be told from background and moved to it.
+    """
+    from ipywidgets import Checkbox, FloatSlider, interactive
+
+    target, anchor = (torch.as_tensor(each, dtype=torch.float32)[None] for each in (box, anchor))
+
+    def draw(positive, score, tx, ty, tw, th):
+        scores = torch.tensor([[[0.0, score]]], requires_grad=True)
+        offsets = torch.tensor([[[tx, ty, tw, th]]], requires_grad=True)
+        kind = torch.tensor([[positive]])
+        terms = rpn_loss(scores, offsets, anchor, target[None], kind, ~kind)
+        sum(terms.values()).backward()
+        moved = decode(offsets.detach()[0], anchor)
+        _, ax = plt.subplots(figsize=(4, 4.2))
+        show_plane(ax, plane, spacing, boxes=moved, annotated=target)
+        draw_boxes(ax, anchor, BOX, ls=":")
+        plt.show()
+        pulls = (-torch.cat([scores.grad[0, 0, 1:], offsets.grad[0, 0]])).tolist()
+        named = ", ".join(
+            f"{name} {round(v, 2) + 0:+.2f}" for name, v in zip(("s", "tx", "ty", "tw", "th"), pulls, strict=True)
+        )
+        print(f"log loss {terms['log_loss']:.3f}, smooth L1 {terms['smooth_l1']:.3f}, ", end="")
+        print(f"IoU {box_iou(moved, target).item():.2f}\npulled by {named}")
+
+    sliders = {
+        name: FloatSlider(0, min=-most, max=most, step=step, description=text)
+        for name, text, most, step in (
+            ("score", "score s", 6, 0.25),
+            ("tx", "tx, right", 1, 0.05),
+            ("ty", "ty, down", 1, 0.05),
+            ("tw", "tw, wider", 1, 0.05),
+            ("th", "th, taller", 1, 0.05),
+        )
+    }
+    return interactive(draw, positive=Checkbox(True, description="positive"), **sliders)
