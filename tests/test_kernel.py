@@ -135,6 +135,10 @@ class Notebook(Page):
         left, top, width, height = self.place(".segdet-painter")
         self.drag(*[(left + u * width, top + v * height) for u, v in places])
 
+    def at_slice(self, number):
+        """Wait until the painter shows this slice."""
+        self.wait(f"document.querySelector('.segdet-painter').dataset.slice === '{number}'")
+
     def drawn(self):
         """What was painted, {slice: box}, and whether there is no prediction."""
         self.execute("drawn")
@@ -146,7 +150,9 @@ class Notebook(Page):
 def page(chromium, address, tmp_path_factory):
     page = Notebook(chromium, tmp_path_factory.mktemp("user"))
     page.tell("Page.navigate", url=address)
-    page.wait("document.querySelector('.jp-Notebook-ExecutionIndicator')?.dataset.status === 'idle'", 180)
+    page.wait(
+        "document.querySelector('.jp-StatusBar-Widget')?.textContent.includes('Python 3 (ipykernel) | Idle')", 180
+    )
     page.execute("slices")
     yield page
     server = address.split("/lab/")[0]
@@ -199,6 +205,7 @@ def test_boxes_of_a_mouse_and_the_mask_of_the_library(page):
     page.stroke((0.2, 0.15), (0.3, 0.4), (0.7, 0.65))
     for _ in range(4):
         page.key("PageDown")
+    page.at_slice(12)
     page.stroke((0.4, 0.6), (0.6, 0.5), (1.2, 0.2))  # let go beyond the border
     page.press("Segment")
     said = page.wait(
@@ -229,7 +236,8 @@ def test_boxes_are_moved_resized_and_removed(page):
     page.run("document.querySelector('.segdet-painter').focus()")
     for key in ("PageUp", "PageUp"):
         page.key(key)
-    page.wait("document.querySelector('.segdet-painter .between:not([hidden])') !== null")
+    page.at_slice(10)
+    assert page.run("document.querySelector('.segdet-painter div').className") == "between"
     page.key("ArrowRight")
     after, none = page.drawn()
     between = (np.array(before[8]) + before[12]) / 2

@@ -4,10 +4,10 @@ import html
 import json
 import os
 
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from IPython.display import HTML
+from IPython.display import HTML, display
+from matplotlib.figure import Figure
 
 from ..anchors import AnchorGrid
 from ..boxes import box_iou, decode
@@ -56,16 +56,22 @@ def page_explorer(kind, planes, spacing, alt, **facts):
     )
 
 
+def _panel():
+    """A figure and its axes without pyplot: JupyterLab runs what widgets call in a thread of its own."""
+    figure = Figure(figsize=(4, 4.2))
+    return figure, figure.subplots()
+
+
 def slice_explorer(volume, mask=None):
     """Leaf through a `Volume` with a slider and a switch for its annotation and a predicted mask."""
     from ipywidgets import Checkbox, IntSlider, interactive
 
     def draw(index, outlines):
-        _, ax = plt.subplots(figsize=(4, 4.2))
+        figure, ax = _panel()
         predicted, annotation = (m[index] if outlines and m is not None else None for m in (mask, volume.mask))
         plane, pixel = volume.voxels[index], volume.spacing[1:]
         show_plane(ax, plane, pixel, predicted, annotation=annotation, title=f"slice {index}")
-        plt.show()
+        display(figure)
 
     middle = len(volume.voxels) // 2
     slider = IntSlider(middle, 0, len(volume.voxels) - 1, description="slice")
@@ -89,9 +95,9 @@ def anchor_explorer(plane, spacing, box):
         grid = AnchorGrid([size], [ratio], stride)
         anchors = grid((plane.shape[0] // stride, plane.shape[1] // stride))
         overlap = box_iou(anchors, target)[:, 0]
-        _, ax = plt.subplots(figsize=(4, 4.2))
+        figure, ax = _panel()
         show_plane(ax, plane, spacing, boxes=anchors[overlap > positive_iou], annotated=target)
-        plt.show()
+        display(figure)
         count = int((overlap > positive_iou).sum())
         print(f"{count} of {len(anchors)} above {positive_iou:.2f}, best {overlap.max():.2f}")
 
@@ -125,10 +131,10 @@ def loss_explorer(plane, spacing, box, anchor):
         terms = rpn_loss(scores, offsets, anchor, target[None], kind, ~kind)
         sum(terms.values()).backward()
         moved = decode(offsets.detach()[0], anchor)
-        _, ax = plt.subplots(figsize=(4, 4.2))
+        figure, ax = _panel()
         show_plane(ax, plane, spacing, boxes=moved, annotated=target)
         draw_boxes(ax, anchor, BOX, ls=":")
-        plt.show()
+        display(figure)
         pulls = (-torch.cat([scores.grad[0, 0, 1:], offsets.grad[0, 0]])).tolist()
         named = ", ".join(
             f"{name} {round(v, 2) + 0:+.2f}" for name, v in zip(("s", "tx", "ty", "tw", "th"), pulls, strict=True)

@@ -24,18 +24,19 @@ function render({ model, el }) {
   frame.style.maxWidth = `${model.get("width")}px`;
   const picture = add(frame, "img", { alt: "", draggable: false }), outline = add(frame, "div", {});
   const size = model.get("size"); // columns and rows
-  let box = [], before = [], start = null, change = null;
+  let slice = 0, box = [], before = [], start = null, change = null;
 
   const draw = () => {
+    frame.dataset.slice = slice;
     outline.className = model.get("between") ? "between" : "";
     outline.hidden = !box.length;
     ["left", "top"].forEach((name, i) => (outline.style[name] = `${(100 * box[i]) / size[i]}%`));
     ["width", "height"].forEach((name, i) => (outline.style[name] = `${(100 * (box[i + 2] - box[i])) / size[i]}%`));
   };
-  const show = () => ((box = model.get("box")), draw());
+  const show = () => (([slice, ...box] = model.get("entry")), (start = null), draw());
   const set = (changed) => {
     ((box = changed), draw());
-    model.set("box", box);
+    model.set("entry", [slice, ...box]); // the kernel may have leafed on meanwhile
     model.save_changes();
   };
   const place = ({ clientX, clientY }) => {
@@ -93,9 +94,9 @@ function render({ model, el }) {
     picture.src = URL.createObjectURL(new Blob([model.get("picture")], { type: "image/png" }));
   };
   model.on("change:picture", load);
-  model.on("change:box change:between", show);
+  model.on("change:entry change:between", show);
   (load(), show());
-  return () => (model.off("change:picture", load), model.off("change:box change:between", show));
+  return () => (model.off("change:picture", load), model.off("change:entry change:between", show));
 }
 
 export default { render };

@@ -34,8 +34,8 @@ class Slice(anywidget.AnyWidget):
         Columns and rows.
     width : int
         On the screen, in its pixels, where there is room.
-    box : list of 4 float, or empty
-        x0, y0, x1, y1 in pixels of the scan.
+    entry : list
+        [slice, x0, y0, x1, y1], the box in pixels of the scan, or [slice] where it has none.
     between : bool
         Whether the box is dashed.
     """
@@ -52,7 +52,7 @@ class Slice(anywidget.AnyWidget):
     size = traitlets.List(traitlets.Int()).tag(sync=True)
     width = traitlets.Int().tag(sync=True)
     help = traitlets.Unicode(HELP).tag(sync=True)
-    box = traitlets.List(traitlets.Float()).tag(sync=True)
+    entry = traitlets.List([0]).tag(sync=True)
     between = traitlets.Bool().tag(sync=True)
 
 
@@ -107,7 +107,7 @@ class BoxPainter(VBox):
         self._show()
         self._slider.observe(self._show, "value")
         self._annotation.observe(self._show, "value")
-        self._slice.observe(self._changed, "box")
+        self._slice.observe(self._changed, "entry")
         self._slice.on_msg(self._key)
 
     @property
@@ -123,8 +123,10 @@ class BoxPainter(VBox):
     # --- what a person does
 
     def _changed(self, change):
-        if change.new != self._shown:
-            self._paint(change.new)
+        """Take over a box from the picture, with the slice that was shown then: the slider may have moved since."""
+        if change.new != self._entry:
+            number, *box = change.new
+            self._paint(number, box)
 
     def _key(self, _, key, __):
         if key == "Enter":
@@ -136,16 +138,17 @@ class BoxPainter(VBox):
         """Paint what is shown; else the box of the nearest painted slice, or a third of the picture, in its middle."""
         nearest = min(self.drawn, key=lambda number: abs(number - self._slider.value), default=None)
         columns, rows = self._slice.size
-        self._paint(self._shown or self.drawn.get(nearest, [columns / 3, rows / 3, 2 * columns / 3, 2 * rows / 3]))
+        middle = [columns / 3, rows / 3, 2 * columns / 3, 2 * rows / 3]
+        self._paint(self._slider.value, self._entry[1:] or self.drawn.get(nearest, middle))
 
     def _remove(self, _):
-        self._paint([])
+        self._paint(self._slider.value, [])
 
-    def _paint(self, box):
-        """Set the box of the slice that is shown, or remove it: `box` is empty then."""
-        self.drawn.pop(self._slider.value, None)
+    def _paint(self, number, box):
+        """Set the box of a slice, or remove it: `box` is empty then."""
+        self.drawn.pop(number, None)
         if box:
-            self.drawn[self._slider.value] = box
+            self.drawn[number] = box
         self.prediction = None
         self._show()
 
@@ -164,11 +167,11 @@ class BoxPainter(VBox):
         """The slice with its box, and the numbers."""
         here = self._slider.value
         between = self.boxes[here, 0].tolist() if here not in self.drawn else []
-        self._shown = self.drawn.get(here) or (between if any(between) else [])
+        self._entry = [here, *(self.drawn.get(here) or (between if any(between) else []))]
         with self._slice.hold_sync():
             self._slice.picture = self._picture(here)
             self._slice.between = here not in self.drawn
-            self._slice.box = self._shown
+            self._slice.entry = self._entry
         self._said.value = self._numbers()
 
     def _picture(self, here):
