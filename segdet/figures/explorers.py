@@ -3,6 +3,7 @@
 import html
 import json
 import os
+from threading import Lock
 
 import numpy as np
 import torch
@@ -56,15 +57,29 @@ def page_explorer(kind, planes, spacing, alt, **facts):
     )
 
 
+def _interactive(draw, **dials):
+    """``ipywidgets.interactive``, but of two dials that are answered in two threads the last one has the last word."""
+    from ipywidgets import interactive
+
+    class InTurn(interactive):
+        turn = Lock()
+
+        def update(self, *arguments):
+            with self.turn:
+                super().update(*arguments)
+
+    return InTurn(draw, **dials)
+
+
 def _panel():
-    """A figure and its axes without pyplot: JupyterLab runs what widgets call in a thread of its own."""
+    """A figure and its axes, without pyplot, whose figures a cell and a dial in another thread would share."""
     figure = Figure(figsize=(4, 4.2))
     return figure, figure.subplots()
 
 
 def slice_explorer(volume, mask=None):
     """Leaf through a `Volume` with a slider and a switch for its annotation and a predicted mask."""
-    from ipywidgets import Checkbox, IntSlider, interactive
+    from ipywidgets import Checkbox, IntSlider
 
     def draw(index, outlines):
         figure, ax = _panel()
@@ -75,7 +90,7 @@ def slice_explorer(volume, mask=None):
 
     middle = len(volume.voxels) // 2
     slider = IntSlider(middle, 0, len(volume.voxels) - 1, description="slice")
-    return interactive(draw, index=slider, outlines=Checkbox(True, description="outlines"))
+    return _interactive(draw, index=slider, outlines=Checkbox(True, description="outlines"))
 
 
 def anchor_explorer(plane, spacing, box):
@@ -87,7 +102,7 @@ def anchor_explorer(plane, spacing, box):
     spacing : (dy, dx) in mm
     box : array, (4,)
     """
-    from ipywidgets import FloatSlider, IntSlider, interactive
+    from ipywidgets import FloatSlider, IntSlider
 
     target = torch.as_tensor(box, dtype=torch.float32)[None]
 
@@ -101,7 +116,7 @@ def anchor_explorer(plane, spacing, box):
         count = int((overlap > positive_iou).sum())
         print(f"{count} of {len(anchors)} above {positive_iou:.2f}, best {overlap.max():.2f}")
 
-    return interactive(
+    return _interactive(
         draw,
         size=FloatSlider(48, min=12, max=96, step=2, description="size (px)"),
         ratio=FloatSlider(1.8, min=0.5, max=4, step=0.1, description="height/width"),
@@ -120,7 +135,7 @@ def loss_explorer(plane, spacing, box, anchor):
     box, anchor : arrays, (4,)
         The annotated box, and an anchor that is to be told from background and moved to it.
     """
-    from ipywidgets import Checkbox, FloatSlider, interactive
+    from ipywidgets import Checkbox, FloatSlider
 
     target, anchor = (torch.as_tensor(each, dtype=torch.float32)[None] for each in (box, anchor))
 
@@ -152,4 +167,4 @@ def loss_explorer(plane, spacing, box, anchor):
             ("th", "th, taller", 1, 0.05),
         )
     }
-    return interactive(draw, positive=Checkbox(True, description="positive"), **sliders)
+    return _interactive(draw, positive=Checkbox(True, description="positive"), **sliders)

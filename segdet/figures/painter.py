@@ -2,7 +2,9 @@
 
 import html
 import io
+from functools import wraps
 from pathlib import Path
+from threading import RLock
 
 import anywidget
 import numpy as np
@@ -56,6 +58,17 @@ class Slice(anywidget.AnyWidget):
     between = traitlets.Bool().tag(sync=True)
 
 
+def _in_turn(method):
+    """Let a painter do one thing at a time: ipykernel may call what different widgets do in different threads."""
+
+    @wraps(method)
+    def called(self, *arguments):
+        with self._turn:
+            return method(self, *arguments)
+
+    return called
+
+
 class BoxPainter(VBox):
     """Paint one box a slice, on as many slices as you like, and let a cascade segment the scan with them.
 
@@ -90,6 +103,7 @@ class BoxPainter(VBox):
     def __init__(self, volume, cascade):
         volume.check_scan()
         self.volume, self.cascade, self.drawn, self.prediction = volume, cascade, {}, None
+        self._turn = RLock()
         self._voxels = volume.limited()[0].voxels
         (depth, rows, columns), (_, dy, dx) = volume.shape, volume.spacing
         self._inches = np.array([columns * dx, rows * dy]) / max(columns * dx, rows * dy) * SIDE / 100
@@ -122,18 +136,21 @@ class BoxPainter(VBox):
 
     # --- what a person does
 
+    @_in_turn
     def _changed(self, change):
         """Take over a box from the picture, with the slice that was shown then: the slider may have moved since."""
         if change.new != self._entry:
             number, *box = change.new
             self._paint(number, box)
 
+    @_in_turn
     def _key(self, _, key, __):
         if key == "Enter":
             self._paint_here()
         else:
             self._slider.value += {"PageUp": -1, "PageDown": 1}[key]  # the slider stops at either end
 
+    @_in_turn
     def _paint_here(self, *_):
         """Paint what is shown; else the box of the nearest painted slice, or a third of the picture, in its middle."""
         nearest = min(self.drawn, key=lambda number: abs(number - self._slider.value), default=None)
@@ -141,6 +158,7 @@ class BoxPainter(VBox):
         middle = [columns / 3, rows / 3, 2 * columns / 3, 2 * rows / 3]
         self._paint(self._slider.value, self._entry[1:] or self.drawn.get(nearest, middle))
 
+    @_in_turn
     def _remove(self, _):
         self._paint(self._slider.value, [])
 
@@ -152,6 +170,7 @@ class BoxPainter(VBox):
         self.prediction = None
         self._show()
 
+    @_in_turn
     def _segment(self, _):
         self._said.value = "segmenting …"
         try:
@@ -163,6 +182,7 @@ class BoxPainter(VBox):
 
     # --- what a person sees
 
+    @_in_turn
     def _show(self, *_):
         """The slice with its box, and the numbers."""
         here = self._slider.value
