@@ -130,10 +130,16 @@ class Notebook(Page):
     def press(self, text):
         self.run(f"[...document.querySelectorAll('.jupyter-button')].find(b => b.textContent === '{text}').click()")
 
-    def stroke(self, *places):
+    def stroke(self, *places, touch=False):
         """Drag over the slice, places as shares of it."""
         left, top, width, height = self.place(".segdet-painter")
-        self.drag(*[(left + u * width, top + v * height) for u, v in places])
+        self.drag(*[(left + u * width, top + v * height) for u, v in places], touch=touch)
+
+    def keys(self, *names, modifiers=0):
+        """Press keys on the slice."""
+        self.run("document.querySelector('.segdet-painter').focus()")
+        for name in names:
+            self.key(name, modifiers)
 
     def at_slice(self, number):
         """Wait until the painter shows this slice."""
@@ -144,6 +150,15 @@ class Notebook(Page):
         self.execute("drawn")
         boxes, none = json.loads(self.text("drawn"))
         return {int(number): box for number, box in boxes.items()}, none
+
+    def paints(self, expected, atol):
+        """Wait until the kernel has these boxes."""
+        end = time.monotonic() + 60
+        while True:
+            found, _ = self.drawn()
+            if found.keys() == expected.keys() and all(np.allclose(found[n], expected[n], 0, atol) for n in found):
+                return
+            assert time.monotonic() < end, f"{found} instead of {expected}"
 
 
 @pytest.fixture(scope="module")
@@ -203,8 +218,7 @@ def test_boxes_of_a_mouse_and_the_mask_of_the_library(page):
     page.execute("painter")
     page.wait("document.querySelector('.segdet-painter img')?.complete")
     page.stroke((0.2, 0.15), (0.3, 0.4), (0.7, 0.65))
-    for _ in range(4):
-        page.key("PageDown")
+    page.keys(*["PageDown"] * 4)
     page.at_slice(12)
     page.stroke((0.4, 0.6), (0.6, 0.5), (1.2, 0.2))  # let go beyond the border
     said = page.of("painter", "c.querySelector('.widget-html').textContent")
@@ -230,16 +244,35 @@ def test_boxes_of_a_mouse_and_the_mask_of_the_library(page):
 
 
 def test_boxes_are_moved_resized_and_removed(page):
-    """With the mouse and with keys; what lies between two painted slices is painted then, and the mask goes."""
+    """With keys, mouse and finger; what lies between two painted slices is painted then, and the mask goes."""
     before, none = page.drawn()
     assert (sorted(before), none) == ([8, 12], False)
-    page.run("document.querySelector('.segdet-painter').focus()")
-    for key in ("PageUp", "PageUp"):
-        page.key(key)
+    cells = page.run("document.querySelectorAll('.jp-Cell').length")
+    between = (np.array(before[8]) + before[12]) / 2
+    page.keys("PageUp", "PageUp")
     page.at_slice(10)
     assert page.run("document.querySelector('.segdet-painter div').className") == "between"
-    page.key("ArrowRight")
-    after, none = page.drawn()
-    between = (np.array(before[8]) + before[12]) / 2
-    assert (sorted(after), none) == ([8, 10, 12], True)
-    np.testing.assert_allclose(after[10], np.add(between, (1, 0, 1, 0)), atol=1e-4)
+    page.keys("ArrowRight")
+    page.paints(before | {10: np.add(between, (1, 0, 1, 0))}, 1e-4)
+    assert page.drawn()[1]
+    page.keys("ArrowLeft")
+    page.keys("ArrowDown", "ArrowDown", modifiers=SHIFT)
+    page.paints(before | {10: np.add(between, (0, 0, 0, 2))}, 1e-4)
+    page.keys("Delete")
+    page.paints(before, 1e-6)
+    page.keys("Enter")
+    page.paints(before | {10: between}, 1e-4)
+    page.press("Remove")
+    page.paints(before, 1e-6)
+    page.keys("PageUp", "PageUp")
+    page.at_slice(8)
+    page.stroke((0.45, 0.4), (0.5, 0.4), (0.55, 0.35))  # inside
+    page.stroke((0.8, 0.6), (0.85, 0.6), (0.9, 0.7))  # a corner
+    page.stroke((0.3, 0.4), (0.25, 0.4), (0.1, 0.45))  # a side
+    page.stroke((0.95, 0.9), (0.95, 0.9))  # nothing but a click
+    page.paints(before | {8: np.multiply((0.1, 0.1, 0.9, 0.7), (48, 92, 48, 92))}, 0.3)
+    page.tell("Emulation.setTouchEmulationEnabled", enabled=True)
+    page.stroke((0.2, 0.95), (0.3, 0.9), (0.4, 0.75), touch=True)
+    page.tell("Emulation.setTouchEmulationEnabled", enabled=False)
+    page.paints(before | {8: np.multiply((0.2, 0.75, 0.4, 0.95), (48, 92, 48, 92))}, 0.3)
+    assert page.run("document.querySelectorAll('.jp-Cell').length") == cells  # JupyterLab took none of the keys
