@@ -25,7 +25,7 @@ HELP = (
 )
 
 
-class Slice(anywidget.AnyWidget):
+class _Slice(anywidget.AnyWidget):
     """A picture with at most one box over it, which a person can paint and change (painter.js).
 
     Attributes
@@ -45,7 +45,7 @@ class Slice(anywidget.AnyWidget):
     _esm = Path(__file__).with_name("painter.js")
     _css = f"""
 .segdet-painter {{ position: relative; width: 100%; touch-action: none; user-select: none; overflow: hidden }}
-.segdet-painter:focus-visible {{ outline: 2px solid currentColor; outline-offset: 2px }}
+.segdet-painter:focus-visible {{ outline: 2px solid currentColor; outline-offset: -2px }}
 .segdet-painter img {{ display: block; width: 100% }}
 .segdet-painter div {{ position: absolute; box-sizing: border-box; border: 2px solid {BOX} }}
 .segdet-painter .between {{ border-style: dashed }}
@@ -109,7 +109,7 @@ class BoxPainter(VBox):
         self._inches = np.array([columns * dx, rows * dy]) / max(columns * dx, rows * dy) * SIDE / 100
         self._slider = IntSlider(depth // 2, 0, depth - 1, description="slice")
         self._annotation = Checkbox(False, description="annotation", indent=False, disabled=volume.mask is None)
-        self._slice = Slice(size=[columns, rows], width=round(100 * self._inches[0]), layout={"width": "100%"})
+        self._slice = _Slice(size=[columns, rows], width=round(100 * self._inches[0]), layout={"width": "100%"})
         self._said = HTML()
         actions = {"Paint": self._paint_here, "Remove": self._remove, "Segment": self._segment}
         buttons = [Button(description=name, layout={"width": "auto"}) for name in actions]
