@@ -1,12 +1,15 @@
 """NRRD and MetaImage: units, what a header leaves out, spaces, and axes that are no space."""
 
+import gzip
+import zlib
+
 import numpy as np
 import pytest
 
 from segdet.errors import FormatError, GeometryError
 from segdet.io.files import load_volume
 
-pytest.importorskip("SimpleITK")
+sitk = pytest.importorskip("SimpleITK")
 VOXELS = np.random.default_rng(6).integers(0, 255, (6, 8, 7), dtype=np.uint8)
 SIZES, DIRECTIONS = "7 8 6", "(0.38,0,0) (0,0.4,0) (0,0,0.5)"
 PLACE = f"space: LPS\nspace directions: {DIRECTIONS}\nspace origin: (1,2,3)"
@@ -19,10 +22,11 @@ def nrrd(path, fields, sizes=SIZES, voxels=VOXELS):
     return path
 
 
-def meta(path, *fields, data="LOCAL"):
+def meta(path, *fields, data="LOCAL", voxels=None, kind="MET_UCHAR"):
     header = ["ObjectType = Image", "NDims = 3", "BinaryData = True", f"DimSize = {SIZES}", *fields]
-    header += ["ElementType = MET_UCHAR", f"ElementDataFile = {data}\n"]
-    path.write_bytes("\n".join(header).encode() + VOXELS.tobytes() * (data == "LOCAL"))
+    header += [f"ElementType = {kind}", f"ElementDataFile = {data}\n"]
+    voxels = VOXELS.tobytes() if voxels is None else voxels
+    path.write_bytes("\n".join(header).encode() + voxels * (data == "LOCAL"))
     return path
 
 
@@ -192,6 +196,90 @@ def test_voxels_beside_a_header(tmp_path):
     for data in ("gone.raw", "../there ü.raw", "."):
         with pytest.raises(FormatError, match=r"a\.mhd: .* ElementDataFile = LOCAL or a file beside it"):
             load_volume(meta(tmp_path / "a.mhd", MATRIX, SPACING, data=data))
+
+
+def test_compressed_voxels_as_they_were_packed(tmp_path):
+    """ITK hands out memory that nobody filled where the size is missing, or where the voxels are cut off."""
+    packed = zlib.compress(VOXELS.tobytes())
+    for data, *size in (
+        (packed, f"CompressedDataSize = {len(packed)}"),
+        (packed,),
+        (gzip.compress(VOXELS.tobytes()),),
+        (packed + b"\n", f"CompressedDataSize = {len(packed)}"),
+    ):
+        path = meta(tmp_path / "a.mha", MATRIX, SPACING, "CompressedData = True", *size, voxels=data)
+        assert np.array_equal(load_volume(path).voxels, VOXELS)
+    for data, message in (
+        (packed[:-9], "cut off|its voxels need 336 bytes"),
+        (zlib.compress(VOXELS.tobytes()[:-1]), "its voxels need 336 bytes, a.mha holds 335"),
+        (zlib.compress(VOXELS.tobytes() + b"more"), "its voxels need 336 bytes, a.mha holds 337"),
+        (b"x" + packed, "its compressed voxels are damaged"),
+    ):
+        with pytest.raises(FormatError, match=rf"a\.mha: .*({message})"):
+            load_volume(meta(tmp_path / "a.mha", MATRIX, SPACING, "CompressedData = True", voxels=data))
+    with pytest.raises(FormatError, match=r"its CompressedData is 'yes'; expected True or False"):
+        load_volume(meta(tmp_path / "a.mha", MATRIX, SPACING, "CompressedData = yes", voxels=packed))
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("CHAR", "i1"), ("SHORT", "i2"), ("USHORT", "u2"), ("INT", "i4"), ("LONG", "i4"), ("ULONG", "u4"),
+     ("LONG_LONG", "i8"), ("FLOAT", "f4"), ("DOUBLE", "f8")],
+)  # fmt: skip
+def test_types_and_byte_orders_as_simpleitk(name, kind, order, tmp_path):
+    fields = (MATRIX, SPACING, "Offset = 1 2 3", f"BinaryDataByteOrderMSB = {order == '>'}")
+    stored = (VOXELS // 2).astype(order + kind)
+    path = meta(tmp_path / "a.mha", *fields, voxels=stored.tobytes(), kind=f"MET_{name}")
+    volume, image = load_volume(path), sitk.ReadImage(str(path))
+    assert np.array_equal(volume.voxels, VOXELS // 2)
+    assert volume.voxels.dtype == np.dtype(kind)
+    assert np.array_equal(volume.voxels, sitk.GetArrayFromImage(image))
+    assert np.allclose((volume.affine @ [5, 7, 6, 1])[:3], image.TransformIndexToPhysicalPoint((6, 7, 5)))
+
+
+def test_where_the_voxels_of_a_metaimage_begin(tmp_path):
+    for size, data in ((-1, b"1234" + VOXELS.tobytes()), (0, VOXELS.tobytes() + b"1234")):
+        path = meta(tmp_path / "a.mha", MATRIX, SPACING, f"HeaderSize = {size}", voxels=data)
+        assert np.array_equal(load_volume(path).voxels, VOXELS)
+    (tmp_path / "a.raw").write_bytes(b"1234" + VOXELS.tobytes())
+    for name in ("a.mhd", "a.mha"):
+        path = meta(tmp_path / name, MATRIX, SPACING, "HeaderSize = 4", data="a.raw")
+        assert np.array_equal(load_volume(path).voxels, VOXELS)
+    with pytest.raises(FormatError, match="its HeaderSize is 4; expected none, or voxels that begin behind the header"):
+        load_volume(meta(tmp_path / "a.mha", MATRIX, SPACING, "HeaderSize = 4"))
+
+
+def test_the_scale_of_a_metaimage_is_applied(tmp_path):
+    scale = ("ElementToIntensityFunctionSlope = 2", "ElementToIntensityFunctionOffset = -5")
+    volume = load_volume(meta(tmp_path / "a.mha", MATRIX, SPACING, *scale))
+    assert np.array_equal(volume.voxels, VOXELS * 2.0 - 5)
+    assert volume.notes == ("its ElementToIntensityFunction, 2 x + -5, was applied",)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (("Offset = 1 2 3", "Position = 9 9 9"), "Offset = 1 2 3 and Position = 9 9 9; put one of them right"),
+        (("Rotation = 0 1 0 1 0 0 0 0 1",), "TransformMatrix = .* and Rotation = 0 1 0"),
+        (("ElementSpacing = 0.38 -0.4 0.5",), r"its voxel size is \[0.38, -0.4, 0.5\]; expected numbers above 0"),
+        (("ElementSpacing = 0.38 0 0.5",), r"its voxel size is \[0.38, 0.0, 0.5\]"),
+        (("DimSize = 7 8 0",), "its DimSize is 7 8 0: it holds no voxel"),
+    ],
+)
+def test_a_metaimage_that_contradicts_itself(fields, message, tmp_path):
+    path = meta(tmp_path / "a.mha", MATRIX, *fields)
+    if "DimSize" in fields[0]:
+        path.write_bytes(path.read_bytes().replace(b"DimSize = 7 8 6\n", b""))
+    with pytest.raises((FormatError, GeometryError), match=rf"a\.mha: .*{message}"):
+        load_volume(path)
+    agreeing = meta(tmp_path / "b.mha", MATRIX, MATRIX.replace("TransformMatrix", "Rotation"), SPACING)
+    assert load_volume(agreeing).notes == ()
+
+
+def test_axes_of_an_nrrd_that_span_no_space(tmp_path):
+    with pytest.raises(FormatError, match=r"a\.nrrd: not a readable NRRD file: Bad direction, determinant is 0"):
+        load_volume(nrrd(tmp_path / "a.nrrd", "space: LPS\nspace directions: (1,0,0) (1,0,0) (0,0,2)"))
 
 
 def test_a_refusal_by_itk_is_one_line_without_addresses(tmp_path):

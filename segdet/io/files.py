@@ -7,17 +7,19 @@ import numpy as np
 
 from ..errors import FormatError, GeometryError, LabelError
 from ..runtime.atomic import writing
-from . import itk
 from .checks import extension, is_dicom, reading
-from .itk import read_itk, write_itk
+from .itk import read_nrrd, write_itk
 from .labels import label_numbers, listed
+from .metaimage import read_metaimage
 from .nifti import read_nifti, write_nifti
 from .outputs import check_kind, check_not_of_scan
 
 NIFTI = (".nii", ".nii.gz")
+READERS = dict.fromkeys(NIFTI, read_nifti) | dict.fromkeys((".mha", ".mhd"), read_metaimage)
+READERS |= dict.fromkeys((".nrrd", ".nhdr"), read_nrrd)
 PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp")
 DICOM = (".dcm", ".dicom", ".ima")  # most names of DICOM files have no extension
-FORMATS = (*NIFTI, *itk.FORMATS)
+FORMATS = tuple(READERS)
 
 
 def load_volume(path, *, label=None, frame=None, series=None):
@@ -64,7 +66,7 @@ def load_volume(path, *, label=None, frame=None, series=None):
 
             volume = read_dicom(path, frame, label, series)
         elif extension(path) in FORMATS:
-            volume = (read_nifti if extension(path) in NIFTI else read_itk)(path, frame)
+            volume = READERS[extension(path)](path, frame)
         else:
             raise FormatError(f"{path}: {_not_understood(path)}; expected DICOM or one of {', '.join(FORMATS)}")
     if volume.voxels.min() == volume.voxels.max():
