@@ -1,5 +1,7 @@
 """Folders: which files are DICOM, which are images, which series; and that no message names a patient."""
 
+import shutil
+
 import numpy as np
 import pydicom
 import pytest
@@ -9,7 +11,7 @@ from pydicom.uid import BasicTextSRStorage, ExplicitVRLittleEndian, ImplicitVRLi
 from typer.testing import CliRunner
 
 from segdet.cli.app import app
-from segdet.errors import FormatError, GeometryError
+from segdet.errors import FormatError, GeometryError, SegdetError
 from segdet.io.annotations import load_case
 from segdet.io.files import load_volume, save_mask
 
@@ -88,6 +90,29 @@ def test_what_is_no_image_is_passed_over_and_said(folder, tmp_path):
     for file in folder.glob("0*.dcm"):
         file.unlink()
     with pytest.raises(FormatError, match=r"no DICOM image in .* it holds 2 x Basic Text SR Storage, 1 x no"):
+        load_volume(folder)
+
+
+def test_a_copy_of_a_slice_counts_once(folder, tmp_path):
+    for path in sorted(folder.iterdir())[:2]:
+        shutil.copy(path, folder / f"copy of {path.name}")
+    volume = load_volume(folder)
+    assert np.array_equal(volume.voxels, ct_voxels())
+    assert volume.notes == ("files passed over: 2 x copy of another file",)
+    assert save_mask(volume.voxels > 0, tmp_path / "m.dcm", volume, folder) == ("refers to the frames of the scan",)
+    for path in sorted(folder.iterdir()):  # another image of the same place is none
+        ds = pydicom.dcmread(path)
+        ds.PixelData = (np.frombuffer(ds.PixelData, np.int16) + path.name.startswith("copy")).tobytes()
+        ds.save_as(path)
+    with pytest.raises(GeometryError, match="some slice positions occur 2 times and others 1"):
+        load_volume(folder)
+
+
+@pytest.mark.parametrize("length", [300, 350, 420])
+def test_a_slice_that_is_cut_off_is_not_passed_over(length, folder):
+    path = folder / "047.dcm"  # the last, which nobody would miss
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(SegdetError, match=r"047\.dcm: (is cut off|lacks|cannot be)"):
         load_volume(folder)
 
 

@@ -6,12 +6,14 @@ from itertools import product
 import numpy as np
 import pydicom
 import pytest
-from dicom_samples import encode, image
+from dicom_samples import ct_voxels, encode, image, oblique_affine, write_series
 from PIL import Image
 from pydicom.dataset import Dataset
 
-from segdet.errors import SegdetError
+from segdet.errors import FormatError, SegdetError
+from segdet.io.dicom.write import write_volume
 from segdet.io.files import load_volume
+from segdet.volume import Volume
 
 WHERE = {"ImagePositionPatient": [0, 0, 0], "ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "PixelSpacing": [1, 1]}
 SYNTAXES = ["ExplicitVRLittleEndian", "RLELossless", "JPEGLSLossless", "JPEG2000Lossless"]
@@ -75,6 +77,74 @@ def test_what_a_header_gets_wrong_or_lacks_is_named(placed, change, message, tmp
     change(ds)
     ds.save_as(path)
     with pytest.raises(SegdetError, match=rf"a\.dcm: .*{message}"):
+        load_volume(path)
+
+
+def test_a_scale_that_is_none_or_that_some_slices_lack(tmp_path):
+    voxels, affine = ct_voxels(), oblique_affine()
+    folder = write_series(tmp_path / "ct", voxels, affine, slope=2)
+    path = sorted(folder.iterdir())[1]
+    for slope, message in ((0, "its RescaleSlope is 0"), (None, "RescaleSlope is missing in 1 of 5 slices or frames")):
+        ds = pydicom.dcmread(path)
+        ds.RescaleSlope = slope
+        ds.save_as(path)
+        with pytest.raises(FormatError, match=f"ct: {message}"):
+            load_volume(folder)
+    for number, path in enumerate(sorted(folder.iterdir())):  # PET has another in every slice
+        ds = pydicom.dcmread(path)
+        ds.RescaleSlope = ds.InstanceNumber
+        ds.RescaleIntercept = -number
+        ds.save_as(path)
+        voxels = voxels.astype(float)
+        voxels[ds.InstanceNumber - 1] *= ds.InstanceNumber
+        voxels[ds.InstanceNumber - 1] -= number
+    np.testing.assert_allclose(load_volume(folder).voxels, voxels)
+
+
+def test_a_frame_without_the_scale_of_the_others(tmp_path):
+    write_volume(Volume.from_spacing(np.arange(60, dtype=np.uint8).reshape(3, 4, 5), (1, 1, 1)), tmp_path / "a.dcm")
+    ds = pydicom.dcmread(tmp_path / "a.dcm")
+    ds.SharedFunctionalGroupsSequence[0].pop("PixelValueTransformationSequence", None)
+    for frame in ds.PerFrameFunctionalGroupsSequence[1:]:
+        frame.PixelValueTransformationSequence = [Dataset()]
+        frame.PixelValueTransformationSequence[0].RescaleSlope = 2
+        frame.PixelValueTransformationSequence[0].RescaleIntercept = 1
+    ds.save_as(tmp_path / "a.dcm")
+    with pytest.raises(FormatError, match=r"a\.dcm: RescaleSlope is missing in 1 of 3 slices or frames"):
+        load_volume(tmp_path / "a.dcm")
+
+
+@pytest.mark.parametrize(
+    ("keyword", "kind", "vr"), [("FloatPixelData", "<f4", "OF"), ("DoubleFloatPixelData", "<f8", "OD")]
+)
+def test_pixels_that_are_floats(keyword, kind, vr, tmp_path):
+    voxels = ct_voxels() / 7
+    folder = write_series(tmp_path / "ct", ct_voxels(), oblique_affine())
+    for path in folder.iterdir():
+        ds = pydicom.dcmread(path)
+        del ds.PixelData, ds.BitsStored, ds.HighBit, ds.PixelRepresentation
+        ds.BitsAllocated = 8 * np.dtype(kind).itemsize
+        ds.add_new(keyword, vr, voxels[ds.InstanceNumber - 1].astype(kind).tobytes())
+        ds.save_as(path)
+    volume = load_volume(folder)
+    assert np.array_equal(volume.voxels, voxels.astype(kind))
+    assert np.array_equal(load_volume(path).voxels[0], pydicom.dcmread(path).pixel_array)
+    ds[keyword].value = ds[keyword].value[:-8]
+    ds.save_as(path)
+    with pytest.raises(FormatError, match=rf"{keyword} holds \d+ bytes; expected \(1, 8, 6\) pixels of float"):
+        load_volume(path)
+
+
+@pytest.mark.parametrize(
+    ("samples", "photometric"),
+    [(3, "HSV"), (4, "ARGB"), (3, "MONOCHROME2"), (1, "RGB"), (1, None), (None, "MONOCHROME2")],
+)
+def test_colours_that_the_samples_contradict(samples, photometric, tmp_path):
+    header = {"SamplesPerPixel": samples, "PhotometricInterpretation": photometric, "PlanarConfiguration": 0}
+    path = image(tmp_path / "a.dcm", np.zeros((3, 4 * (samples or 1)), np.uint8), Columns=4, **WHERE, **header)
+    with pytest.raises(
+        FormatError, match=rf"a\.dcm: SamplesPerPixel is {samples}, .* {photometric or 'empty'}; expected"
+    ):
         load_volume(path)
 
 

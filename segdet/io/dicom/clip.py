@@ -5,7 +5,7 @@ import numpy as np
 from ...volume import Volume
 from ..checks import choose, chosen_note, single_slice_note
 from .geometry import NO_PLACE, facts, slice_distance, split_volumes, stack_slices
-from .pixels import grey_frames, rescaled, scale
+from .pixels import grey_frames, rescaled, scales_of
 from .ultrasound import plane_spacing
 
 NUCLEAR_MEDICINE = "1.2.840.10008.5.1.4.1.1.20"
@@ -22,7 +22,7 @@ def read_clip(ds, path, frame):
 
     Frames that no distance tells apart are taken one after the other, 1 mm apart, along the first axis.
     """
-    scales = [scale(ds)]
+    scales = scales_of([ds], path)
     pixels, notes = grey_frames(ds, path, scales)
     count, distance = len(pixels), slice_distance(ds)
     spacing, of_plane = plane_spacing(ds)

@@ -1,5 +1,6 @@
 """A folder of DICOM files: its images, series by series, and what lies beside them (chapter 02)."""
 
+import filecmp
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -21,20 +22,35 @@ def dicom_files(path):
 
 
 def image_headers(files):
-    """The headers of the images among DICOM files, and those of the others.
+    """The headers of the images among DICOM files, and what the others are.
 
-    An image has rows, or is of the kind of one that has. A DICOMDIR is left out.
+    An image has rows, or is of the kind of one that has, which the start of a file that is cut off says as well. A
+    copy of an image is none, nor is a DICOMDIR, which is not counted.
     """
     headers = []
     for file in files:
         with reading(file):
             headers.append(open_dicom(file, stop_before_pixels=True))
     headers = [ds for ds in headers if ds.file_meta.get("MediaStorageSOPClassUID") != MEDIA_DIRECTORY]
-    kinds = {ds.get("SOPClassUID") for ds in headers if ds.get("Rows")}
-    images, others = [], []
+    kinds = {_kind(ds) for ds in headers if ds.get("Rows")}
+    images, others, first = [], [], {}
     for ds in headers:
-        (images if ds.get("SOPClassUID") in kinds else others).append(ds)
+        if _kind(ds) not in kinds:
+            others.append(sop_class_name(ds))
+        elif _is_copy(ds, first.setdefault(ds.get("SOPInstanceUID") or ds.filename, ds)):
+            others.append("copy of another file")
+        else:
+            images.append(ds)
     return images, others
+
+
+def _kind(ds):
+    return ds.get("SOPClassUID") or ds.file_meta.get("MediaStorageSOPClassUID")
+
+
+def _is_copy(ds, first):
+    """Whether two data sets that have one UID, which some programs give to all slices, are the same file twice."""
+    return ds is not first and filecmp.cmp(ds.filename, first.filename, shallow=False)
 
 
 def choose_series(folder, series=None):
@@ -56,11 +72,11 @@ def choose_series(folder, series=None):
     Raises
     ------
     FormatError
-        If there is no image, no such series, or several and none was chosen.
+        If there is no image, no such series, or several and none was chosen; or an image is cut off.
     """
     files = dicom_files(folder)
     images, others = image_headers(files)
-    passed = Counter(sop_class_name(ds) for ds in others)
+    passed = Counter(others)
     visible = {file for file in folder.iterdir() if file.is_file() and not file.name.startswith(".")}
     passed["no DICOM"] = len(visible - set(files))
     passed = ", ".join(f"{count} x {kind}" for kind, count in passed.items() if count)
@@ -71,6 +87,8 @@ def choose_series(folder, series=None):
         )
     members = defaultdict(list)
     for ds in images:
+        if not (ds.get("Rows") or ds.get("SeriesInstanceUID")):
+            raise FormatError(f"{ds.filename}: is cut off, not even its series is known; copy it again or take it away")
         members[str(ds.get("SeriesInstanceUID") or "")].append(ds)
     found = [uid for uid in members if series is None or str(series) in (uid, series_number(members[uid][0]))]
     if len(found) != 1:

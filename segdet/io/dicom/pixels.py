@@ -4,7 +4,7 @@ import re
 import zlib
 from contextlib import suppress
 from io import BytesIO
-from math import prod
+from math import isfinite, prod
 
 import numpy as np
 import pydicom
@@ -28,6 +28,11 @@ from .colour import codestreams, grey_colours, grey_palette
 SMALL = 64 << 20  # bytes of compressed DICOM that are never too many: 256 MiB once rescaled to float32
 META_START = 144  # preamble, DICM and the group length, which counts the bytes from here to the data set
 FRAME_HEADERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}  # SOF of JPEG (ITU T.81, table B.1) and of JPEG-LS
+FLOATS = {"FloatPixelData": np.dtype(np.float32), "DoubleFloatPixelData": np.dtype(np.float64)}
+PHOTOMETRIC = {
+    1: ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"),
+    3: ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "YBR_PARTIAL_422", "YBR_PARTIAL_420"),
+}
 NATIVE = {(True, True): ImplicitVRLittleEndian, (False, True): ExplicitVRLittleEndian, (False, False):
           ExplicitVRBigEndian}  # fmt: skip
 
@@ -71,7 +76,7 @@ def grey_frames(ds, path, scales):
     ds : pydicom.Dataset
     path : str or Path
     scales : iterable of (slope, intercept)
-        How the voxels of the scan are rescaled, see `scale`.
+        How the voxels of the scan are rescaled, see `scales_of`.
 
     Returns
     -------
@@ -80,6 +85,14 @@ def grey_frames(ds, path, scales):
     notes : tuple of str
         What was done to them.
     """
+    if floats := next((keyword for keyword in FLOATS if keyword in ds), None):
+        return _float_frames(ds, floats, path), ()
+    if ds.PhotometricInterpretation not in PHOTOMETRIC.get(ds.SamplesPerPixel, ()):
+        raise FormatError(
+            f"{path}: SamplesPerPixel is {ds.SamplesPerPixel}, PhotometricInterpretation "
+            f"{one_line(ds.PhotometricInterpretation, 32) or 'empty'}; expected 1 with MONOCHROME1, MONOCHROME2 or "
+            "PALETTE COLOR, or 3 with RGB or YBR"
+        )
     if ds.SamplesPerPixel > 1:
         check_pixels(ds, stored_pixels(ds), path)
         return grey_colours(ds)
@@ -98,6 +111,15 @@ def grey_frames(ds, path, scales):
         else:
             notes += ("MONOCHROME1, large values are dark: kept, for rescaled values are physical",)
     return pixels, notes
+
+
+def _float_frames(ds, keyword, path):
+    """Pixels that are stored as floats (PS3.3, C.7.6.24 and 25), (frames, rows, columns)."""
+    stored, shape = ds[keyword].value or b"", (int(ds.get("NumberOfFrames") or 1), int(ds.Rows), int(ds.Columns))
+    order = "<" if ds.original_encoding[1] else ">"
+    if len(stored) != prod(shape) * FLOATS[keyword].itemsize:
+        raise FormatError(f"{path}: {keyword} holds {len(stored)} bytes; expected {shape} pixels of {FLOATS[keyword]}")
+    return np.frombuffer(stored, FLOATS[keyword].newbyteorder(order)).reshape(shape).astype(FLOATS[keyword])
 
 
 def decoded(ds, stored, path):
@@ -214,15 +236,28 @@ def stored_pixels(ds):
     return np.fromfile(ds.filename, np.uint8, element.length, offset=element.value_tell)
 
 
-def scale(item):
-    """(slope, intercept) that a data set or functional group gives for its stored values; (1, 0) where none.
+def scales_of(items, path):
+    """(slope, intercept) that data sets or functional groups give for their stored values; (1, 0) where none.
 
     Elements that are there but empty count as absent, and a Modality LUT takes the place of both.
+
+    Raises
+    ------
+    FormatError
+        If a slope is 0 or no number, or some items lack the scale that others have.
     """
-    if item.get("ModalityLUTSequence"):
-        return 1.0, 0.0
-    slope, intercept = item.get("RescaleSlope"), item.get("RescaleIntercept")
-    return 1.0 if slope is None else float(slope), float(intercept or 0)
+    slopes, scales = [item.get("RescaleSlope") for item in items], []
+    for item, slope in zip(items, slopes, strict=True):
+        physical = (1.0 if slope is None else float(slope), float(item.get("RescaleIntercept") or 0))
+        scales.append((1.0, 0.0) if item.get("ModalityLUTSequence") else physical)
+        if not (scales[-1][0] and isfinite(scales[-1][0])):
+            raise FormatError(f"{path}: its RescaleSlope is {slope}; expected a scale: put it right or take it out")
+    if (lacking := slopes.count(None)) and len({*scales}) > 1:
+        raise FormatError(
+            f"{path}: RescaleSlope is missing in {lacking} of {len(slopes)} slices or frames; put it in, or take it "
+            "out of the others"
+        )
+    return scales
 
 
 def rescaled(frames, scales):

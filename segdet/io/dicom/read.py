@@ -18,7 +18,7 @@ from .clip import read_clip
 from .folder import choose_series, dicom_files
 from .geometry import facts, slice_distance, sop_class_name, split_volumes, stack_slices
 from .groups import Groups
-from .pixels import grey_frames, open_dicom, rescaled, scale
+from .pixels import FLOATS, grey_frames, open_dicom, rescaled, scales_of
 from .segmentation import SEGMENTATIONS, read_segmentation
 from .ultrasound import placeholder_spacing, read_philips
 
@@ -85,7 +85,7 @@ def identifying_tags(path):
 
 def _read_file(path, frame, label):
     ds = open_dicom(path)
-    if "PixelData" not in ds:
+    if not _holds_pixels(ds):
         raise FormatError(f"{path}: holds no pixel data ({sop_class_name(ds)}); expected a DICOM image")
     if ds.get("SOPClassUID") in SEGMENTATIONS:
         return read_segmentation(ds, path, frame, label)
@@ -98,6 +98,10 @@ def _read_file(path, frame, label):
     if placeholder := placeholder_spacing(ds):
         return replace(volume, notes=(*volume.notes, placeholder), meta=volume.meta | {"stills": True})
     return volume
+
+
+def _holds_pixels(ds):
+    return any(keyword in ds for keyword in ("PixelData", *FLOATS))
 
 
 def _read_enhanced(ds, path, frame):
@@ -113,7 +117,8 @@ def _read_enhanced(ds, path, frame):
     picked, thickness = volumes[chosen], slice_distance(groups.items("PixelMeasuresSequence")[0])
     order, affine = stack_slices(positions[picked], orientation, spacing, thickness, path)
     picked = picked[order]
-    scales = groups.each([scale(item or ds) for item in groups.items("PixelValueTransformationSequence")])
+    items = groups.items("PixelValueTransformationSequence")
+    scales = groups.each(scales_of(items if any(items) else [ds], path))
     scales = [scales[index] for index in picked]
     pixels, said = grey_frames(ds, path, scales)
     if not np.array_equal(picked, range(len(pixels))):  # most files are in order already
@@ -155,9 +160,9 @@ def _read_series(slices, path, frame):
     thickness = slice_distance(first)
     order, affine = stack_slices(positions[picked], first.ImageOrientationPatient, first.PixelSpacing, thickness, path)
     picked = [slices[index] for index in picked[order]]
-    planes, said, scales = [], {}, [scale(ds) for ds in picked]
+    planes, said, scales = [], {}, scales_of(picked, path)
     for ds in picked:
-        ds = ds if "PixelData" in ds else open_dicom(ds.filename)
+        ds = ds if _holds_pixels(ds) else open_dicom(ds.filename)
         plane, notes = grey_frames(ds, ds.filename, scales)
         planes.append(plane[0])
         said |= dict.fromkeys(notes)
