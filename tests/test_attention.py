@@ -153,6 +153,7 @@ def test_boxes_as_other_programs_write_them(tmp_path, text):
     [
         ("slice,x0,y0,x1\n", "its first line is slice,x0,y0,x1; expected the columns slice,x0,y0,x1,y1"),
         ("", "its first line is empty"),
+        ("slice,x0,y0,x1,y1,slice\n0,1,1,2,2,1\n", "boxes.csv: has two columns slice; keep one of them"),
         ("slice,x0,y0,x1,y1\n0,1,1,2,2\n3,1,1,2,2\n", "line 3: slice 3, but the scan has slices 0 to 2"),
         ("slice,x0,y0,x1,y1\n-1,1,1,2,2\n", "line 2: slice -1"),
         ("slice,x0,y0,x1,y1\n0,1,1,2\n", "line 2: expected five numbers"),

@@ -186,6 +186,28 @@ def test_frames_are_put_at_their_places(slices, spacing, scan, tmp_path):
     assert ("SpacingBetweenSlices (2 mm) does not fit" in notes) == (spacing == "wrong" and len(slices) > 1)
 
 
+def test_frames_beside_the_slices_of_the_scan(scan, tmp_path):
+    for share in (0.5, 1 / 3):
+        ds = segment(tmp_path / "m.dcm", scan, both(), "BINARY")
+        for frame in ds.PerFrameFunctionalGroupsSequence:
+            position = frame.PlanePositionSequence[0].ImagePositionPatient
+            moved = np.array(position, float) + share * AFFINE[:3, 0]
+            frame.PlanePositionSequence[0].ImagePositionPatient = [f"{value:.8f}" for value in moved]
+        ds.save_as(tmp_path / "m.dcm")
+        with pytest.raises(GeometryError, match=r"m\.dcm: .* its frames do not lie on the slices"):
+            load_case(scan, tmp_path / "m.dcm")
+
+
+def test_another_frame_of_reference_is_said(scan, tmp_path):
+    ds = segment(tmp_path / "m.dcm", scan, both(), "BINARY")
+    assert not any("frame of reference" in note for note in load_case(scan, tmp_path / "m.dcm").notes)
+    ds.FrameOfReferenceUID = generate_uid()
+    ds.save_as(tmp_path / "m.dcm")
+    case = load_case(scan, tmp_path / "m.dcm")
+    assert np.array_equal(case.mask, FIRST | SECOND)
+    assert any("is in another frame of reference than the scan" in note for note in case.notes)
+
+
 def test_frames_on_no_grid(scan, tmp_path):
     ds = segment(tmp_path / "m.dcm", scan, FIRST.astype(np.uint8), "BINARY", [1], omit_empty_frames=True)
     position = ds.PerFrameFunctionalGroupsSequence[1].PlanePositionSequence[0]

@@ -161,6 +161,19 @@ def test_fractions_are_no_labels(scale, named, label, voxels, tmp_path):
         load_mask(tmp_path / "m.nii.gz", label)
 
 
+@pytest.mark.parametrize(("value", "off"), [(1e-7, "1e-07"), (0.9999, "0.0001"), (-1e-4, "0.0001")])
+def test_values_that_are_rounded_are_said(value, off, voxels, tmp_path):
+    """A probability map of tiny values must not become an empty annotation without a word."""
+    sitk.WriteImage(image_of(voxels), str(tmp_path / "scan.mha"))
+    sitk.WriteImage(image_of((voxels > 100) * value), str(tmp_path / "m.nii.gz"))
+    case = load_case(tmp_path / "scan.mha", tmp_path / "m.nii.gz")
+    assert np.array_equal(case.mask, (voxels > 100) & (value > 0.5))
+    notes = [f"the annotation holds values up to {off} off a whole number: they were rounded to it"]
+    if value < 0.5:
+        notes.append("the annotation marks no voxel: the object was taken to be absent")
+    assert list(case.notes) == notes
+
+
 def test_a_mask_may_be_stored_otherwise_than_its_scan(scan, tmp_path):
     mask = scan.voxels > 100
     write_itk(scan.voxels, scan, tmp_path / "scan.nii.gz")

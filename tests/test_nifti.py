@@ -112,6 +112,17 @@ def test_rounded_quaternion_is_not_said(tmp_path):
     assert load_volume(tmp_path / "a.nii").notes == ()
 
 
+def test_a_quaternion_that_is_no_rotation(tmp_path):
+    for quatern_b in (3, np.nan):
+        write(tmp_path / "a.nii", codes=(1, 0), quatern_b=quatern_b)
+        with pytest.raises(GeometryError, match=r"a\.nii: the quaternion \[.*\] of its qform is no rotation"):
+            load_volume(tmp_path / "a.nii")
+    write(tmp_path / "a.nii", codes=(1, 1), quatern_b=np.nan)
+    volume = load_volume(tmp_path / "a.nii")
+    np.testing.assert_array_equal(volume.affine, nibabel_affine(tmp_path / "a.nii"))
+    assert volume.notes == ("the qform holds values that are no numbers; the sform counts",)
+
+
 @pytest.mark.parametrize("codes", [(0, 1), (1, 1)])
 def test_sheared_sform_is_refused(codes, tmp_path):
     sheared = np.diag([0.5, 0.5, 1, 1])
@@ -207,6 +218,7 @@ def test_single_slice_and_series(tmp_path):
         (42, b"\0\0", "its dim is"),
         (70, b"\x80\0", "3 values a voxel"),
         (70, b"\x20\0", "its data type is 32"),
+        (108, np.float32(348).tobytes(), "voxels behind it"),  # where the mark of an extension is
         (108, np.float32(1e9).tobytes(), "start at byte 1000000000"),
         (108, np.float32(np.nan).tobytes(), "voxels behind it"),
         (112, np.array([2, np.inf], "<f4").tobytes(), "its scl_inter inf"),

@@ -137,6 +137,27 @@ def test_a_mask_holds_0_and_1(tmp_path):
     assert load_mask(tmp_path / "m.nii")[0].all()
 
 
+def test_a_full_disk_is_one_line_whoever_writes(tmp_path):
+    """pydicom puts a traceback into the message of its error."""
+    scan = "np.zeros((200, 40, 40), np.uint8), np.eye(4)"
+    write = f"""
+import resource, numpy as np
+from segdet.errors import SegdetError
+from segdet.io.dicom.write import write_volume
+from segdet.volume import Volume
+import signal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+try:
+    write_volume(Volume({scan}), {str(tmp_path / "p.dcm")!r})
+except SegdetError as error:
+    print(error)
+"""
+    said = subprocess.run([sys.executable, "-c", write], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    assert said == f"{tmp_path / 'p.dcm'}: cannot be written (File too large); what was there before is kept\n"
+    assert not any(tmp_path.iterdir())
+
+
 def test_only_what_segdet_left_is_deleted(tmp_path):
     kept = (".settings.json", ".segdet-note", ".segdet-lock", ".0123abcd.mine.csv")
     for name in (*kept, ".segdet-0123abcd.part.csv", ".segdet-89abcdef.part"):

@@ -94,11 +94,17 @@ def phantom(
     preset: Annotated[str | None, typer.Option(help=PRESET_HELP)] = None,
     contrast_db: Annotated[
         float | None,
-        typer.Option(help="How much darker the femoral head is than its surroundings. Default: 6; version 2 draws it."),
+        typer.Option(
+            min=-100,
+            max=100,
+            help="How much darker the femoral head is than its surroundings. Default: 6; version 2 draws it.",
+        ),
     ] = None,
     noise_db: Annotated[
         float | None,
-        typer.Option(help="Electronic noise, dB relative to muscle at the skin. Default: -60, or the preset's."),
+        typer.Option(
+            min=-300, max=40, help="Electronic noise, dB relative to muscle at the skin. Default: -60, or the preset's."
+        ),
     ] = None,
     look_alikes: Annotated[
         int | None,

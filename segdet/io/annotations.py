@@ -63,16 +63,20 @@ def load_case(image_path, mask_path, label=None, *, frame=None):
     annotation, notes = _load_annotation(mask_path, label, frame if several else None)
     annotation = annotation.reoriented(volume.orientation)
     mask, affine = annotation.mask, annotation.affine
-    if annotation.meta.get("format") == "DICOM, segmentation":
+    if segmented := annotation.meta.get("format") == "DICOM, segmentation":
         mask, affine = _place_slices(mask, affine, volume, annotation.meta.get("slice_distance") == INFERRED)
     if mask.shape != volume.shape:
+        why = ", and its frames do not lie on the slices of the scan" * segmented
         raise GeometryError(
-            f"{mask_path}: the mask is {mask.shape}, the scan {image_path} is {volume.shape}; resample it"
+            f"{mask_path}: the mask is {mask.shape}, the scan {image_path} is {volume.shape}{why}; resample it"
         )
     if (off := apart(affine, volume.affine, mask.shape)) > TOLERANCE:
         raise GeometryError(
             f"{mask_path}: its voxels are up to {off:.4g} mm away from those of {image_path}; resample it"
         )
+    frames = {uid for scan in (volume, annotation) if (uid := scan.meta.get("frame_of_reference_uid"))}
+    if len(frames) > 1:
+        notes += ("the annotation is in another frame of reference than the scan: the same coordinates were assumed",)
     said = tuple(f"the annotation: {note}" for note in annotation.notes if note not in volume.notes)
     return replace(volume, mask=mask, notes=volume.notes + said + notes)
 
@@ -82,10 +86,14 @@ def _load_annotation(path, label, frame, series=None):
     volume, notes = load_volume(path, label=label, frame=frame, series=series), ()
     numbers = label_numbers(volume, path)
     mask = numbers > 0
+    if volume.voxels.dtype.kind == "f" and (off := np.abs(volume.voxels - numbers).max()) > 0:
+        notes += (f"the annotation holds values up to {off:.1g} off a whole number: they were rounded to it",)
     if (lowest := numbers.min()) < 0:
         notes += (f"the annotation holds values below 0, down to {lowest:g}: they do not count as the object",)
     if len(labels := np.unique(numbers[mask])) > 1:
         notes += (f"the annotation holds the labels {listed(labels)}: all count as the object",)
+    if not mask.any():
+        notes += ("the annotation marks no voxel: the object was taken to be absent",)
     return replace(volume, mask=mask), notes
 
 

@@ -34,6 +34,8 @@ def read_boxes(path, shape):
             if not set(columns) <= set(names):
                 found = ",".join(names) or "empty"
                 raise FormatError(f"{path}: its first line is {found}; expected the columns {','.join(columns)}")
+            if twice := next((name for name in columns if names.count(name) > 1), None):
+                raise FormatError(f"{path}: has two columns {twice}; keep one of them")
             for row in reader:
                 if not any(row.values()):  # a spreadsheet's empty line
                     continue

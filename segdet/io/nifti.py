@@ -11,7 +11,7 @@ from math import prod
 
 import numpy as np
 
-from ..errors import FormatError
+from ..errors import FormatError, GeometryError
 from ..volume import Volume
 from .checks import NO_UNIT, apart, choose, chosen_note, single_slice_note
 from .itk import check_size
@@ -35,6 +35,7 @@ TYPES = {
 COLOURS = {128: 3, 2304: 4}  # values a voxel
 MILLIMETRES = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # unknown, m, mm, um: the lowest three bits of xyzt_units
 TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+QUATERNION = 0.01  # by which the square of a rounded one may exceed 1
 SCANNER = 1  # the code of a transform to the scanner's coordinates
 
 
@@ -88,7 +89,7 @@ def _header(file, path):
         for order in "<>":
             if content[:4] == np.array(layout.itemsize, f"{order}i4").tobytes() and len(content) >= layout.itemsize:
                 header = np.frombuffer(content, layout.newbyteorder(order), 1)[0]
-                if header["magic"] == mark and header["vox_offset"] >= layout.itemsize:
+                if header["magic"] == mark and header["vox_offset"] >= layout.itemsize + 4:
                     return header, order
     raise FormatError(
         f"{path}: not a readable NIfTI file; expected a header of 348 or 540 bytes with the mark n+1 or n+2, and the "
@@ -152,6 +153,8 @@ def _geometry(header, path):
         ras = np.vstack([header["srow"], [0, 0, 0, 1]]).astype(float)
     elif qform:
         ras = _qform(header, spacing)
+        if not np.square(header["quatern"].astype(float)).sum() < 1 + QUATERNION:
+            raise GeometryError(f"{path}: the quaternion {header['quatern'].tolist()} of its qform is no rotation")
     else:
         ras = TO_LPS @ np.diag([*spacing, 1])
         notes = ("the header gives no orientation (qform and sform are 0): LPS directions are unknown", *notes)
@@ -160,7 +163,9 @@ def _geometry(header, path):
         notes += (f"voxels of {_by(lengths[:axes])} in the sform, {_by(pixdim[:axes])} in pixdim; the sform counts",)
     if sform and qform:
         off = apart(_qform(header, spacing), ras, header["dim"][1:4])
-        if not off <= 0.1 * lengths.min():  # a quaternion may be rounded
+        if not np.isfinite(off):
+            notes += ("the qform holds values that are no numbers; the sform counts",)
+        elif off > 0.1 * lengths.min():  # a quaternion may be rounded
             notes += (f"sform and qform put voxels up to {off * unit:.3g} mm apart; the sform counts",)
     if axes == 2:
         notes += single_slice_note(1, lengths[2] * unit)

@@ -158,4 +158,6 @@ def _holder(file):
 
 
 def _reason(error):
+    while error.__cause__ and not getattr(error, "strerror", None):  # pydicom puts a traceback into its message
+        error = error.__cause__
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
