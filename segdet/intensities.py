@@ -6,6 +6,8 @@ GAP = 2  # intensities are far outside beyond a gap of so many times the range o
 RARE = 1e-3  # and where at most so many of the voxels, or one value, lie there
 LEVELS = 16  # fewer other intensities are labels, no scan
 FLAT = 2e-6  # a range of so much of the largest intensity is rounding of float32
+FLAT64 = 1e-12  # and of float64
+CLOSE, TINY = 1e-3, 1e-30  # below a range of so much of the largest intensity, or of so much, float32 loses steps
 
 
 def usual_range(voxels):
@@ -53,6 +55,25 @@ def _reached(values, start, other):
     with np.errstate(over="ignore"):
         wide = np.diff(values) > GAP * (values[:-1] - other)
     return values[np.argmax(wide)] if wide.any() else values[-1]
+
+
+def told_apart(voxels):
+    """Voxels that float32 tells apart: above the lowest, in units of their range, where it would lose their steps.
+
+    Neither normalisation depends on offset or scale. Voxels of 16 bits, and all ordinary scans, are not touched.
+
+    Parameters
+    ----------
+    voxels : ndarray
+        Finite numbers.
+    """
+    low, high = voxels.min().item(), voxels.max().item()
+    largest, span = max(abs(low), abs(high)), high - low  # exact where they are whole numbers
+    rounding = {"f4": FLAT, "f8": FLAT64}.get(voxels.dtype.str[1:], 0) * largest
+    if voxels.dtype.itemsize < 4 or span <= rounding or span > max(CLOSE * largest, TINY):
+        return voxels
+    above = (voxels - voxels.min()).astype(np.float64)  # exact, for they are close
+    return above / above.max()
 
 
 def normalise(voxels, how, counted=None):

@@ -10,7 +10,7 @@ import numpy as np
 
 from .attention import attended_region, painted
 from .errors import GeometryError
-from .intensities import normalise
+from .intensities import normalise, told_apart
 from .resampling import covered, resample_array
 from .volume import with_neighbours
 
@@ -72,6 +72,7 @@ class Grids:
         """
         volume.check_scan()
         volume, usual = volume.reoriented(self.orientation).limited()
+        volume = replace(volume, voxels=told_apart(volume.voxels))
         found = []
         for shape, how in ((self.detector_shape, "unit"), (self.segmenter_shape, "zscore")):
             spacing = self.spacing(shape)

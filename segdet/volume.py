@@ -12,7 +12,7 @@ import numpy as np
 from scipy import ndimage
 
 from .errors import GeometryError
-from .intensities import normalise, usual_range
+from .intensities import normalise, told_apart, usual_range
 from .resampling import nearest, resample_array
 
 LARGEST = 1e38  # an intensity; leaves room for differences in float32
@@ -238,7 +238,7 @@ class Volume:
         """
         scan, usual = self.limited()
         counted = over if usual is None else usual if over is None else usual & over
-        return normalise(scan.voxels, how, counted)
+        return normalise(told_apart(scan.voxels), how, counted)
 
 
 def _check_affine(affine, name):

@@ -118,6 +118,27 @@ def test_moments_do_not_depend_on_the_type_or_the_offset():
         normalise(far, "other")
 
 
+@pytest.mark.parametrize(
+    ("dtype", "offset", "scale"),
+    [(np.float64, 1e9, 1), (np.float64, -1e7, 1e-3), (np.int32, 2_000_000_000, 1), (np.int64, 2**60, 1),
+     (np.uint64, 2**63, 1), (np.float64, 0, 1e-300), (np.float64, 1e-290, 1e-300), (np.float32, 5, 1e-3)],
+)  # fmt: skip
+def test_steps_that_float32_would_lose(dtype, offset, scale):
+    """Neither how a scan is offset nor its unit changes what the networks see."""
+    voxels = PLAIN.astype(dtype) + dtype(offset) if scale == 1 else (PLAIN * scale + offset).astype(dtype)
+    expected = (PLAIN - PLAIN.mean()) / PLAIN.std()
+    np.testing.assert_allclose(scan(voxels).normalised(), expected, atol=1e-3)
+    for seen, plain in zip(GRIDS.inputs(scan(voxels))[2:], GRIDS.inputs(scan(PLAIN))[2:], strict=True):
+        np.testing.assert_allclose(seen, plain, atol=1e-3)
+
+
+def test_rounding_of_a_constant_is_no_step():
+    for value in (0.1, 1e9 + 0.3):
+        voxels = np.full(PLAIN.shape, value)
+        voxels[::2] = np.nextafter(value, 2 * value)
+        assert not scan(voxels).normalised().any()
+
+
 def test_only_some_voxels_may_decide():
     voxels = PLAIN.astype(np.float32)
     voxels[CORNERS] = 1e36
