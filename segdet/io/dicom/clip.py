@@ -5,7 +5,8 @@ import numpy as np
 from ...volume import Volume
 from ..checks import choose, chosen_note, single_slice_note
 from .geometry import NO_PLACE, facts, slice_distance, split_volumes, stack_slices
-from .pixels import grey_frames, rescaled, scales_of
+from .pixels import grey_frames
+from .rescale import rescaled, scales_of
 from .ultrasound import plane_spacing
 
 NUCLEAR_MEDICINE = "1.2.840.10008.5.1.4.1.1.20"

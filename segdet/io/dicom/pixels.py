@@ -4,7 +4,7 @@ import re
 import zlib
 from contextlib import suppress
 from io import BytesIO
-from math import isfinite, prod
+from math import prod
 
 import numpy as np
 import pydicom
@@ -76,7 +76,7 @@ def grey_frames(ds, path, scales):
     ds : pydicom.Dataset
     path : str or Path
     scales : iterable of (slope, intercept)
-        How the voxels of the scan are rescaled, see `scales_of`.
+        How the voxels of the scan are rescaled, see `segdet.io.dicom.rescale.scales_of`.
 
     Returns
     -------
@@ -234,38 +234,3 @@ def stored_pixels(ds):
     if element is None or element.value is not None:
         return ds.get("PixelData") or b""
     return np.fromfile(ds.filename, np.uint8, element.length, offset=element.value_tell)
-
-
-def scales_of(items, path):
-    """(slope, intercept) that data sets or functional groups give for their stored values; (1, 0) where none.
-
-    Elements that are there but empty count as absent, and a Modality LUT takes the place of both.
-
-    Raises
-    ------
-    FormatError
-        If a slope is 0 or no number, or some items lack the scale that others have.
-    """
-    slopes, scales = [item.get("RescaleSlope") for item in items], []
-    for item, slope in zip(items, slopes, strict=True):
-        physical = (1.0 if slope is None else float(slope), float(item.get("RescaleIntercept") or 0))
-        scales.append((1.0, 0.0) if item.get("ModalityLUTSequence") else physical)
-        if not (scales[-1][0] and isfinite(scales[-1][0])):
-            raise FormatError(f"{path}: its RescaleSlope is {slope}; expected a scale: put it right or take it out")
-    if (lacking := slopes.count(None)) and len({*scales}) > 1:
-        raise FormatError(
-            f"{path}: RescaleSlope is missing in {lacking} of {len(slopes)} slices or frames; put it in, or take it "
-            "out of the others"
-        )
-    return scales
-
-
-def rescaled(frames, scales):
-    """Frames times slope plus intercept of each, as float32; unchanged where every scale is (1, 0)."""
-    if set(scales) == {(1, 0)}:
-        return frames
-    frames = frames.astype(np.float32)
-    for frame, (slope, intercept) in zip(frames, scales, strict=True):
-        frame *= slope
-        frame += intercept
-    return frames

@@ -18,7 +18,8 @@ from .clip import read_clip
 from .folder import choose_series, dicom_files
 from .geometry import facts, slice_distance, sop_class_name, split_volumes, stack_slices
 from .groups import Groups
-from .pixels import FLOATS, grey_frames, open_dicom, rescaled, scales_of
+from .pixels import FLOATS, grey_frames, open_dicom
+from .rescale import rescaled, scales_of
 from .segmentation import SEGMENTATIONS, read_segmentation
 from .ultrasound import placeholder_spacing, read_philips
 
