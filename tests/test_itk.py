@@ -277,6 +277,16 @@ def test_a_metaimage_that_contradicts_itself(fields, message, tmp_path):
     assert load_volume(agreeing).notes == ()
 
 
+def test_an_nrrd_with_its_voxels_elsewhere(tmp_path):
+    (tmp_path / "there.raw").write_bytes(VOXELS.tobytes())
+    path = nrrd(tmp_path / "a.nrrd", f"{PLACE}\ndata file: there.raw")
+    path.write_bytes(path.read_bytes().removesuffix(b"\n" + VOXELS.tobytes()))
+    with pytest.raises(FormatError, match=r"a\.nrrd: its voxels are in another file, there\.raw; name it \.nhdr"):
+        load_volume(path)
+    volume = load_volume(path.rename(tmp_path / "a.nhdr"))
+    assert np.array_equal(volume.voxels, VOXELS)
+
+
 def test_axes_of_an_nrrd_that_span_no_space(tmp_path):
     with pytest.raises(FormatError, match=r"a\.nrrd: not a readable NRRD file: Bad direction, determinant is 0"):
         load_volume(nrrd(tmp_path / "a.nrrd", "space: LPS\nspace directions: (1,0,0) (1,0,0) (0,0,2)"))

@@ -385,6 +385,12 @@ def test_foreign_and_corrupt_checkpoints(tmp_path):
         load_tensors(path.with_name("x"))
 
 
+def test_a_colleague_may_read_what_is_saved(tmp_path):
+    save_tensors(tmp_path / "a.safetensors", {"a": torch.zeros(2)}, {})
+    (tmp_path / "ordinary").touch()
+    assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "ordinary").stat().st_mode
+
+
 def test_save_leaves_no_trace_when_it_fails(tmp_path):
     path = tmp_path / "state.safetensors"
     save_tensors(path, {"a": torch.ones(2)}, {"step": 1})

@@ -84,7 +84,7 @@ def load_volume(path, *, label=None, frame=None, series=None):
 
 def is_scan(path):
     """Whether a path looks like something that `load_volume` reads: a folder, DICOM or a known extension."""
-    return path.is_dir() or extension(path) in FORMATS or is_dicom(path)
+    return path.is_dir() or extension(path) in FORMATS or (path.is_file() and is_dicom(path))  # no pipe
 
 
 def check_mask_path(path, like=None, source=None):

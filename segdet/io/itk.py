@@ -135,6 +135,8 @@ def _header(path, held):
         key, _, value = os.fsdecode(line).partition(":")
         fields[key.replace(" ", "").lower()] = value.strip()
     skips = re.findall(rb"^(?:byte|line) ?skip: *(\d+)", header, re.IGNORECASE | re.MULTILINE)
+    if path.suffix.lower() == ".nrrd" and "datafile" in fields:
+        raise FormatError(f"{path}: its voxels are in another file, {one_line(fields['datafile'], 64)}; name it .nhdr")
     endless = len(header) == 1 << 20 or any(len(line) > 512 for line in lines)
     if endless or any(int(skip) > held for skip in skips):
         raise FormatError(

@@ -30,7 +30,10 @@ def save_tensors(path, tensors, facts):
     # copies, because safetensors refuses the tensors that some networks hold under two names
     tensors = {k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in tensors.items()}
     with writing(path, CheckpointError) as temporary:
+        temporary.touch()
+        mode = temporary.stat().st_mode  # what the user's files have; safetensors writes for the owner alone
         save_file(tensors, temporary, header)
+        temporary.chmod(mode)
 
 
 def load_tensors(path):
