@@ -17,8 +17,9 @@ from segdet import metrics
 from segdet.attention import boxes_to_mask
 from segdet.cascade import Cascade
 from segdet.errors import SegdetError
-from segdet.experiments.small import load_grids
+from segdet.export.exported import SETTINGS
 from segdet.io.files import load_volume
+from segdet.pipeline import Grids
 
 PAGE = '<!doctype html><meta charset="utf-8"><link rel="stylesheet" href="segdet.css"><body>{}</body>'
 HOLDER = '<div class="segdet-live" role="group"><p>What is to be seen.</p></div>'
@@ -75,11 +76,15 @@ def hip():
     return next(scan for name, scan in live.hips() if name == "hip-6-16")
 
 
+def grids():
+    return Grids.read(json.loads((live.MODEL / SETTINGS).read_text())["grids"])
+
+
 @pytest.fixture(scope="module")
 def pytorch():
     """The network of the committed file in PyTorch, behind the pipeline of the library."""
     network = opened(live.MODEL / "segmenter.onnx", in_channels=2, out_channels=2, base_channels=8)
-    return Cascade(None, network, load_grids())
+    return Cascade(None, network, grids())
 
 
 def settled(page):
@@ -90,7 +95,7 @@ def answer(page):
     """What the page found: its boxes, probability, mask and numbers."""
     settled(page)
     names = "boxes: l.entries().map(e => e?.box ?? null), p: [...l.enlarged], m: [...l.mask], result: l.result"
-    found, shape = page.run(f"(l => ({{{names}}}))({LIVE})"), load_grids().detector_shape
+    found, shape = page.run(f"(l => ({{{names}}}))({LIVE})"), grids().detector_shape
     return found["boxes"], np.reshape(found["p"], shape), np.reshape(found["m"], shape) > 0, found["result"]
 
 

@@ -6,7 +6,7 @@ import torch
 
 from segdet.attention import boxes_to_mask, slice_box_mask
 from segdet.boxes import pad_boxes
-from segdet.experiments.person import PERSONS, Person, area_under, paint, seen_by, slices_to_reach
+from segdet.experiments.person import PERSONS, Person, area_under, paint, paint_some, seen_by, slices_to_reach
 from segdet.experiments.perturb import DOSES, Dose, spoil
 from segdet.metrics import dice, iou, score_boxes
 from segdet.volume import slice_boxes
@@ -63,6 +63,49 @@ def test_errors_have_the_stated_deviations(cone):
     assert np.std(starts) == pytest.approx(np.hypot(1.5, 1 / np.sqrt(12)), rel=0.12)  # and rounding to a slice
     again = paint(person, cone, SPACING, 3, 7)
     assert np.array_equal(again[0], paint(person, cone, SPACING, 3, 7)[0])
+
+
+@pytest.fixture
+def ball():
+    """A ball of radius 5 in slices 3 to 13 of 16, and its spacing."""
+    z, y, x = np.ogrid[:16, :20, :20]
+    return (z - 8) ** 2 + (y - 10) ** 2 + (x - 9) ** 2 <= 25, (1.0, 0.5, 2.0)
+
+
+def test_who_paints_every_slice_without_an_error_draws_the_tight_boxes(ball):
+    boxes, painted = paint_some(EXACT, *ball, 32, np.random.default_rng(0))
+    assert painted.tolist() == list(range(3, 14))
+    np.testing.assert_array_equal(boxes, pad_boxes(slice_boxes(ball[0])))
+    assert boxes[8, 0].tolist() == [4, 5, 15, 16]
+    assert boxes[3, 0].tolist() == [9, 10, 10, 11]
+
+
+def test_some_slices_one_of_each_part(ball):
+    found = [paint_some(EXACT, *ball, 2, np.random.default_rng(seed)) for seed in range(60)]
+    for boxes, (first, last) in found:
+        assert 3 <= first <= 8 < last <= 13
+        assert np.flatnonzero(boxes[:, 0, 2]).tolist() == list(range(first, last + 1))
+        line = np.linspace(boxes[first], boxes[last], last - first + 1)
+        assert boxes[first : last + 1] == pytest.approx(line, abs=1e-4)
+    for slices, possible in zip(zip(*[painted for _, painted in found], strict=True), ((3, 9), (9, 14)), strict=True):
+        assert set(slices) == set(range(*possible))
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_few_slices(ball, count):
+    boxes, painted = paint_some(PERSONS["hasty"], *ball, count, np.random.default_rng(0))
+    assert (boxes[..., 2] > boxes[..., 0]).sum() == len(painted) == count
+    assert not paint_some(EXACT, ball[0] & False, ball[1], 4, np.random.default_rng(0))[0].any()
+
+
+def test_errors_on_some_slices_are_as_large_as_they_say(ball):
+    person = Person(dice=0.95, ends_mm=0, centre_mm=1.0, size=0.1)
+    boxes = np.array([paint_some(person, *ball, 32, np.random.default_rng(seed))[0][8, 0] for seed in range(4000)])
+    centres, sides = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
+    assert centres.mean(0) == pytest.approx([9.5, 10.5], abs=0.1)
+    assert centres.std(0) == pytest.approx([1 / 2, 1 / 0.5], rel=0.05)  # columns, rows
+    assert np.log(sides / 11).mean(0) == pytest.approx([0, 0], abs=0.01)
+    assert np.log(sides).std(0) == pytest.approx([0.1, 0.1], rel=0.05)
 
 
 def test_a_hasty_person_is_worse():

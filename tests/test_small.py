@@ -14,6 +14,7 @@ from segdet.cli.app import app
 from segdet.errors import SegdetError
 from segdet.experiments import small
 from segdet.experiments.cases import phantom_split, prepare
+from segdet.experiments.person import paint_some
 from segdet.export.exported import open_network
 from segdet.export.load import load_cascade
 from segdet.export.rounded import rounded, without_norms, write_rounded
@@ -69,51 +70,6 @@ def test_a_rounded_file_against_pytorch(tmp_path):
             assert ((held.state_dict()[name] - weight).abs().flatten(1).amax(1) <= 0.501 * step).all()
 
 
-# --- the person
-
-
-@pytest.fixture
-def ball():
-    """A ball of radius 5 in slices 3 to 13 of 16, and its spacing."""
-    z, y, x = np.ogrid[:16, :20, :20]
-    return (z - 8) ** 2 + (y - 10) ** 2 + (x - 9) ** 2 <= 25, (1.0, 0.5, 2.0)
-
-
-def test_a_person_who_paints_every_slice_without_an_error_draws_the_tight_boxes(ball, monkeypatch):
-    monkeypatch.setattr(small, "PLACE_MM", 0)
-    monkeypatch.setattr(small, "SIZE", 0)
-    boxes = small.person_boxes(*ball, 32, np.random.default_rng(0))
-    assert boxes.shape == (16, 1, 4)
-    assert boxes[8, 0].tolist() == [4, 5, 15, 16]
-    assert boxes[3, 0].tolist() == [9, 10, 10, 11]
-    assert (boxes[:, 0, 2] > boxes[:, 0, 0]).tolist() == [3 <= z <= 13 for z in range(16)]
-
-
-def test_between_painted_slices_boxes_lie_on_lines(ball):
-    boxes = small.person_boxes(*ball, 2, np.random.default_rng(3))[:, 0]
-    (held,) = np.nonzero(boxes[:, 2] > boxes[:, 0])
-    first, last = held[0], held[-1]
-    assert 3 <= first <= 8 < last <= 13  # one of each half
-    assert held.tolist() == list(range(first, last + 1))
-    assert boxes[held] == pytest.approx(np.linspace(boxes[first], boxes[last], len(held)), abs=1e-4)
-
-
-@pytest.mark.parametrize("count", [0, 1])
-def test_few_slices(ball, count):
-    boxes = small.person_boxes(*ball, count, np.random.default_rng(0))
-    assert ((boxes[..., 2] > boxes[..., 0]).sum()) == count
-    assert not small.person_boxes(ball[0] & False, ball[1], 4, np.random.default_rng(0)).any()
-
-
-def test_errors_are_as_large_as_they_say(ball):
-    boxes = np.array([small.person_boxes(*ball, 32, np.random.default_rng(seed))[8, 0] for seed in range(4000)])
-    centres, sides = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
-    assert centres.mean(0) == pytest.approx([9.5, 10.5], abs=0.1)
-    assert centres.std(0) == pytest.approx([small.PLACE_MM / 2, small.PLACE_MM / 0.5], rel=0.05)  # columns, rows
-    assert np.log(sides / 11).mean(0) == pytest.approx([0, 0], abs=0.01)
-    assert np.log(sides).std(0) == pytest.approx([small.SIZE] * 2, rel=0.05)
-
-
 # --- what is committed
 
 
@@ -128,7 +84,8 @@ def test_the_card_is_true():
         for count, values in of.items():
             assert len(values) == len(card["test"]) == small.PROFILE.test
             assert np.mean(values) == pytest.approx(card["mean iou"][kind][count], abs=1e-4)
-    grids, first = small.load_grids(), 1000 * (small.SEED + 1) + small.PROFILE.train + small.PROFILE.validation
+    grids = load_cascade(small.NAME).grids
+    first = 1000 * (small.SEED + 1) + small.PROFILE.train + small.PROFILE.validation
     assert card["test"][:2] == [f"phantom-{first}", f"phantom-{first + 1}"]
     hips = [cached_phantom(first + i, side=("left", "right")[(first + i) % 2]) for i in range(2)]
     found = small.scores(
@@ -158,7 +115,7 @@ def test_the_test_hips_were_not_trained_on(small_phantoms):
 def test_predict_where_nothing_was_trained(tmp_path):
     hip = cached_phantom(1042, side="left")
     write_nifti(hip.voxels, hip, tmp_path / "hip.nii.gz")
-    boxes = small.person_boxes(hip.mask, hip.spacing, 128, np.random.default_rng(0))[:, 0]
+    boxes = paint_some(small.PERSON, hip.mask, hip.spacing, 128, np.random.default_rng(0))[0][:, 0]
     lines = [f"{z},{','.join(f'{edge:.1f}' for edge in box)}" for z, box in enumerate(boxes) if box[2] > box[0]]
     (tmp_path / "boxes.csv").write_text("\n".join(["slice,x0,y0,x1,y1", *lines]) + "\n")
     command = ["predict", str(tmp_path / "hip.nii.gz"), "--model", "hip-small", "--out", str(tmp_path / "mask.nii.gz")]

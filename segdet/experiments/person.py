@@ -75,12 +75,40 @@ def paint(person, seen, spacing, every, seed):
     first, last = np.rint(held[[0, -1]] + rng.normal(0, person.ends_mm / spacing[0], 2)).clip(0, depth - 1).astype(int)
     first, last = min(first, last), max(first, last)
     painted = np.unique([*range(first, last, every), last])
-    drawn = np.array([_box(seen[held[np.abs(held - slice_).argmin()]]) for slice_ in painted])
-    side = (drawn[:, 2:] - drawn[:, :2]) * np.exp(rng.normal(0, person.size, (len(painted), 2)))
-    centre = drawn.reshape(-1, 2, 2).mean(1)
-    centre += rng.normal(0, person.centre_mm, centre.shape) / (spacing[2], spacing[1])
-    drawn = np.concatenate([centre - side / 2, centre + side / 2], 1)
-    return along_the_sweep(painted, drawn, depth), painted
+    boxes = np.array([_box(seen[held[np.abs(held - slice_).argmin()]]) for slice_ in painted])
+    side, centre = rng.standard_normal((2, len(painted), 2))
+    return along_the_sweep(painted, _drawn(person, boxes, spacing, centre, side), depth), painted
+
+
+def paint_some(person, mask, spacing, count, rng):
+    """Boxes of a person who paints a few slices, any, of an object that shows its outline and its ends clearly.
+
+    The object's slices are divided into `count` parts of equal length, and the person paints one slice of each.
+
+    Parameters
+    ----------
+    person : Person
+        Of whom the errors of the boxes count.
+    mask : ndarray of bool, (D, H, W)
+    spacing : (dz, dy, dx) in mm
+    count : int
+        Slices that are painted, at most all that hold the object.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    boxes : ndarray of float32, (D, 1, 4)
+        On a straight line between two painted slices; none outside of them.
+    painted : ndarray of int, (n,)
+        The painted slices.
+    """
+    held = np.flatnonzero(mask.any((1, 2)))
+    if not count or not len(held):
+        return np.zeros((len(mask), 1, 4), np.float32), held[:0]
+    parts = np.array_split(held, min(count, len(held)))
+    painted, draws = zip(*[(rng.choice(slices), rng.standard_normal((2, 2))) for slices in parts], strict=True)
+    boxes = np.array([_box(mask[slice_]) for slice_ in painted])
+    return along_the_sweep(painted, _drawn(person, boxes, spacing, *np.stack(draws, 1)), len(mask)), np.array(painted)
 
 
 def along_the_sweep(painted, drawn, depth):
@@ -110,6 +138,13 @@ def along_the_sweep(painted, drawn, depth):
 def _box(plane):
     rows, cols = tight_box(plane)
     return cols.start, rows.start, cols.stop, rows.stop
+
+
+def _drawn(person, boxes, spacing, centre, side):
+    """Boxes (n, 4) as a person sets them; `centre` and `side`, (n, 2), are draws from a standard normal."""
+    middle = boxes.reshape(-1, 2, 2).mean(1) + person.centre_mm * centre / (spacing[2], spacing[1])
+    half = (boxes[:, 2:] - boxes[:, :2]) / 2 * np.exp(person.size * side)
+    return np.concatenate([middle - half, middle + half], 1)
 
 
 def area_under(painted, scores):

@@ -18,62 +18,30 @@ from ..attention import boxes_to_mask
 from ..cascade import segment, stacked
 from ..export.exported import SETTINGS, open_network
 from ..export.load import SHIPPED
+from ..export.onnx import SEGMENTER
 from ..export.rounded import write_rounded
 from ..phantom.cache import cache_folder
-from ..pipeline import Grids
 from ..runtime.atomic import write_text
 from ..runtime.device import default_device
 from ..runtime.provenance import environment
 from ..training.loop import OutOfTime
 from ..training.segmenter import train_segmenter
-from ..volume import tight_box
 from .cases import grids_for, phantom_split, prepare
 from .config import Profile
-from .person import along_the_sweep
+from .person import PERSONS, paint_some
 
 NAME = "hip-small"
 FOLDER = SHIPPED / NAME
 PROFILE = Profile(NAME, (32, 184, 96), (32, 46, 24), 8, 0, 600, 100, 36, 6, 20)
 SEED = 0  # of the split: hips from 1000 on, none that a study's verdict rests on
 PAINTED = (0, 1, 2, 3, 4, 6, 8, 32)  # slices that a person painted; 32 means every one that shows the head
-PLACE_MM, SIZE = 1.0, 0.1  # how far off a box is drawn: deviation of its centre, and of its sides relative to theirs
-
-
-def person_boxes(mask, spacing, count, rng):
-    """Boxes of a person who errs: drawn on some slices of an object, and on straight lines between them.
-
-    The object's slices are divided into `count` parts of equal length, and the person paints one slice of each, any.
-
-    Parameters
-    ----------
-    mask : ndarray of bool, (D, H, W)
-        What the person looks at.
-    spacing : (dz, dy, dx) in mm
-    count : int
-        Slices that are painted, at most all that hold the object.
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    ndarray of float32, (D, 1, 4)
-        Boxes of no area where there is none.
-    """
-    held = np.flatnonzero(mask.any((1, 2)))
-    parts = np.array_split(held, min(count, len(held))) if count and len(held) else []
-    drawn = {}
-    for slices in parts:
-        rows, columns = tight_box(mask[number := rng.choice(slices)])
-        low, high = np.array([columns.start, rows.start]), np.array([columns.stop, rows.stop])
-        centre = (low + high) / 2 + rng.normal(0, PLACE_MM, 2) / spacing[:0:-1]
-        half = (high - low) / 2 * np.exp(rng.normal(0, SIZE, 2))
-        drawn[number] = [*(centre - half), *(centre + half)]
-    return along_the_sweep(list(drawn), list(drawn.values()), len(mask))
+PERSON = PERSONS["hasty"]
 
 
 def person_attention(case, grids, count, seed):
-    """The attention that follows from `person_boxes` of a `Case`, bool (d, h, w); the seed says which person."""
-    spacing = grids.spacing(grids.detector_shape)
-    boxes = person_boxes(case.slice_mask, spacing, count, np.random.default_rng([seed, count]))
+    """The attention after `count` painted slices of a `Case`, bool (d, h, w); the seed says which person."""
+    spacing, rng = grids.spacing(grids.detector_shape), np.random.default_rng([seed, count])
+    boxes, _ = paint_some(PERSON, case.slice_mask, spacing, count, rng)
     return grids.attention_to_segmenter(boxes_to_mask(torch.from_numpy(boxes), grids.detector_shape).numpy())
 
 
@@ -128,19 +96,9 @@ def settings_of(grids):
         "segdet": __version__,
         "grids": asdict(grids) | {"segmenter_spacing": grids.spacing(grids.segmenter_shape)},
         "detector": None,
-        "segmenter": {
-            "file": "segmenter.onnx",
-            "channels": ["scan", "attention: 1 inside a box, else 0"],
-            "normalisation": "mean 0 and deviation 1 over the voxels inside the scan",
-            "outputs": "logits (background, object) a voxel; the mask is where the probability is at least 0.5",
-        },
+        "segmenter": SEGMENTER,
         "margin": None,
     }
-
-
-def load_grids(folder=FOLDER):
-    """The grids of the files in a folder."""
-    return Grids.read(json.loads((folder / SETTINGS).read_text(encoding="utf-8"))["grids"])
 
 
 def make(folder=FOLDER, profile=PROFILE, deadline=None):
@@ -161,7 +119,8 @@ def make(folder=FOLDER, profile=PROFILE, deadline=None):
         "what": "3D U-Net that outlines the femoral head in a simulated hip, given boxes on some slices",
         "not for": "any other scan: it has seen simulated hips only, and nothing in its answer says so",
         "training": f"{profile.train} simulated hips, boxes on {PAINTED} slices each, {history.best_step} steps",
-        "boxes": f"a simulated person's: centre off by {PLACE_MM} mm, sides by {SIZE:.0%} (deviations of a normal)",
+        "boxes": f"a simulated person's: centre off by {PERSON.centre_mm} mm, sides by {PERSON.size:.0%} "
+        "(deviations of a normal)",
         "selection": f"best mean IoU on {profile.validation} others, after every {profile.every} steps",
         "test": [case.name for case in cases],
         "painted slices": list(PAINTED),

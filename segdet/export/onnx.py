@@ -17,6 +17,12 @@ from ..runtime.atomic import write_text, writing_folder
 from .exported import SETTINGS, open_network
 
 DETECTOR_OUTPUTS = ("objectness", "offsets", "boxes", "scores")
+SEGMENTER = {  # in exported.json
+    "file": "segmenter.onnx",
+    "channels": ["scan", "attention: 1 inside a box, else 0"],
+    "normalisation": "mean 0 and deviation 1 over the voxels inside the scan",
+    "outputs": "logits (background, object) a voxel; the mask is where the probability is at least 0.5",
+}
 TOLERANCE = 1e-4  # of probabilities and offsets, between ONNX Runtime and PyTorch
 
 
@@ -158,12 +164,7 @@ def _settings(cascade, differences):
         },
         "anchors": {"sizes": anchors.sizes, "ratios": anchors.ratios, "stride": anchors.stride},
         "proposals": asdict(cascade.proposals),
-        "segmenter": {
-            "file": "segmenter.onnx",
-            "channels": ["scan", "attention: 1 inside a box, else 0"],
-            "normalisation": "mean 0 and deviation 1 over the voxels inside the scan",
-            "outputs": "logits (background, object) a voxel; the mask is where the probability is at least 0.5",
-        },
+        "segmenter": SEGMENTER,
         "margin": cascade.margin,
         "differences": differences,
     }
