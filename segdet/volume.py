@@ -223,7 +223,7 @@ class Volume:
         if max(-low, high) > LARGEST:
             raise GeometryError(f"{self.name}: its intensities, {low:.3g} to {high:.3g}, are too large; rescale it")
 
-    def normalised(self, how="zscore", over=None):
+    def normalised(self, how="zscore"):
         """Intensities as float32, (D, H, W) (the paper does not say which, `facts` B16).
 
         Voxels far outside the others (`segdet.intensities.usual_range`) are clipped to them and do not count.
@@ -233,12 +233,9 @@ class Volume:
         how : str
             ``"zscore"``: zero mean, unit deviation. ``"unit"``: the 0.5 and 99.5 percentiles become 0 and 1, the
             rest is clipped. A constant scan becomes all zeros.
-        over : bool array, (D, H, W), optional
-            The voxels that decide mean, deviation and percentiles; all by default.
         """
         scan, usual = self.limited()
-        counted = over if usual is None else usual if over is None else usual & over
-        return normalise(told_apart(scan.voxels), how, counted)
+        return normalise(told_apart(scan.voxels), how, usual)
 
 
 def _check_affine(affine, name):
@@ -250,11 +247,10 @@ def _check_affine(affine, name):
         raise GeometryError(f"{name}: its axes are not perpendicular (shear or tilted gantry); resample the scan first")
 
 
-def axis_aligned_affine(spacing, origin=(0.0, 0.0, 0.0)):
-    """Index (slice, row, column) to LPS mm for axes (z, y, x); `spacing` (dz, dy, dx), `origin` (x, y, z) in mm."""
+def axis_aligned_affine(spacing):
+    """Index (slice, row, column) to LPS mm for axes (z, y, x) from the origin, (4, 4); `spacing` (dz, dy, dx) in mm."""
     affine = np.zeros((4, 4))
     affine[[2, 1, 0], [0, 1, 2]] = spacing
-    affine[:3, 3] = origin
     affine[3, 3] = 1
     return affine
 

@@ -17,7 +17,7 @@ from segdet.io.dataset import folder_pairs, read_cases
 from segdet.io.files import save_mask
 from segdet.io.itk import write_itk
 from segdet.pipeline import Grids
-from segdet.volume import Volume, axis_aligned_affine
+from segdet.volume import Volume
 
 TINY = Profile("tiny", (8, 96, 64), (8, 12, 8), 4, 2, 4, 2, 2, 1, 2)
 
@@ -27,7 +27,7 @@ def scan_of(index, size=(4, 8, 8)):
     mask = np.zeros((8, 24, 16), bool)
     mask[tuple(slice(start, start + side) for start, side in zip((2, 3 + index, 5), size, strict=True))] = True
     voxels = np.random.default_rng(index).integers(0, 50, mask.shape) + 100 * mask
-    return Volume(voxels.astype(np.uint8), axis_aligned_affine((2.0, 1.0, 1.5), (4, 5, 6)), mask)
+    return Volume(voxels.astype(np.uint8), np.array([[0, 0, 1.5, 4], [0, 1, 0, 5], [2, 0, 0, 6], [0, 0, 0, 1]]), mask)
 
 
 def write(folder, scans, image="{}.nii.gz", label="{}.nii.gz"):

@@ -145,7 +145,7 @@ def test_only_some_voxels_may_decide():
     over = np.zeros(voxels.shape, bool)
     over[:8] = True
     counted = voxels[over & ~CORNERS]
-    z = scan(voxels).normalised(over=over)
+    z = normalise(voxels, "zscore", over & ~CORNERS)
     np.testing.assert_allclose(z[1], (voxels[1] - counted.mean()) / counted.std(), atol=1e-4)
 
 

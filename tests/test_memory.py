@@ -24,7 +24,7 @@ from segdet.experiments.memory import (
     segmenter_steps,
 )
 from segdet.experiments.planning import cells, operations, plan_lines
-from segdet.experiments.runs import FOLDS
+from segdet.experiments.runs import OUT_OF_FOLD
 from segdet.rpn import RPN
 from segdet.runtime.progress import in_words
 from segdet.unet3d import UNet3D
@@ -163,7 +163,7 @@ def test_the_cells_of_a_plan():
     assert list(found) == ["detector", "unet", "cascade-oof"]
     assert (found["detector"].detectors, found["detector"].segmenters) == (3, 0)
     assert (found["unet"].detectors, found["unet"].segmenters, found["unet"].volumes) == (0, 3, 3 * 49)
-    assert found["cascade-oof"].detectors == 3 * FOLDS
+    assert found["cascade-oof"].detectors == 3 * OUT_OF_FOLD
 
 
 @pytest.mark.parametrize("there", [100.0, 0.01, None])

@@ -16,7 +16,7 @@ from segdet.phantom.acoustics import make_phantom
 from segdet.pipeline import Grids, search
 from segdet.rpn import RPN
 from segdet.unet3d import UNet3D
-from segdet.volume import Volume, axis_aligned_affine, slice_boxes
+from segdet.volume import Volume, slice_boxes
 
 
 class Finder:
@@ -111,7 +111,7 @@ def test_painting_with_and_without_pytorch():
 @pytest.fixture
 def scan():
     voxels = np.random.default_rng(0).integers(0, 255, (10, 20, 13), dtype=np.uint8)
-    return Volume(voxels, axis_aligned_affine((1.5, 2.0, 1.7), (3, -8, 40)))
+    return Volume(voxels, np.array([[0, 0, 1.7, 3], [0, 2.0, 0, -8], [1.5, 0, 0, 40], [0, 0, 0, 1]]))
 
 
 @pytest.fixture

@@ -124,7 +124,8 @@ ORIENTATIONS = [letters for axes in permutations(("LR", "PA", "SI")) for letters
 def test_an_orientation_is_another_order_of_the_same_voxels(turn):
     x, y, z = np.ones(3) / np.sqrt(3)
     cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    affine = axis_aligned_affine((3.0, 2.0, 1.0), (7, -5, 2))
+    affine = axis_aligned_affine((3.0, 2.0, 1.0))
+    affine[:3, 3] = 7, -5, 2
     affine[:3, :3] = (np.eye(3) + np.sin(turn) * cross + (1 - np.cos(turn)) * cross @ cross) @ affine[:3, :3]
     volume = Volume(RNG.integers(0, 99, (4, 5, 6)), affine, RNG.random((4, 5, 6)) > 0.5)
     assert volume.orientation == ("S", "P", "L")

@@ -45,7 +45,7 @@ class Watch:
 
 
 @contextmanager
-def watching(say=print, every=1.0):
+def watching(say):
     """A `Watch` while the block runs; progress of processes that start in it goes to the same terminal."""
     watch, done = Watch(say), threading.Event()
     with tempfile.TemporaryDirectory() as folder:
@@ -54,7 +54,7 @@ def watching(say=print, every=1.0):
 
         def follow():
             with open(path, encoding="utf-8") as file:
-                while not done.wait(every):
+                while not done.wait(1.0):
                     watch.look(whole_lines(file))
 
         thread = threading.Thread(target=follow, daemon=True)

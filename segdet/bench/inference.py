@@ -64,7 +64,7 @@ def in_torch(network, example):
     return torch.no_grad()(lambda: network(example))
 
 
-def scan_row(engines, repeats=1):
+def scan_row(engines):
     """The cropped cascade with a searching detector beside the plain 3D U-Net, each in its fastest engine."""
     volume = make_phantom(1)
     grids = Grids(tuple(np.multiply(volume.shape, volume.spacing)), PAPER, PAPER)
@@ -83,7 +83,7 @@ def scan_row(engines, repeats=1):
             run = open_network(folder / "plain.onnx", name, torch.get_num_threads())
             theirs[package] = lambda run=run: run(example.numpy())
     ways = {name: short_way(pipeline, slices, image, boxes, fine.spacing) for name, pipeline in ours.items()}
-    times = {name: paired(ways[name], theirs[name], repeats) for name in ways}
+    times = {name: paired(ways[name], theirs[name], 1) for name in ways}
     best = [min(times, key=lambda name, i=i: times[name][i]) for i in (0, 1)]
     looked = search(lambda numbers: boxes[numbers], len(slices), STEP)[1].sum()
     note = f"ours in {best[0]}, the peer in {best[1]}; {looked} of {len(slices)} slices; "

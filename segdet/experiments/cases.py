@@ -115,18 +115,18 @@ def phantom_split(profile, seed, preset=None):
 FOLDS = 5  # of a folder of scans in protocol 2
 
 
-def fold_split(cases, profile, fold, folds=FOLDS):
-    """One of several splits that share no scan at all (protocol 2): `folder_split` of every `folds`-th scan.
+def fold_split(cases, profile, fold):
+    """One of `FOLDS` splits that share no scan at all (protocol 2): `folder_split` of every `FOLDS`-th scan.
 
     Raises
     ------
     SegdetError
         There are not so many folds, or a fold holds too few scans.
     """
-    if not 0 <= fold < folds:
-        raise SegdetError(f"protocol 2 has {folds} folds of a folder of scans, 0 to {folds - 1}; found {fold}")
+    if not 0 <= fold < FOLDS:
+        raise SegdetError(f"protocol 2 has {FOLDS} folds of a folder of scans, 0 to {FOLDS - 1}; found {fold}")
     order = np.random.default_rng(0).permutation(len(cases))
-    return folder_split([cases[i] for i in order[fold::folds]], profile, fold)
+    return folder_split([cases[i] for i in order[fold::FOLDS]], profile, fold)
 
 
 def folder_split(cases, profile, seed):

@@ -7,7 +7,7 @@ from .cost import Work, measure, work_of_a_study
 from .memory import available_gib, predicted
 from .probes import DIALS
 from .protocol import arms_of, segmenter_recipe
-from .runs import DETECTED, FOLDS
+from .runs import DETECTED, OUT_OF_FOLD
 
 UNITS = ("FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP", "EFLOP")
 
@@ -19,7 +19,7 @@ def cells(profile, arms, seeds):
     """
     found = {"detector": work_of_a_study(profile, 0, seeds)}
     for arm in arms:
-        folds = FOLDS * seeds if ARMS[arm].train == "out-of-fold" else 0
+        folds = OUT_OF_FOLD * seeds if ARMS[arm].train == "out-of-fold" else 0
         found[arm] = Work(detectors=folds, segmenters=seeds, volumes=seeds * profile.test)
     return found
 
@@ -40,7 +40,7 @@ def work_left(plan, arms):
     fed = [[known[a] for a in names if {known[a].train, known[a].test} & DETECTED] for names in arms.values()]
     detectors = sum(len({(arm.detector, arm.finer) for arm in of_seed}) for of_seed in fed)
     every = [name for names in arms.values() for name in names]
-    detectors += FOLDS * every.count("cascade-oof")
+    detectors += OUT_OF_FOLD * every.count("cascade-oof")
     segmenters = sum(segmenter_recipe(known[name], 2).effort for name in every)
     scans = profile.train + profile.validation + profile.test
     probed = min(PROBED, profile.test)

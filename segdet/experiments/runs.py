@@ -22,7 +22,7 @@ from .perturb import DOSES, spoil
 from .protocol import arms_of, detector_recipe, segmenter_recipe
 from .scores import compare_masks, score_scan
 
-FOLDS = 5  # detectors for the out-of-fold boxes
+OUT_OF_FOLD = 5  # detectors for the boxes of training scans that they have not seen
 DETECTED = {"detector", "out-of-fold", "box3d-detector"}  # sources of attention that a detector feeds
 PERSON = "ordinary", 4  # who paints for the segmenter's training, and from how many slices to the next
 
@@ -205,8 +205,8 @@ class Run:
 
     @cached_property
     def _out_of_fold(self):
-        """The boxes of every training scan from one of `FOLDS` detectors, trained on the scans of the other folds."""
-        boxes, folds = {}, min(FOLDS, len(self.train))
+        """The boxes of every training scan from one of `OUT_OF_FOLD` detectors, trained on the other folds' scans."""
+        boxes, folds = {}, min(OUT_OF_FOLD, len(self.train))
         for fold in range(folds):
             rest = [case for number, case in enumerate(self.train) if number % folds != fold]
             detector, _ = self._trained_detector(rest, f"{self.condition}-fold{fold}")

@@ -12,10 +12,8 @@ from scipy import optimize, stats
 
 from .statistics import bootstrap_interval, holm
 
-EQUIVALENT = (
-    0.02  # of IoU: an interval within so much of 0 on both sides says that the difference is too small to matter
-)
-UNTESTABLE = "untestable"
+EQUIVALENT = 0.02  # of IoU; an interval within so much of 0 on both sides: the difference is too small to matter
+LEVEL = 0.95  # of every interval and test
 
 
 @dataclass(frozen=True)
@@ -68,8 +66,8 @@ def verdict_of(interval, bound=EQUIVALENT):
     return "equivalent" if bound is not None and -bound < low and high < bound else "inconclusive"
 
 
-def t_interval(values, level=0.95):
-    """The interval of a mean by Student's t over the last axis; without limits where that holds one value.
+def t_interval(values):
+    """The 95 % interval of a mean by Student's t over the last axis; without limits where that holds one value.
 
     Parameters
     ----------
@@ -84,7 +82,7 @@ def t_interval(values, level=0.95):
     mean = values.mean(-1)
     reach = np.full_like(mean, np.inf)
     if n > 1:
-        reach = stats.t.ppf((1 + level) / 2, n - 1) * values.std(-1, ddof=1) / math.sqrt(n)
+        reach = stats.t.ppf((1 + LEVEL) / 2, n - 1) * values.std(-1, ddof=1) / math.sqrt(n)
     low, high = mean - reach, mean + reach
     return (float(low), float(high)) if values.ndim == 1 else (low, high)
 
@@ -144,7 +142,7 @@ def slopes(x, y, seeds):
     return np.array([stats.linregress(x[seeds == s], y[seeds == s]).slope for s in np.unique(seeds)])
 
 
-def power(difference, deviation, seeds, level=0.95):
+def power(difference, deviation, seeds):
     """How often a study says "reproduced" of a true difference: the noncentral t distribution.
 
     Parameters
@@ -156,18 +154,18 @@ def power(difference, deviation, seeds, level=0.95):
     seeds : int
         At least 2.
     """
-    critical = stats.t.ppf((1 + level) / 2, seeds - 1)
+    critical = stats.t.ppf((1 + LEVEL) / 2, seeds - 1)
     return float(stats.nct.sf(critical, seeds - 1, difference / deviation * math.sqrt(seeds)))
 
 
-def smallest_seen(deviation, seeds, wanted=0.8):
-    """The smallest true difference that a study of so many seeds calls "reproduced" with the `wanted` power."""
-    return deviation * optimize.brentq(lambda ratio: power(ratio, 1.0, seeds) - wanted, 0, 50)
+def smallest_seen(deviation, seeds):
+    """The smallest true difference that a study of so many seeds calls "reproduced" with a power of 0.8."""
+    return deviation * optimize.brentq(lambda ratio: power(ratio, 1.0, seeds) - 0.8, 0, 50)
 
 
-def deviation_interval(values, level=0.95):
-    """The interval of the standard deviation between seeds, by chi-square, from one value a seed (n,)."""
+def deviation_interval(values):
+    """The 95 % interval of the standard deviation between seeds, by chi-square, from one value a seed (n,)."""
     n, spread = len(values), np.std(values, ddof=1)
-    tails = stats.chi2.ppf([(1 + level) / 2, (1 - level) / 2], n - 1)
+    tails = stats.chi2.ppf([(1 + LEVEL) / 2, (1 - LEVEL) / 2], n - 1)
     low, high = spread * np.sqrt((n - 1) / tails)
     return float(low), float(high)
