@@ -292,6 +292,11 @@ def test_a_shifted_mask_is_elsewhere():
     moved = [shifted(mask, seed) for seed in range(8)]
     assert all(m.sum() == mask.sum() and not (m & mask).any() for m in moved)
     assert len({m.tobytes() for m in moved}) > 4  # not one way that could be undone
+    point = np.zeros((16, 24, 20), bool)
+    point[0, 0, 0] = True
+    places = np.array([np.argwhere(shifted(point, seed))[0] for seed in range(200)])
+    assert places.min(0).tolist() == [4, 6, 5]  # a quarter of every axis
+    assert places.max(0).tolist() == [12, 18, 15]
 
 
 def test_fitting_a_cropped_cascade(small_phantoms, tmp_path, monkeypatch):

@@ -2,8 +2,10 @@
 
 import gzip
 import json
+import logging
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pydicom
@@ -13,7 +15,9 @@ from dicom_samples import ct_voxels, oblique_affine, write_series
 from PIL import Image
 from pydicom.dataelem import DataElement
 
+from segdet.io.checks import silenced, without_values
 from segdet.io.dicom.write import PATIENT_AND_STUDY, write_volume
+from segdet.io.files import load_volume, save_mask
 from segdet.io.itk import write_itk
 from segdet.volume import Volume
 
@@ -107,6 +111,42 @@ def texts(ds):
     for element in ds.iterall():
         if not isinstance(element.value, pydicom.Sequence) and element.keyword != "PixelData":
             yield element.keyword, str(element.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ValueError("invalid value 'Zyxwvut^Qpon' for PN"), "invalid value"),
+        (ValueError('cannot be read: b"Zyxwvut"'), "cannot be read"),
+        (ValueError("the patient's age is no number: `Zyxwvut`"), "the patient's age is no number"),
+        (KeyError("Zyxwvut"), "KeyError"),
+        (AttributeError("Zyxwvut", name="PixelData"), "it lacks PixelData"),
+        (ValueError("nothing\nis quoted"), "nothing is quoted"),
+    ],
+)
+def test_an_error_ends_where_it_quotes_the_file(error, said):
+    assert without_values(error) == said
+
+
+def test_libraries_are_silenced_and_heard_again(caplog):
+    logger = logging.getLogger("pydicom")
+    with silenced() as caught:
+        logger.critical("Zyxwvut")
+        warnings.warn("of Zyxwvut", stacklevel=1)
+    assert caplog.messages == []
+    assert [str(warning.message) for warning in caught] == ["of Zyxwvut"]
+    logger.critical("afterwards")
+    assert caplog.messages == ["afterwards"]
+
+
+def test_a_seg_takes_over_patient_and_study_alone(tmp_path):
+    source = write_series(tmp_path / "series", ct_voxels(depth=6), oblique_affine((1.0, 1.0, 1.0)))
+    for path in source.iterdir():
+        identify(path)
+    volume = load_volume(source)
+    save_mask(volume.voxels > 50, tmp_path / "m.dcm", volume, source)
+    where = {keyword for keyword, text in texts(pydicom.dcmread(tmp_path / "m.dcm")) if told(text.encode())}
+    assert {"PatientName", "PatientID"} <= where <= set(PATIENT_AND_STUDY)
 
 
 def test_no_command_tells_who_the_patient_is(patient):

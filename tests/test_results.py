@@ -1,5 +1,6 @@
 """The store of results: rows survive the trip, and a study cannot change under its name."""
 
+import re
 import shutil
 
 import numpy as np
@@ -67,6 +68,8 @@ def test_arms_are_joined_by_seed_and_case(tmp_path):
     other.add("cases", [{"seed": 2, "arm": "cascade", "case": "g", "iou": 0.5}])
     with pytest.raises(SegdetError, match=r"cascade in .*s lacks case g of seed 2"):
         other.pairs("cascade", "cascade", other=study)
+    with pytest.raises(SegdetError, match=rf"cascade in {re.escape(str(study.folder))} lacks case g of seed 2"):
+        study.pairs("cascade", "cascade", other=other)
     with pytest.raises(SegdetError, match="no seed in common"):
         study.pairs("unet", "cascade", other=other)
 

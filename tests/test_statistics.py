@@ -28,6 +28,14 @@ def test_seeds_that_disagree_widen_the_interval():
     assert high - low < 0.06
 
 
+def test_every_case_counts_the_same_whatever_its_seed():
+    """Twenty seeds of one case with 1 and twenty of nine cases with 0: the mean over cases is 0.1, over seeds 0.5."""
+    values = np.concatenate([np.ones(20), np.zeros(180)])
+    seeds = np.concatenate([np.arange(20), np.repeat(np.arange(20, 40), 9)])
+    low, high = bootstrap_interval(values, seeds)
+    assert 0.05 < low < 0.1 < high < 0.25
+
+
 def test_coverage_of_the_interval():
     """About 95 % of intervals hold the truth when cases are independent."""
     rng = np.random.default_rng(2)

@@ -45,19 +45,34 @@ class Engine(StrEnum):
     openvino = "openvino"
 
 
-PROFILE_HELP = (
-    "smoke: seconds, to see that it runs. quick: minutes on any two cores. laptop: what the studies use. "
-    "paper: hours on a GPU."
-)
-DATA_HELP = (
-    'Annotated scans: "phantom" for simulated hips, or a folder with images/NAME and labels/NAME, of any formats.'
-)
-SCHEDULER_HELP = 'Address of a dask scheduler for the seeds, or "local".'
-LABEL_HELP = "Which label of the annotation to segment. Default: every label above 0."
-PRESET_HELP = (
-    'Simulate hips of version 2, as a scanner shows them: iu22 (the paper\'s), l12-5, logiq-e9, logiq-p9, or "varied", '
-    "another for every hip. Default: hips of version 1."
-)
+ProfileOption = Annotated[
+    ProfileName,
+    typer.Option(
+        envvar="SEGDET_PROFILE",
+        help="smoke: seconds, to see that it runs. quick: minutes on any two cores. laptop: what the studies use. "
+        "paper: hours on a GPU.",
+    ),
+]
+DataOption = Annotated[
+    str,
+    typer.Option(
+        help='Annotated scans: "phantom" for simulated hips, or a folder with images/NAME and labels/NAME, of any '
+        "formats."
+    ),
+]
+LabelOption = Annotated[
+    int | None, typer.Option(min=1, help="Which label of the annotation to segment. Default: every label above 0.")
+]
+PresetOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Simulate hips of version 2, as a scanner shows them: iu22 (the paper's), l12-5, logiq-e9, logiq-p9, or "
+        '"varied", another for every hip. Default: hips of version 1.'
+    ),
+]
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with a study that is there.")]
+MinutesOption = Annotated[float | None, typer.Option(min=0, help="Stop after that long, everything saved.")]
+SchedulerOption = Annotated[str | None, typer.Option(help='Address of a dask scheduler for the seeds, or "local".')]
 ScanArgument = Annotated[Path, typer.Argument(help="A DICOM file or folder, .nii(.gz), .mha, .mhd, .nrrd or .nhdr.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace files that are there, but never the scan.")]
 FrameOption = Annotated[int | None, typer.Option(help="Which volume of several, or image of a clip, counted from 0.")]
@@ -77,6 +92,11 @@ def foretell(profile, work):
 
     if profile.name != "smoke":
         print(forecast(profile, work), flush=True)
+
+
+def say_end(complete, out):
+    """Say whether the study in the folder `out` is complete."""
+    print(f"{'complete' if complete else 'not complete yet'}: {out}")
 
 
 def check_folder(out, data="phantom"):

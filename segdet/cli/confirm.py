@@ -8,15 +8,18 @@ import typer
 
 from ..errors import SegdetError
 from .app import (
-    DATA_HELP,
-    LABEL_HELP,
-    PROFILE_HELP,
-    SCHEDULER_HELP,
+    DataOption,
+    LabelOption,
+    MinutesOption,
     ProfileName,
+    ProfileOption,
+    ResumeOption,
+    SchedulerOption,
     app,
     check_choice,
     check_folder,
     foretell,
+    say_end,
 )
 from .study import arm_names
 
@@ -24,7 +27,7 @@ from .study import arm_names
 @app.command()
 def confirm(
     out: Annotated[Path, typer.Option(help="The study's folder, results/NAME: CSV tables and a manifest.")],
-    profile: Annotated[ProfileName, typer.Option(envvar="SEGDET_PROFILE", help=PROFILE_HELP)] = ProfileName.laptop,
+    profile: ProfileOption = ProfileName.laptop,
     arms: Annotated[str, typer.Option(help='"primary", "all", or names with commas between them.')] = "all",
     seeds: Annotated[int | None, typer.Option(min=1, help="How many seeds, or folds of --data. Default: all.")] = None,
     development: Annotated[
@@ -36,11 +39,11 @@ def confirm(
         typer.Option(help="Scanner of simulated hips of version 2, iu22 to confirm. Default: version 1."),
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Of a segmenter, with --development only.")] = None,
-    data: Annotated[str, typer.Option(help=DATA_HELP)] = "phantom",
-    label: Annotated[int | None, typer.Option(min=1, help=LABEL_HELP)] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a study that is there.")] = False,
-    max_minutes: Annotated[float | None, typer.Option(min=0, help="Stop after that long, everything saved.")] = None,
-    scheduler: Annotated[str | None, typer.Option(help=SCHEDULER_HELP)] = None,
+    data: DataOption = "phantom",
+    label: LabelOption = None,
+    resume: ResumeOption = False,
+    max_minutes: MinutesOption = None,
+    scheduler: SchedulerOption = None,
 ):
     """Run protocol 2: the paper's claims on fresh seeds, with everything chosen beforehand."""
     from ..experiments.ablation import run_study
@@ -62,13 +65,13 @@ def confirm(
     plan = Plan(size, names, data, label, preset, 2)
     chosen = range(seeds or FOLDS) if data != "phantom" else chosen_seeds(size.name, seeds, development)
     complete = run_study(
-        plan, chosen, out, resume=resume, max_minutes=max_minutes, scheduler=scheduler, report=print,
+        plan, chosen, out, resume=resume, max_minutes=max_minutes, scheduler=scheduler,
         foretell=partial(foretell, size),
     )  # fmt: skip
     if development:
         for arm, rise in last_quarter_rise(Study(out)).items():
             print(f"{arm:<16} validation IoU over the last quarter of the steps {rise:+.4f}")
-    print(f"{'complete' if complete else 'not complete yet'}: {out}")
+    say_end(complete, out)
 
 
 @app.command()

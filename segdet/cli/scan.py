@@ -10,7 +10,7 @@ import numpy as np
 import typer
 
 from ..errors import SegdetError
-from .app import PRESET_HELP, Engine, ForceOption, FrameOption, ScanArgument, SeriesOption, Side, app
+from .app import Engine, ForceOption, FrameOption, PresetOption, ScanArgument, SeriesOption, Side, app
 
 
 @app.command()
@@ -91,7 +91,7 @@ def phantom(
     seed: Annotated[int, typer.Option(min=0, max=2**31, help="Which hip; the same seed gives the same bytes.")] = 0,
     side: Annotated[Side | None, typer.Option(help="Default: drawn from the seed.")] = None,
     version: Annotated[int, typer.Option(min=1, max=2, help="1: as the first study used it. 2: looks like one.")] = 1,
-    preset: Annotated[str | None, typer.Option(help=PRESET_HELP)] = None,
+    preset: PresetOption = None,
     contrast_db: Annotated[
         float | None,
         typer.Option(

@@ -10,24 +10,27 @@ import typer
 
 from ..errors import SegdetError
 from .app import (
-    DATA_HELP,
-    LABEL_HELP,
-    PRESET_HELP,
-    PROFILE_HELP,
-    SCHEDULER_HELP,
     Backbone,
+    DataOption,
+    LabelOption,
+    MinutesOption,
+    PresetOption,
     ProfileName,
+    ProfileOption,
+    ResumeOption,
+    SchedulerOption,
     app,
     check_choice,
     check_folder,
     foretell,
+    say_end,
 )
 
 
 @app.command()
 def ablate(
     out: Annotated[Path, typer.Option(help="The study's folder, results/NAME: CSV tables and a manifest.")],
-    profile: Annotated[ProfileName, typer.Option(envvar="SEGDET_PROFILE", help=PROFILE_HELP)] = ProfileName.laptop,
+    profile: ProfileOption = ProfileName.laptop,
     arms: Annotated[
         str,
         typer.Option(
@@ -35,12 +38,12 @@ def ablate(
         ),
     ] = "unet,box3d,cascade",
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds; each has its own split and weights.")] = 5,
-    data: Annotated[str, typer.Option(help=DATA_HELP)] = "phantom",
-    label: Annotated[int | None, typer.Option(min=1, help=LABEL_HELP)] = None,
-    preset: Annotated[str | None, typer.Option(help=PRESET_HELP)] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a study that is there.")] = False,
-    max_minutes: Annotated[float | None, typer.Option(min=0, help="Stop after that long, everything saved.")] = None,
-    scheduler: Annotated[str | None, typer.Option(help=SCHEDULER_HELP)] = None,
+    data: DataOption = "phantom",
+    label: LabelOption = None,
+    preset: PresetOption = None,
+    resume: ResumeOption = False,
+    max_minutes: MinutesOption = None,
+    scheduler: SchedulerOption = None,
 ):
     """Compare the arms of the paper's Table 1 over several seeds and splits."""
     from ..experiments.ablation import run_study
@@ -54,15 +57,15 @@ def ablate(
         check_training(get_profile(profile.value))
     plan = Plan(get_profile(profile.value), names, data, label, preset)
     complete = run_study(
-        plan, range(seeds), out, resume=resume, max_minutes=max_minutes, scheduler=scheduler, report=print,
+        plan, range(seeds), out, resume=resume, max_minutes=max_minutes, scheduler=scheduler,
         foretell=partial(foretell, plan.profile),
     )  # fmt: skip
-    print(f"{'complete' if complete else 'not complete yet'}: {out}")
+    say_end(complete, out)
 
 
 @app.command()
 def plan(
-    profile: Annotated[ProfileName, typer.Option(envvar="SEGDET_PROFILE", help=PROFILE_HELP)] = ProfileName.laptop,
+    profile: ProfileOption = ProfileName.laptop,
     arms: Annotated[str, typer.Option(help="Comma-separated, as of `segdet ablate`.")] = "unet,box3d,cascade",
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds.")] = 5,
 ):
@@ -77,11 +80,11 @@ def plan(
 @app.command()
 def detectors(
     out: Annotated[Path, typer.Option(help="The study's folder, results/NAME.")],
-    profile: Annotated[ProfileName, typer.Option(envvar="SEGDET_PROFILE", help=PROFILE_HELP)] = ProfileName.laptop,
+    profile: ProfileOption = ProfileName.laptop,
     variants: Annotated[str | None, typer.Option(help="Comma-separated names. Default: all.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds; each has its own split and weights.")] = 3,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a study that is there.")] = False,
-    max_minutes: Annotated[float | None, typer.Option(min=0, help="Stop after that long, everything saved.")] = None,
+    resume: ResumeOption = False,
+    max_minutes: MinutesOption = None,
 ):
     """Compare what the paper leaves open about the detector, one choice at a time."""
     from ..experiments.config import get_profile
@@ -95,14 +98,14 @@ def detectors(
     done = run_detectors(
         size, range(seeds), out, names, resume=resume, max_minutes=max_minutes, foretell=partial(foretell, size)
     )
-    print(f"{'complete' if done else 'not complete yet'}: {out}")
+    say_end(done, out)
 
 
 @app.command()
 def transfer(
     data: Annotated[Path, typer.Option(help="Pictures of real infants as `segdet download hips` lays them out.")],
     out: Annotated[Path, typer.Option(help="The study's folder, results/NAME.")],
-    profile: Annotated[ProfileName, typer.Option(envvar="SEGDET_PROFILE", help=PROFILE_HELP)] = ProfileName.laptop,
+    profile: ProfileOption = ProfileName.laptop,
     backbone: Annotated[Backbone | None, typer.Option(help="Of every detector. Default: the profile's.")] = None,
     scans: Annotated[int | None, typer.Option(min=2, help="Simulated training scans. Default: the profile's.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Of a detector's training. Default: the profile's.")] = None,
@@ -114,12 +117,12 @@ def transfer(
         str, typer.Option(help="Comma-separated: what trainings on infants start from.")
     ] = "random,imagenet,simulator",
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds; each has its own simulated scans.")] = 5,
-    preset: Annotated[str | None, typer.Option(help=PRESET_HELP)] = None,
+    preset: PresetOption = None,
     pixel_mm: Annotated[
         list[str] | None, typer.Option(help="NAME=MM, the size of a pixel where an infant's pictures have no ruler.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a study that is there.")] = False,
-    max_minutes: Annotated[float | None, typer.Option(min=0, help="Stop after that long, everything saved.")] = None,
+    resume: ResumeOption = False,
+    max_minutes: MinutesOption = None,
 ):
     """Score detectors of simulated hips on real infants, and find how many infants a simulator is worth."""
     from ..experiments.config import get_profile
@@ -140,7 +143,7 @@ def transfer(
     done = run_transfer(
         what, range(seeds), found, out, resume=resume, max_minutes=max_minutes, foretell=partial(foretell, size)
     )
-    print(f"{'complete' if done else 'not complete yet'}: {out}")
+    say_end(done, out)
 
 
 @app.command()

@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 
 from .app import (
-    DATA_HELP,
-    LABEL_HELP,
-    PRESET_HELP,
-    PROFILE_HELP,
+    DataOption,
+    LabelOption,
+    PresetOption,
     ProfileName,
+    ProfileOption,
     app,
     check_choice,
     check_folder,
@@ -23,13 +23,13 @@ from .app import (
 @app.command()
 def fit(
     out: Annotated[Path, typer.Option(help="Folder for the model; `segdet predict --model` takes it.")],
-    data: Annotated[str, typer.Option(help=DATA_HELP)] = "phantom",
-    profile: Annotated[ProfileName, typer.Option(envvar="SEGDET_PROFILE", help=PROFILE_HELP)] = ProfileName.laptop,
+    data: DataOption = "phantom",
+    profile: ProfileOption = ProfileName.laptop,
     seed: Annotated[
         int, typer.Option(min=0, max=2**31, help="Decides the split, the weights and the order of batches.")
     ] = 0,
-    label: Annotated[int | None, typer.Option(min=1, help=LABEL_HELP)] = None,
-    preset: Annotated[str | None, typer.Option(help=PRESET_HELP)] = None,
+    label: LabelOption = None,
+    preset: PresetOption = None,
     crop: Annotated[
         bool, typer.Option("--crop", help="The segmenter sees only the attended region and a margin around it.")
     ] = False,
