@@ -56,6 +56,10 @@ def fit_anchors(boxes):
     Parameters
     ----------
     boxes : array, (N, 4), N > 0
+
+    Returns
+    -------
+    AnchorGrid
     """
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
     width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]

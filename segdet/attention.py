@@ -124,6 +124,10 @@ def attended_region(attention, spacing, margin):
 def coverage_and_leakage(attention, annotation):
     """How much of the annotation the attention keeps, and how much of the attention is something else.
 
+    Parameters
+    ----------
+    attention, annotation : arrays of bool, (D, H, W)
+
     Returns
     -------
     coverage : float

@@ -26,7 +26,9 @@ def detect(detector, slices, proposals=None):
 
     Parameters
     ----------
+    detector : RPN
     slices : Tensor, (D, H, W) or (D, 3, H, W)
+    proposals : Proposals, optional
 
     Returns
     -------
@@ -53,7 +55,7 @@ def stacked(image, attention, region, device):
 
 @torch.no_grad()
 def segment(segmenter, image, attention=None, region=()):
-    """Probability of the foreground, float32 (D, H, W), from an image and (unless None) its attention volume.
+    """Probability of the foreground from an image and (unless None) its attention volume.
 
     Parameters
     ----------
@@ -63,6 +65,10 @@ def segment(segmenter, image, attention=None, region=()):
     attention : Tensor or ndarray, (D, H, W), or None
     region : tuple of slices
         The part that the segmenter sees (`segdet.attention.attended_region`); elsewhere the answer is 0.
+
+    Returns
+    -------
+    ndarray of float32, (D, H, W)
     """
     segmenter.eval()
     device = next(segmenter.parameters()).device

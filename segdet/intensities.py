@@ -77,7 +77,7 @@ def told_apart(voxels):
 
 
 def normalise(voxels, how, counted=None):
-    """Intensities as float32, of the shape of the voxels; see `segdet.volume.Volume.normalised`.
+    """Intensities on a common scale, of the shape of the voxels; see `segdet.volume.Volume.normalised`.
 
     Parameters
     ----------
@@ -86,6 +86,15 @@ def normalise(voxels, how, counted=None):
         ``"zscore"`` or ``"unit"``.
     counted : bool array, optional
         The voxels that decide mean, deviation and percentiles; all by default.
+
+    Returns
+    -------
+    ndarray of float32
+
+    Raises
+    ------
+    ValueError
+        `how` is another word.
     """
     if how not in ("zscore", "unit"):
         raise ValueError(f'how must be "zscore" or "unit", not {how!r}')

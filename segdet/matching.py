@@ -20,6 +20,8 @@ def match(anchors, boxes, positive_iou=0.7, negative_iou=0.3, best_anchor=True):
     anchors : Tensor, (K, 4)
     boxes : Tensor, (N, M, 4)
         Padded with boxes of no area (`segdet.boxes.pad_boxes`); a slice may hold none.
+    positive_iou, negative_iou : float
+    best_anchor : bool
 
     Returns
     -------
@@ -55,6 +57,9 @@ def sample(labels, per_slice=32, positive_fraction=0.5, positives_only=False, ge
     labels : int8 Tensor, (N, K)
     per_slice : int
         8 slices of 32 anchors make the paper's batch of 256 (`facts` B3).
+    positive_fraction : float
+        In [0, 1].
+    positives_only : bool
     generator : torch.Generator, optional
         On the CPU; the choice is then the same on every device.
 

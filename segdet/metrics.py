@@ -66,7 +66,15 @@ def _from_surfaces(a, b, spacing, summarise):
 def hausdorff95(a, b, spacing):
     """The larger of the two directed 95th percentiles of the surface distances, in mm (MONAI's definition).
 
-    0 when both masks are empty, infinite when one is.
+    Parameters
+    ----------
+    a, b : ndarrays of bool, (D, H, W)
+    spacing : (dz, dy, dx) in mm
+
+    Returns
+    -------
+    float
+        0 when both masks are empty, infinite when one is.
     """
     return _from_surfaces(a, b, spacing, lambda ab, ba: max(np.percentile(ab, 95), np.percentile(ba, 95)))
 
@@ -74,7 +82,15 @@ def hausdorff95(a, b, spacing):
 def average_surface_distance(a, b, spacing):
     """The mean of all surface distances of both directions, in mm (symmetric; MONAI's with ``symmetric=True``).
 
-    0 when both masks are empty, infinite when one is.
+    Parameters
+    ----------
+    a, b : ndarrays of bool, (D, H, W)
+    spacing : (dz, dy, dx) in mm
+
+    Returns
+    -------
+    float
+        0 when both masks are empty, infinite when one is.
     """
     return _from_surfaces(a, b, spacing, lambda ab, ba: np.concatenate([ab, ba]).mean())
 
@@ -82,7 +98,19 @@ def average_surface_distance(a, b, spacing):
 def surface_dice(a, b, spacing, tolerance):
     """The share of both surfaces that lies within `tolerance` mm of the other (Nikolov et al., JMIR 2021;23:e26151).
 
-    Surface voxels are counted, not their areas. 1 when both masks are empty, 0 when one is.
+    Surface voxels are counted, not their areas.
+
+    Parameters
+    ----------
+    a, b : ndarrays of bool, (D, H, W)
+    spacing : (dz, dy, dx) in mm
+    tolerance : float
+        In mm.
+
+    Returns
+    -------
+    float
+        1 when both masks are empty, 0 when one is.
     """
     a, b = _masks(a, b)
     if not a.any() or not b.any():

@@ -33,6 +33,7 @@ def select(boxes, scores, proposals):
     ----------
     boxes : Tensor, (N, K, 4)
     scores : Tensor, (N, K)
+    proposals : Proposals
 
     Returns
     -------

@@ -10,6 +10,13 @@ def resample_array(array, shape, scale, fill=0.0):
     in the distance d between voxel centres: ``clip((1 + max(1, scale)) / 2 - |d|, 0, 1)``, d in old voxels. New
     voxels that are not `covered` take `fill`.
 
+    Parameters
+    ----------
+    array : array, (D, H, W)
+    shape : (d, h, w)
+    scale : sequence of 3 floats
+    fill : float
+
     Returns
     -------
     ndarray of float32, `shape`

@@ -71,7 +71,13 @@ class RPN(nn.Module):
         return self.head(self.features(slices))
 
     def features(self, slices):
-        """What the backbone makes of slices: (N, H, W) or (N, 3, H, W) -> (N, channels, rows, columns of cells)."""
+        """What the backbone makes of slices: (N, H, W) or (N, 3, H, W) -> (N, channels, rows, columns of cells).
+
+        Raises
+        ------
+        ValueError
+            The detector looks at neighbouring slices and was given single ones.
+        """
         if self.neighbours and slices.ndim == 3:
             raise ValueError("this detector looks at neighbouring slices; give it with_neighbours(slices)")
         x = slices[:, None] if slices.ndim == 3 else slices
@@ -104,6 +110,8 @@ class RPN(nn.Module):
         slices : Tensor, (N, H, W)
         boxes : Tensor, (N, M, 4)
             Ground truth, padded with boxes of no area.
+        generator : torch.Generator, optional
+            Of `segdet.matching.sample`.
 
         Returns
         -------

@@ -36,7 +36,24 @@ class Sampling:
 
 
 def sampled_loss(objectness, offsets, anchors, boxes, sampling, generator=None):
-    """`rpn_loss` of the anchors that `match` and `sample` choose; shapes as in `RPN.forward` and `RPN.loss`."""
+    """`rpn_loss` of the anchors that `match` and `sample` choose.
+
+    Parameters
+    ----------
+    objectness : Tensor, (N, K, 2)
+    offsets : Tensor, (N, K, 4)
+    anchors : Tensor, (K, 4)
+    boxes : Tensor, (N, M, 4)
+        Ground truth, padded with boxes of no area.
+    sampling : Sampling
+    generator : torch.Generator, optional
+        Of `sample`.
+
+    Returns
+    -------
+    dict
+        As `rpn_loss`.
+    """
     labels, matched = match(anchors, boxes, sampling.positive_iou, sampling.negative_iou, sampling.best_anchor)
     positive, negative = sample(
         labels, sampling.per_slice, sampling.positive_fraction, sampling.positives_only, generator
@@ -57,6 +74,14 @@ def rpn_loss(objectness, offsets, anchors, matched, positive, negative, hard=Fal
     With `hard` the mean over the negatives is weighted with the object probability that the network gives each of
     them: what it already knows to be background counts little. This is the weight of the focal loss with exponent 1
     (Lin 2017), divided by its sum.
+
+    Parameters
+    ----------
+    objectness : Tensor, (N, K, 2)
+    offsets, matched : Tensors, (N, K, 4)
+    anchors : Tensor, (K, 4)
+    positive, negative : bool Tensors, (N, K)
+    hard : bool
 
     Returns
     -------

@@ -133,6 +133,10 @@ class Volume:
         ----------
         orientation : tuple of 3 letters, or empty
             As `Volume.orientation`.
+
+        Returns
+        -------
+        Volume
         """
         own = self.orientation
         if not own or not orientation or own == tuple(orientation):
@@ -161,6 +165,11 @@ class Volume:
         ----------
         shape : (D, H, W)
         spacing : (dz, dy, dx) in mm
+
+        Returns
+        -------
+        Volume
+            Its voxels float32.
 
         Raises
         ------
@@ -224,7 +233,7 @@ class Volume:
             raise GeometryError(f"{self.name}: its intensities, {low:.3g} to {high:.3g}, are too large; rescale it")
 
     def normalised(self, how="zscore"):
-        """Intensities as float32, (D, H, W) (the paper does not say which, `facts` B16).
+        """Intensities on a common scale (the paper does not say which, `facts` B16).
 
         Voxels far outside the others (`segdet.intensities.usual_range`) are clipped to them and do not count.
 
@@ -233,6 +242,10 @@ class Volume:
         how : str
             ``"zscore"``: zero mean, unit deviation. ``"unit"``: the 0.5 and 99.5 percentiles become 0 and 1, the
             rest is clipped. A constant scan becomes all zeros.
+
+        Returns
+        -------
+        ndarray of float32, (D, H, W)
         """
         scan, usual = self.limited()
         return normalise(told_apart(scan.voxels), how, usual)

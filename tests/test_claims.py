@@ -136,6 +136,10 @@ def test_the_file_is_bound_to_the_tables(study, tmp_path):
     study.add("cases", [{"seed": 0, "arm": "unet", "case": "c0", "iou": 0.9}])
     with pytest.raises(SegdetError, match=r"cases\.csv is not the table"):
         check_claims(path)
+    write_claims(study, path)
+    study.add("persons", [{"seed": 0, "arm": "person", "case": "c0", "iou": 0.9}])
+    with pytest.raises(SegdetError, match=r"persons\.csv is not the table"):
+        check_claims(path)
 
 
 def test_only_protocol_2_has_claims(tmp_path):

@@ -149,6 +149,18 @@ def test_only_some_voxels_may_decide():
     np.testing.assert_allclose(z[1], (voxels[1] - counted.mean()) / counted.std(), atol=1e-4)
 
 
+def test_a_working_voxel_that_holds_a_clipped_one_does_not_count():
+    voxels = PLAIN.astype(np.float32)
+    voxels[ONE] = 1e6
+    seen = voxels.clip(max=voxels[~ONE].max())
+    coarse, clipped = (a.reshape(8, 2, 16, 2, 12, 2) for a in (seen, ONE))
+    coarse, clipped = coarse.mean((1, 3, 5)), clipped.any((1, 3, 5))
+    *_, image = GRIDS.inputs(scan(voxels))
+    counted = coarse[~clipped]
+    np.testing.assert_allclose(image, (coarse - counted.mean()) / counted.std(), atol=1e-4)
+    assert abs(image[~clipped].mean(dtype=float)) < 1e-6 < abs(image.mean(dtype=float))
+
+
 def test_intensities_beyond_float32_are_refused():
     with pytest.raises(GeometryError, match=r"scan\.nii: its intensities, 0 to .*e\+302, are too large; rescale it"):
         GRIDS.inputs(scan(PLAIN * 1e300))

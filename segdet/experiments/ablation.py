@@ -122,6 +122,7 @@ def run_study(plan, seeds, out, *, resume=False, max_minutes=None, scheduler=Non
 
     Parameters
     ----------
+    plan : Plan
     seeds : iterable of int
     out : path
         The study's folder, results/NAME.
@@ -132,6 +133,11 @@ def run_study(plan, seeds, out, *, resume=False, max_minutes=None, scheduler=Non
     foretell : callable, optional
         ``foretell(work)`` is called before the work; ``work(profile)`` is the `segdet.experiments.cost.Work` that is
         left.
+
+    Raises
+    ------
+    SegdetError
+        A deadline for workers elsewhere, seeds that protocol 2 does not allow, or as `Study.fill`.
     """
     if scheduler and max_minutes is not None:
         raise SegdetError("--max-minutes stops a study on this machine; leave it out with --scheduler")

@@ -130,7 +130,13 @@ def fold_split(cases, profile, fold):
 
 
 def folder_split(cases, profile, seed):
-    """A random split of a list of annotated scans, as three lists; at most as many as the profile asks for."""
+    """A random split of a list of annotated scans, as three lists; at most as many as the profile asks for.
+
+    Raises
+    ------
+    SegdetError
+        There are fewer than four scans.
+    """
     if len(cases) < 4:
         raise SegdetError(
             f"an ablation needs at least 4 annotated scans (2 to train, 1 to select, 1 to test), found {len(cases)}"

@@ -113,7 +113,13 @@ class Plan:
 
 
 def get_profile(name=None):
-    """The profile of that name; None means the variable SEGDET_PROFILE, else "laptop"."""
+    """The profile of that name; None means the variable SEGDET_PROFILE, else "laptop".
+
+    Raises
+    ------
+    SegdetError
+        There is none.
+    """
     name = name or os.environ.get("SEGDET_PROFILE") or "laptop"
     if name not in PROFILES:
         raise SegdetError(f"there is no profile {name!r}; choose one of {', '.join(PROFILES)}")

@@ -87,6 +87,11 @@ def run_detectors(profile, seeds, out, names=None, *, resume=False, max_minutes=
         As in `segdet.experiments.study.Study.fill`, whose answer is returned.
     foretell
         As in `segdet.experiments.ablation.run_study`.
+
+    Raises
+    ------
+    SegdetError
+        There is no such variant, or as `Study.fill`.
     """
     names = tuple(dict.fromkeys(VARIANTS if names is None else names))
     for name in names or ("",):

@@ -48,6 +48,7 @@ def bootstrap_interval(differences, seeds, repeats=10_000):
     differences : array, (N,)
     seeds : array, (N,)
         The run that each difference belongs to.
+    repeats : int
 
     Notes
     -----
@@ -91,6 +92,11 @@ def compare(comparisons):
     Returns
     -------
     list of Comparison
+
+    Raises
+    ------
+    ValueError
+        A difference is not finite.
     """
     differences = [np.asarray(first, float) - np.asarray(second, float) for first, second, _ in comparisons]
     groups = [np.asarray(seeds) for *_, seeds in comparisons]

@@ -57,6 +57,11 @@ def folds(names, count, seed):
     list of (train, test)
         Lists of names. With `count` all but one, one infant is left out at a time; with fewer, several are tested
         together: as many trainings as it takes.
+
+    Raises
+    ------
+    SegdetError
+        There are not so many infants and one more.
     """
     if not 0 < count < len(names):
         raise SegdetError(f"to train on {count} infants and test on others takes {count + 1}, found {len(names)}")

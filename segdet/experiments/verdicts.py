@@ -105,6 +105,11 @@ def judge(quantities, bound=EQUIVALENT):
     Returns
     -------
     list of Finding
+
+    Raises
+    ------
+    ValueError
+        The value of a seed is not finite.
     """
     means = [np.asarray(d, float) if seeds is None else seed_means(d, seeds) for d, seeds in quantities]
     if not all(np.isfinite(values).all() for values in means):

@@ -26,6 +26,11 @@ def load_cascade(folder, engine=None, report=print):
     Returns
     -------
     Pipeline
+
+    Raises
+    ------
+    CheckpointError
+        There is no model in the folder, or PyTorch is asked to run an export.
     """
     folder = Path(folder)
     folder = folder if folder.exists() or not (SHIPPED / folder.name).exists() else SHIPPED / folder.name

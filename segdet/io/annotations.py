@@ -46,6 +46,14 @@ def load_case(image_path, mask_path, label=None, *, frame=None):
     grid of the scan; its axes may be stored in another order or direction. A mask of one volume is taken to be that
     of the `frame` that is read; one of several has its own for every frame.
 
+    Parameters
+    ----------
+    image_path, mask_path : str or Path
+    label : int, optional
+        As in `load_mask`.
+    frame : int, optional
+        As in `load_volume`.
+
     Returns
     -------
     Volume

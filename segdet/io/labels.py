@@ -8,7 +8,13 @@ LABEL_TOLERANCE = 1e-3  # by which a float may be off a label number
 
 
 def label_numbers(volume, path):
-    """Voxels as label numbers: rounded where they are floats; integers are not copied."""
+    """Voxels as label numbers: rounded where they are floats; integers are not copied.
+
+    Raises
+    ------
+    FormatError
+        A value is no whole number.
+    """
     if volume.voxels.dtype.kind != "f":
         return volume.voxels
     numbers = np.rint(volume.voxels)

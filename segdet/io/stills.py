@@ -158,7 +158,23 @@ def load_pictures(path, *, pixel_mm=None):
 
 
 def load_picture(path, index=0, *, pixel_mm=None):
-    """One of the images of `load_pictures`, counted from 0; the others need no pixel size."""
+    """One of the images of `load_pictures`, counted from 0; the others need no pixel size.
+
+    Parameters
+    ----------
+    path, pixel_mm
+        As in `load_pictures`.
+    index : int
+
+    Returns
+    -------
+    Volume
+
+    Raises
+    ------
+    FormatError
+        There is no such image, or as in `load_pictures`.
+    """
     stills = read_stills(path)
     if not 0 <= index < len(stills):
         raise FormatError(f"{path}: holds {len(stills)} pictures, counted from 0; there is no picture {index}")

@@ -54,12 +54,18 @@ def remove_leftovers(folder):
 def write_text(path, text):
     """Write a text file whole or not at all."""
     with writing(path) as temporary:
-        temporary.write_text(text, newline="")
+        temporary.write_text(text, encoding="utf-8", newline="")
 
 
 @contextmanager
 def writing_folder(path):
-    """A temporary folder that becomes `path` once the block is complete; a folder that is there is never touched."""
+    """A temporary folder that becomes `path` once the block is complete; a folder that is there is never touched.
+
+    Raises
+    ------
+    SegdetError
+        The folder is there, or cannot be written.
+    """
     path = Path(path)
     try:
         if os.path.lexists(path):

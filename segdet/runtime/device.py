@@ -9,7 +9,13 @@ from ..errors import SegdetError
 
 
 def default_device():
-    """The device that SEGDET_DEVICE names, else CUDA, Apple's MPS or the CPU, in that order."""
+    """The device that SEGDET_DEVICE names, else CUDA, Apple's MPS or the CPU, in that order.
+
+    Raises
+    ------
+    SegdetError
+        The device that is named cannot be used here.
+    """
     named = os.environ.get("SEGDET_DEVICE")
     if named:
         try:

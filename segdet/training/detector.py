@@ -155,6 +155,7 @@ def augment(inputs, targets, generator, gain=0.0, zoom=0.0):
         Padded with boxes of no area.
     generator : torch.Generator
         Of the CPU, so that every device sees the same.
+    gain, zoom : float
 
     Returns
     -------

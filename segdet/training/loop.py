@@ -57,6 +57,7 @@ def fit(
         whose sum is minimised.
     optimizer : torch.optim.Optimizer
     steps : int
+    seed : int
     identity : dict, optional
         What else decides the result (data, settings); a checkpoint of another identity is refused.
     schedule : callable, optional
