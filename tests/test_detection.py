@@ -136,9 +136,11 @@ def test_a_cascade_remembers_how_its_detector_looks(tmp_path):
     detector = Cascade.load(tmp_path, torch.device("cpu")).detector
     assert (detector.neighbours, detector.padded, type(detector.backbone)) == (True, True, VGG16)
     settings = json.loads((tmp_path / "cascade.json").read_text())
-    del settings["rpn"]  # a model from before there was a choice
+    del settings["rpn"], settings["proposals"]["vote"]  # a model from before there was a choice
     (tmp_path / "cascade.json").write_text(json.dumps(settings))
-    detector = Cascade.load(tmp_path, torch.device("cpu")).detector
+    cascade = Cascade.load(tmp_path, torch.device("cpu"))
+    detector = cascade.detector
+    assert not cascade.proposals.vote
     assert (detector.neighbours, detector.padded, type(detector.backbone)) == (False, False, VGG16)
     compact.backbone = torch.nn.Sequential(compact.backbone)
     with pytest.raises(CheckpointError, match="only vgg16 or resnet18 can be loaded again, not a Sequential"):

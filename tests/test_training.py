@@ -186,6 +186,17 @@ def test_batches_are_averaged():
     torch.testing.assert_close(*weights)
 
 
+def test_no_two_batches_of_a_training_are_drawn_alike():
+    model, drawn = nn.Linear(4, 1), []
+
+    def batch_loss(generator):
+        drawn.append(torch.rand((), generator=generator).item())
+        return {"loss": model(torch.ones(4)).sum()}
+
+    fit(model, batch_loss, torch.optim.SGD(model.parameters(), 0.1), 20, seed=0, batches=4)
+    assert len(set(drawn)) == 80
+
+
 def test_running_statistics_of_a_step_are_the_mean_of_its_batches():
     model, inputs = nn.BatchNorm1d(1, affine=True), iter([torch.tensor([[1.0], [3.0]]), torch.tensor([[5.0], [5.0]])])
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
@@ -288,6 +299,7 @@ def test_best_on_validation_is_kept():
     assert history.validation == [[4, 0.1], [8, 0.9], [12, 0.3]]
     assert history.best_step == 8
     assert torch.equal(model[0].weight, seen[1])
+    assert problem(12, validate=lambda model: 0.5)[1].best_step == 12  # of equal ones the last
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(tmp_path):

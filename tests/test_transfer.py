@@ -228,14 +228,18 @@ def test_bad_folders_and_sizes_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["name,x0\na,1\n", "file,x0,y0,x1,y1\n0.png,1,2,3\n", "file,x0,y0,x1,y1\n0.png,1,2,3,x\n"]
+    ("text", "message"),
+    [
+        (b"name,x0\na,1\n", r"boxes\.csv: its first line is name,x0; expected the columns file,x0,y0,x1,y1"),
+        (b"file,x0,y0,x1,y1\n0.png,1,2,3\n", r"boxes\.csv, line 2: expected the columns file,.* and whole pixels"),
+        (b"file,x0,y0,x1,y1\n0.png,1,2,3,x\n", r"boxes\.csv, line 2: expected the columns file,.* and whole pixels"),
+        (b"file,x0,y0,x1,y1\n\xff", r"boxes\.csv: cannot be read"),
+    ],
 )
-def test_a_table_that_holds_no_boxes_is_named(text, tmp_path):
+def test_a_table_that_holds_no_boxes_is_named(text, message, tmp_path):
     folder = folder_of_infants(tmp_path / "hips", 1)
-    (folder / "infant-0/boxes.csv").write_text(text)
-    with pytest.raises(
-        SegdetError, match=r"boxes\.csv, line 2: expected the columns file,x0,y0,x1,y1 and whole pixels"
-    ):
+    (folder / "infant-0/boxes.csv").write_bytes(text)
+    with pytest.raises(SegdetError, match=message):
         read_infants(folder, {"infant-0": 0.1})
 
 

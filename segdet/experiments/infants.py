@@ -1,6 +1,5 @@
 """Pictures of real infant hips as the detector sees simulated slices (chapter 12)."""
 
-import csv
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch.nn.functional as F
 from ..boxes import area, pad_boxes
 from ..errors import FormatError, PixelSizeError, SegdetError
 from ..intensities import normalise
+from ..io.boxes_csv import EDGES, csv_rows
 from ..io.stills import load_picture_labels, load_pictures
 from ..resampling import covered
 from ..runtime.tensors import digest
@@ -211,11 +211,10 @@ def _boxed(path, pictures):
 
 def _rows(path):
     """The boxes of a CSV file by the name of the picture; half-open pixel edges."""
-    columns = "x0", "y0", "x1", "y1"
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, skipinitialspace=True)
+    found = {}
+    for where, row in csv_rows(path, ("file", *EDGES)):
         try:
-            return {row["file"]: [int(row[column]) for column in columns] for row in reader}
-        except (KeyError, TypeError, ValueError) as error:
-            where = f"{path}, line {reader.line_num}"
-            raise FormatError(f"{where}: expected the columns file,{','.join(columns)} and whole pixels") from error
+            found[row["file"]] = [int(row[edge]) for edge in EDGES]
+        except (TypeError, ValueError) as error:
+            raise FormatError(f"{where}: expected the columns file,{','.join(EDGES)} and whole pixels") from error
+    return found

@@ -6,6 +6,8 @@ import numpy as np
 
 from ..errors import FormatError
 
+EDGES = "x0", "y0", "x1", "y1"
+
 
 def read_boxes(path, shape):
     """Boxes that a person drew, from a CSV file with the columns slice, x0, y0, x1, y1 (paper section 5).
@@ -26,7 +28,46 @@ def read_boxes(path, shape):
         Names the line that holds no box of this scan.
     """
     depth, rows, cols = shape
-    columns, boxes = ("slice", "x0", "y0", "x1", "y1"), [[] for _ in range(depth)]
+    columns, boxes = ("slice", *EDGES), [[] for _ in range(depth)]
+    for where, row in csv_rows(path, columns):
+        try:
+            if None in row:
+                raise ValueError("more values than columns")
+            number, *box = (float(row[name]) for name in columns)
+            if number % 1:  # pandas writes a whole number as 3.0 where a column has gaps
+                raise ValueError("part of a slice")
+            number = int(number)
+        except (TypeError, ValueError) as error:
+            raise FormatError(f"{where}: expected five numbers, found {list(row.values())}") from error
+        x0, y0, x1, y1 = box
+        if not 0 <= number < depth:
+            raise FormatError(f"{where}: slice {number}, but the scan has slices 0 to {depth - 1}")
+        if not (0 <= x0 < x1 <= cols and 0 <= y0 < y1 <= rows):
+            raise FormatError(f"{where}: {box} is no box (x0, y0, x1, y1) in a slice of {rows} x {cols} pixels")
+        boxes[number].append(box)
+    return [np.array(found, np.float32).reshape(-1, 4) for found in boxes]
+
+
+def csv_rows(path, columns):
+    """The lines of a CSV file, those that hold nothing left out.
+
+    Parameters
+    ----------
+    path : str or Path
+    columns : sequence of str
+        That the file must have, among others.
+
+    Yields
+    ------
+    where : str
+        The file and the number of the line, for an error.
+    row : dict of str
+
+    Raises
+    ------
+    FormatError
+        The file cannot be read, or lacks a column.
+    """
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, skipinitialspace=True)
@@ -37,25 +78,8 @@ def read_boxes(path, shape):
             if twice := next((name for name in columns if names.count(name) > 1), None):
                 raise FormatError(f"{path}: has two columns {twice}; keep one of them")
             for row in reader:
-                if not any(row.values()):  # a spreadsheet's empty line
-                    continue
-                where = f"{path}, line {reader.line_num}"
-                try:
-                    if None in row:
-                        raise ValueError("more values than columns")
-                    number, *box = (float(row[name]) for name in columns)
-                    if number % 1:  # pandas writes a whole number as 3.0 where a column has gaps
-                        raise ValueError("part of a slice")
-                    number = int(number)
-                except (TypeError, ValueError) as error:
-                    raise FormatError(f"{where}: expected five numbers, found {list(row.values())}") from error
-                x0, y0, x1, y1 = box
-                if not 0 <= number < depth:
-                    raise FormatError(f"{where}: slice {number}, but the scan has slices 0 to {depth - 1}")
-                if not (0 <= x0 < x1 <= cols and 0 <= y0 < y1 <= rows):
-                    raise FormatError(f"{where}: {box} is no box (x0, y0, x1, y1) in a slice of {rows} x {cols} pixels")
-                boxes[number].append(box)
+                if any(row.values()):  # else a spreadsheet's empty line
+                    yield f"{path}, line {reader.line_num}", row
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or error
         raise FormatError(f"{path}: cannot be read ({reason}); expected a CSV file of boxes") from error
-    return [np.array(found, np.float32).reshape(-1, 4) for found in boxes]
