@@ -12,7 +12,9 @@ import torch
 from scipy import ndimage
 
 from segdet import boxes, pipeline, proposals, rpn_loss, unet3d, volume
+from segdet.cascade import detect
 from segdet.experiments import chapters, runs
+from segdet.experiments.config import PROFILES, Profile
 from segdet.training import detector, loop, recipes, segmenter
 
 pytestmark = pytest.mark.xdist_group("chapters")  # one worker computes what all of them compare with
@@ -22,6 +24,15 @@ BACKBONE = "resnet18"
 @pytest.fixture(scope="module")
 def usual():
     return chapters.behaviour(BACKBONE)
+
+
+@pytest.fixture
+def tiny(usual, small_phantoms, monkeypatch):
+    """A profile of that name whose networks train in seconds."""
+    profile = Profile("tiny", (8, 96, 64), (8, 12, 8), 4, 2, 4, 2, 2, 1, 2, BACKBONE)
+    monkeypatch.setitem(PROFILES, "tiny", profile)
+    monkeypatch.setattr(chapters, "behaviour", lambda backbone: usual)
+    return profile
 
 
 def test_one_thread_or_other_kernels_compute_the_same(usual):
@@ -113,17 +124,12 @@ def test_the_callers_random_state_and_environment_stay(monkeypatch):
     assert "SEGDET_PRECISION" not in chapters.os.environ
 
 
-def test_chapters_share_a_folder_and_what_was_found(usual, small_phantoms, monkeypatch):
-    from segdet.experiments.config import PROFILES, Profile
-
-    tiny = Profile("tiny", (8, 96, 64), (8, 12, 8), 4, 2, 4, 2, 2, 1, 2, BACKBONE)
-    monkeypatch.setitem(PROFILES, "tiny", tiny)
-    monkeypatch.setattr(chapters, "behaviour", lambda backbone: usual)
+def test_chapters_share_a_folder_and_what_was_found(tiny, monkeypatch):
     first = chapters.chapter_run("tiny")
     boxes_of = [first.detect(case) for case in first.test]
     first.segmenter("cascade")
     kept = sorted(path.name.rsplit("-", 1)[0] for path in first.checkpoints.glob("*.safetensors"))
-    assert kept == ["0-cascade", "0-detector", *["boxes"] * 5, "proposals"]  # of 2 + 1 + 2 scans
+    assert kept == ["0-cascade", "0-detector-filmed", *["boxes"] * 5, "proposals"]  # of 2 + 1 + 2 scans
 
     def trained_again(*_, **__):
         raise AssertionError("what is kept was computed again")
@@ -135,9 +141,23 @@ def test_chapters_share_a_folder_and_what_was_found(usual, small_phantoms, monke
     assert again.checkpoints == first.checkpoints
     assert all(torch.equal(a, again.detect(c)) for a, c in zip(boxes_of, again.test, strict=True))
     again.segmenter("cascade")
+    assert again.detector_history.watched == first.detector_history.watched
     monkeypatch.setitem(PROFILES, "tiny", dataclasses.replace(tiny, segmenter_steps=6))
     with pytest.raises(AssertionError, match="computed again"):  # other settings have a file of their own
         chapters.chapter_run("tiny").segmenter("cascade")
+
+
+def test_the_film_shows_what_the_detector_says(tiny):
+    run = chapters.chapter_run("tiny")
+    film, (case, index) = dict(run.detector_history.watched), run.filmed
+    assert list(film) == [step for step, _ in run.detector_history.validation]
+    cells, box = film[run.detector_history.best_step]
+    best, score = detect(run.detector, case.slices, proposals.Proposals(threshold=0.0, vote=False))
+    assert np.shape(cells) == (6, 4)  # 96 x 64 pixels with a stride of 16
+    assert np.max(cells) == pytest.approx(score[index, 0].item(), abs=1e-3)
+    assert box == pytest.approx(best[index, 0].tolist(), abs=1e-2)
+    sizes = (case.boxes[:, 0, 2:] - case.boxes[:, 0, :2]).prod(1)
+    assert sizes[index] == sizes.max() > 0
 
 
 def test_two_that_look_at_the_same_time_find_one_folder(tmp_path, monkeypatch):

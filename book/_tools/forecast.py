@@ -16,7 +16,7 @@ from staleness import STATUS
 from segdet.runtime.progress import in_words
 
 PATIENCE = 30 * 60  # seconds that `make book` takes on its own account
-NETWORKS = ("detector", "unet", "box3d", "cascade", "unet-by-test", "cascade-crop")  # trained in this order
+NETWORKS = ("detector-filmed", "unet", "box3d", "cascade", "unet-by-test", "cascade-crop")  # trained in this order
 
 
 def choose_profile(root, named, left):
@@ -109,7 +109,7 @@ def works(chapter, p, ready):
     return {
         "03-anchors": [(p, Work(phantoms=scans * fresh))],
         "04-rpn-loss": [(replace(p, backbone="vgg16"), Work(slices=min(320, slices * (p.train + p.validation))))],
-        "05-detector": [(p, Work(left["detector"], slices=slices * (scans + 2 * test), phantoms=2 * test * fresh))],
+        "05-detector": [(p, Work(left["detector-filmed"], slices=slices * (scans + 2 * test), phantoms=2 * test * fresh))],
         "06-attention": [(p, Work(slices=slices * scans))],
         "07-unet3d": [(p, Work(segmenters=left["unet"])), (replace(p, base_channels=8), Work(segmenters=240 * steps))],
         "08-segmenter": [(p, Work(segmenters=segmenters + 0.2, volumes=test * (3 + looks)))],

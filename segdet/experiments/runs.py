@@ -1,7 +1,7 @@
 """The networks of one seed: how each arm's segmenter is trained and scored (chapters 08 and 10)."""
 
 from dataclasses import asdict
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +9,11 @@ import torch
 
 from .. import metrics
 from ..attention import attended_region, box3d_mask, boxes_to_mask, shifted, slice_box_mask
+from ..boxes import area
 from ..cascade import Cascade, detect, segment
 from ..proposals import Proposals
 from ..runtime.tensors import digest, load_tensors, save_tensors
-from ..training.detector import choose_threshold, train_detector
+from ..training.detector import choose_threshold, glance, train_detector
 from ..training.recipes import RECIPES
 from ..training.segmenter import train_segmenter
 from .cases import as_coarse_as_the_segmenter, prepare, prepared_split, with_annotation
@@ -102,13 +103,25 @@ class Run:
             return lambda identity: self.checkpoints / f"{self.seed}-{name}-{identity}.safetensors"
         return self.checkpoints and self.checkpoints / f"{self.seed}-{name}.safetensors"
 
-    def _trained_detector(self, train, name):
-        options = {"recipe": self.recipe, "checkpoint": self.checkpoint(name)}
+    def _trained_detector(self, train, name, **watching):
+        options = {"recipe": self.recipe, "checkpoint": self.checkpoint(name), **watching}
         return train_detector(train, self.validation, self.plan.profile, self.seed, **options, **self._fitting)
 
     @cached_property
     def _detection(self):
-        return self._trained_detector(self.train, self.condition)
+        if not self.shared:
+            return self._trained_detector(self.train, self.condition)
+        # filmed whichever chapter trains it; under a name of its own, for a state from before holds no film
+        case, index = self.filmed
+        return self._trained_detector(
+            self.train, f"{self.condition}-filmed", watch=partial(glance, case=case, index=index)
+        )
+
+    @property
+    def filmed(self):
+        """What the detector's training is filmed on: a validation scan, and which of its slices has the largest box."""
+        case = self.validation[0]
+        return case, int(area(case.boxes).amax(1).argmax())
 
     @property
     def detector(self):

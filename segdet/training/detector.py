@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from ..anchors import default_anchors, fit_anchors
-from ..boxes import area, clip, mirror
+from ..boxes import area, clip, decode, mirror
 from ..cascade import detect
 from ..errors import TrainingError
 from ..metrics import overlaps, score_boxes
@@ -40,7 +40,7 @@ def train_detector(train, validation, profile, seed, *, recipe=RECIPE, start=Non
     start : RPN, optional
         A trained detector to go on from, anchors and weights, which stays as it is.
     **fitting
-        ``checkpoint``, ``deadline`` and ``log`` of `segdet.training.loop.fit`.
+        ``watch``, ``checkpoint``, ``deadline`` and ``log`` of `segdet.training.loop.fit`.
 
     Returns
     -------
@@ -182,6 +182,27 @@ def augment(inputs, targets, generator, gain=0.0, zoom=0.0):
         kept = area(moved) > 0.25 * area(targets) * factor.prod(1)[:, None]  # what remains of a box is still the object
         targets = torch.where(kept[..., None], moved, torch.zeros_like(targets))
     return inputs, targets
+
+
+@torch.no_grad()
+def glance(detector, case, index):
+    """What a detector says of one slice of a case, as `watch` of `segdet.training.loop.fit` may keep it.
+
+    Returns
+    -------
+    list
+        Rows of the best P(object) among the anchors of every cell, and the box of the best anchor in pixels.
+    """
+    slices = with_neighbours(case.slices) if detector.neighbours else case.slices
+    shown = slices[index : index + 1].to(next(detector.parameters()).device)
+    with precision(shown.device):
+        features = detector.features(shown)
+        objectness, offsets, anchors = detector.head(features)
+    scores = objectness[0].softmax(-1)[:, 1]
+    best = int(scores.argmax())
+    box = clip(decode(offsets[0, best], anchors[best]), shown.shape[-2:])
+    cells = scores.reshape(*features.shape[-2:], -1).amax(-1)
+    return [found.cpu().round(decimals=3).tolist() for found in (cells, box)]
 
 
 def choose_threshold(detector, validation, vote=True):
