@@ -107,7 +107,7 @@ def scale_bar(ax, shape, spacing):
     ax.add_artist(bar)
 
 
-def legend_of(figure, *meanings):
+def legend_of(figure, *meanings, columns=4):
     """Say below a figure what the colours of its pictures mean.
 
     Parameters
@@ -115,11 +115,13 @@ def legend_of(figure, *meanings):
     figure : matplotlib Figure
     *meanings : str
         Of "annotation", "attention", "prediction", "box"; or (name, colour) for others.
+    columns : int
+        At most so many names stand side by side.
     """
     colours = {"annotation": ANNOTATION, "attention": ATTENTION, "prediction": PREDICTION, "box": BOX}
     named = [(m, colours[m]) if isinstance(m, str) else m for m in meanings]
     handles = [Rectangle((0, 0), 1, 1, fill=False, ec=colour, lw=2) for _, colour in named]
-    figure.legend(handles, [name for name, _ in named], loc="outside lower center", ncols=len(named))
+    figure.legend(handles, [name for name, _ in named], loc="outside lower center", ncols=min(columns, len(named)))
 
 
 def show_planes(volume, mask=None):
@@ -262,7 +264,7 @@ def intervals(ax, labels, comparisons, paper=None):
         ax.plot(c.difference, row, "o", color=BLUE)
     if paper is not None:
         ax.plot(paper, rows, "D", mfc="none", mec=RED, label="paper")
-        ax.legend(loc="best")
+        ax.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0)  # above, where it is no datum
     ax.axvline(0, color="0.6", lw=1)
     ax.set(yticks=rows, yticklabels=labels, ylim=(-0.6, len(labels) - 0.4))
 
