@@ -109,7 +109,9 @@ def works(chapter, p, ready):
     return {
         "03-anchors": [(p, Work(phantoms=scans * fresh))],
         "04-rpn-loss": [(replace(p, backbone="vgg16"), Work(slices=min(320, slices * (p.train + p.validation))))],
-        "05-detector": [(p, Work(left["detector-filmed"], slices=slices * (scans + 2 * test), phantoms=2 * test * fresh))],
+        "05-detector": [
+            (p, Work(left["detector-filmed"], slices=slices * (scans + 2 * test), phantoms=2 * test * fresh))
+        ],
         "06-attention": [(p, Work(slices=slices * scans))],
         "07-unet3d": [(p, Work(segmenters=left["unet"])), (replace(p, base_channels=8), Work(segmenters=240 * steps))],
         "08-segmenter": [(p, Work(segmenters=segmenters + 0.2, volumes=test * (3 + looks)))],

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .plots import BLUE, RED
+from .plots import BLUE, INK, RED
 
 
 def forest(ax, rows, bound=None):
@@ -23,7 +23,7 @@ def forest(ax, rows, bound=None):
         if paper is not None:
             ax.plot(paper, place, "D", mfc="none", mec=RED)
     if bound:
-        ax.axvspan(-bound, bound, color="0.9", lw=0)
+        ax.axvspan(-bound, bound, color=INK, alpha=0.2, lw=0)
     ax.axvline(0, color="0.6", lw=1)
     ax.set(yticks=range(len(rows)), yticklabels=[row[0] for row in reversed(rows)], ylim=(-0.6, len(rows) - 0.4))
 
