@@ -17,7 +17,7 @@ from conftest import ROOT
 from imports import read_sources
 from mending import mended
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-from segdet_book import PLOTLY_MIME, description, figure_html
+from segdet_book import PLOTLY_MIME, description, figure_html, fold_claims
 
 from segdet.errors import SegdetError
 
@@ -132,6 +132,17 @@ def test_description(layout, expected):
     assert description({"layout": layout}) == expected
 
 
+def test_claims_that_hold_are_folded():
+    lines = ["IoU 0.7\n", "as the text says: 1 < 2\n", "not so at the profile smoke: 2 < 1\n"]
+    outputs = [{"output_type": "stream", "text": text} for text in (lines, ["as the text says: b\n"])]
+    cell = {"id": "c", "outputs": [*outputs, {"output_type": "display_data", "data": {}}]}
+    (told,) = fold_claims(cell)
+    assert "<summary>2 claims of the text hold in these numbers</summary>" in told["source"]
+    assert "<ul><li>1 &lt; 2</li><li>b</li></ul>" in told["source"]
+    assert [output.get("text") for output in cell["outputs"]] == ["IoU 0.7\nnot so at the profile smoke: 2 < 1\n", None]
+    assert fold_claims({"id": "d", "outputs": [{"output_type": "stream", "text": "IoU 0.7\n"}]}) == []
+
+
 # --- pages mended after the build
 
 
@@ -147,6 +158,10 @@ def test_description(layout, expected):
         ('<a></a>\n  <script src="../searchindex.js"></script>', "<a></a>"),
         ('<script src="searchindex.js"></script>', '<script src="searchindex.js"></script>'),
         ('<img alt="a"/>', '<img loading="lazy" alt="a"/>'),
+        (
+            '<img alt="a" src="../_images/a.png"/>',
+            '<a class="segdet-figure" href="../_images/a.png"><img loading="lazy" alt="a" src="../_images/a.png"/></a>',
+        ),
     ],
 )
 def test_a_page_is_mended(page, expected):

@@ -75,9 +75,15 @@ function addLegend(parent, plot, traces) {
   });
 }
 
+// On a telephone the axes of a scene stand out beyond the picture, unless the camera steps back.
+function stepBack({ eye }) {
+  for (const axis of ["x", "y", "z"]) eye[axis] *= 1.35;
+}
+
 async function draw(holder) {
   const { data, layout, frames } = JSON.parse(holder.querySelector("script").textContent);
   await loadPlotly();
+  if (layout.scene?.camera && holder.clientWidth < 480) stepBack(layout.scene.camera);
   const { sliders = [], title, scene } = layout;
   layout.showlegend = false;
   for (const name of ["sliders", "title", "width", "template"]) delete layout[name]; // the template is for a white page

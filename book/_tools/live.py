@@ -14,10 +14,13 @@ from pathlib import Path
 
 import npm
 import numpy as np
+from PIL import Image, ImageDraw
+from scipy import ndimage
 
 from segdet.errors import SegdetError
 from segdet.export.exported import SETTINGS
 from segdet.export.load import SHIPPED
+from segdet.figures import plots
 from segdet.phantom.cache import cached_phantom
 from segdet.phantom.parameters import HipParameters
 from segdet.runtime.atomic import write_text
@@ -35,6 +38,7 @@ WANTED = {"module": "dist/ort.wasm.bundle.min.mjs", "wasm": "dist/ort-wasm-simd-
 
 SEED = 4242  # the hip of chapter 09, which no network was trained on
 CONTRASTS, LOOK_ALIKES = (3, 6, 9), (0, 16)  # dB; dark pockets and vessels in the muscle
+POSTER = "hip-6-16"  # as the hips of the chapters are
 SHAPE = (32, 184, 96)  # as the detector of the laptop profile sees it
 
 
@@ -85,6 +89,28 @@ def write_runtime(folder):
     files = {name: npm.package_file(PACKAGE, VERSION, SHA512, path) for name, path in WANTED.items()}
     facts = {"module": files["module"].decode(), "wasm": packed(files["wasm"]), "version": VERSION}
     write_script(folder / "runtime.js", facts)
+
+
+def write_poster(path):
+    """A hip that moves before anything is loaded: twice through its slices, with annotation and detected boxes, as WebP."""
+    name, scan = next((name, scan) for name, scan in hips() if name == POSTER)
+    boxes = json.loads(DETECTED.read_text(encoding="utf-8"))[name]
+    _, dy, dx = scan.spacing
+    wide, high = 3 * SHAPE[2], round(3 * SHAPE[2] * SHAPE[1] * dy / (SHAPE[2] * dx))
+    pictures = []
+    for plane, mask, box in zip(scan.voxels, scan.mask, boxes, strict=True):
+        picture = Image.fromarray(plane).resize((wide, high), Image.Resampling.BICUBIC).convert("RGB")
+        inside = np.asarray(Image.fromarray(mask).resize((wide, high)))
+        edge = Image.fromarray(inside & ~ndimage.binary_erosion(inside, iterations=2))
+        picture.paste(plots.ANNOTATION, mask=edge)
+        draw = ImageDraw.Draw(picture)
+        if box:
+            draw.rectangle([end * (3, high / SHAPE[1])[i % 2] for i, end in enumerate(box)], outline=plots.BOX, width=2)
+        draw.line([10, high - 10, 10 + 3 * 10 / dx, high - 10], fill="white", width=3)
+        draw.text((10, high - 25), "10 mm", fill="white")
+        pictures.append(picture)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=75, loop=2, quality=55)  # below 5 s
 
 
 def write_all(folder):

@@ -21,6 +21,11 @@ MENDS = (
     (re.compile(r'\s*<script src="\.\./(?:_static/searchtools|_static/language_data|searchindex)\.js"></script>'), ""),
     # Pictures further below are loaded when somebody scrolls there.
     (re.compile(r"<img (?!loading)"), '<img loading="lazy" '),
+    # A figure opens by itself, as large as somebody likes: on a telephone its letters are small.
+    (
+        re.compile(r'(<img [^>]*?src="(\.\./_images/[^"]+)"[^>]*>)(?!</a>)'),
+        r'<a class="segdet-figure" href="\2">\1</a>',
+    ),
 )
 
 

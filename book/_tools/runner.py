@@ -298,7 +298,7 @@ def build(source, target=ROOT, page=None):
     if subprocess.run(command).returncode != 0:
         raise BookError("the book was not built: every warning above is an error")
     shown = html / (f"book/{page}.html" if page else "index.html")
-    print(f"Open {shown.relative_to(ROOT)} in a browser.", flush=True)
+    print(f"Open {os.path.relpath(shown, ROOT)} in a browser.", flush=True)
 
 
 def stage(profile):

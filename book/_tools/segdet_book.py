@@ -22,7 +22,9 @@ PLOTLY_MIME = "application/vnd.plotly.v1+json"
 FIGURE_CLASS = "segdet-plotly"
 EXPLORER_CLASS = "segdet-explorer"  # what segdet.figures.explorers.page_explorer writes
 WORDS_A_MINUTE = 200
+CLAIM = "as the text says: "  # what segdet.experiments.prose.written_for prints
 LIVE_CLASS = "segdet-live"  # what LiveNetwork writes
+POSTER = "Ultrasound slices of a simulated hip, one after the other, with the annotated head and the detected boxes."
 HERE = Path(__file__).resolve().parent
 
 
@@ -42,7 +44,7 @@ def setup(app):
 
 
 def prepare_notebook(app, docname, source):
-    """In the source of a notebook, turn plotly outputs into HTML and caption the figures (event ``source-read``)."""
+    """In the source of a notebook: plotly's outputs as HTML, claims folded, figures captioned (event ``source-read``)."""
     if not app.env.doc2path(docname).endswith(".ipynb"):
         return
     notebook = json.loads(source[0])
@@ -53,7 +55,25 @@ def prepare_notebook(app, docname, source):
         shown = cell["metadata"].get("mystnb", {})
         if "alt" in shown.get("image", {}):
             shown.setdefault("figure", {}).setdefault("caption", first_sentence(shown["image"]["alt"]))
+    notebook["cells"] = [part for cell in notebook["cells"] for part in (cell, *fold_claims(cell))]
     source[0] = json.dumps(notebook)
+
+
+def fold_claims(cell):
+    """Take from what a cell prints the claims that hold; cells, one or none, that tell them in a line to open."""
+    claims = []
+    for output in cell.get("outputs", []):
+        if output["output_type"] == "stream":
+            lines = "".join(output["text"]).splitlines(keepends=True)
+            claims += [html.escape(line.removeprefix(CLAIM).strip()) for line in lines if line.startswith(CLAIM)]
+            output["text"] = "".join(line for line in lines if not line.startswith(CLAIM))
+    if not claims:
+        return []
+    cell["outputs"] = [o for o in cell["outputs"] if o.get("text") != ""]
+    title = f"{len(claims)} claims of the text hold" if len(claims) > 1 else "A claim of the text holds"
+    items = "".join(f"<li>{claim}</li>" for claim in claims)
+    text = f'<details class="segdet-claims"><summary>{title} in these numbers</summary><ul>{items}</ul></details>'
+    return [{"cell_type": "markdown", "id": f"{cell['id']}-claims", "metadata": {}, "source": text}]
 
 
 def first_sentence(text):
@@ -106,6 +126,7 @@ def add_files(app, exception):
         icons.cut(Path(app.outdir))
         shutil.copy(Path(plotly.__file__).parent / "package_data/plotly.min.js", static / "plotly.min.js")
         if hasattr(app.env, "segdet_live"):
+            live.write_poster(static / "live/hip.webp")
             live.write_all(static / "live")
 
 
@@ -117,7 +138,8 @@ class LiveNetwork(SphinxDirective):
     def run(self):
         """The place that book/_static/live/live.js fills on a click."""
         alt = html.escape(" ".join(self.content))
-        text = f"<p>{alt}</p><noscript>This needs JavaScript.</noscript>"
+        poster = f'<img class="segdet-live-poster" src="../_static/live/hip.webp" alt="{POSTER}">'
+        text = f"<p>{alt}</p>{poster}<noscript>This needs JavaScript.</noscript>"
         return [nodes.raw("", f'<div class="{LIVE_CLASS}" role="group">{text}</div>', format="html")]
 
 

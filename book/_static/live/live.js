@@ -266,6 +266,7 @@ var segdetLive = segdetLive || {};
       await live.showHip();
       holder.live = live;
       button.remove();
+      holder.querySelector(".segdet-live-poster")?.remove();
     } catch (error) {
       button.replaceWith(Object.assign(document.createElement("p"), { textContent: error.message }));
     }
