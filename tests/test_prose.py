@@ -129,3 +129,12 @@ def test_a_chapter_folds_its_plumbing_and_ends_in_what_to_remember(path):
         text = "\n".join(markdown(path))
         assert "What you will be able to do" in text
         assert "## What to remember" in text
+
+
+@pytest.mark.parametrize("path", runner.chapters(ROOT), ids=lambda path: path.stem)
+def test_no_page_shows_how_python_writes_an_object(path):
+    cells = [cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
+    for output in (output for cell in cells for output in cell["outputs"]):
+        texts = [output.get("text", ""), *(text for kind, text in output.get("data", {}).items() if "plain" in kind)]
+        shown = "\n".join("".join(text) for text in texts)
+        assert re.findall(r"<.* at 0x.*>|\bnp\.\w+\(.*\)|^.*\{'[^']+': .*", shown, re.MULTILINE) == []
