@@ -77,7 +77,7 @@ function addLegend(parent, plot, traces) {
 
 // On a telephone the axes of a scene stand out beyond the picture, unless the camera steps back.
 function stepBack({ eye }) {
-  for (const axis of ["x", "y", "z"]) eye[axis] *= 1.35;
+  for (const axis of ["x", "y", "z"]) eye[axis] *= 1.55;
 }
 
 async function draw(holder) {
