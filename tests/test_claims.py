@@ -142,6 +142,15 @@ def test_the_file_is_bound_to_the_tables(study, tmp_path):
         check_claims(path)
 
 
+def test_claims_replace_claims_alone(study, tmp_path):
+    write_claims(study, tmp_path / "claims.json")
+    write_claims(study, tmp_path / "claims.json")
+    before = (study.folder / "manifest.json").read_bytes()
+    with pytest.raises(SegdetError, match=r"manifest\.json: is there already and holds no claims"):
+        write_claims(study, study.folder / "manifest.json")
+    assert (study.folder / "manifest.json").read_bytes() == before
+
+
 def test_only_protocol_2_has_claims(tmp_path):
     with pytest.raises(SegdetError, match=r"results/laptop: holds no study of protocol 2; make one with"):
         write_claims(Study("results/laptop"), tmp_path / "c.json")

@@ -47,6 +47,57 @@ def test_a_broken_manifest_is_named(tmp_path):
     (tmp_path / "manifest.json").write_text('{"profile": ')
     with pytest.raises(SegdetError, match=r"manifest\.json: not valid JSON"):
         Study(tmp_path).describe(profile="smoke")
+    (tmp_path / "manifest.json").write_text("[1]")
+    with pytest.raises(SegdetError, match=r"manifest\.json: is no manifest of a study"):
+        Study(tmp_path).describe(profile="smoke")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("seed,arm,case,iou\n0,unet,a,0.5\n0,unet,b", "row 2 has not one value a column"),
+        ("seed,arm,case,iou\n0,unet,a,0.5\n0,unet,b,0.1\n0,un,c,1,2\n", "row 3 has not one value a column"),
+        ("seed,arm,case,iou\n0,unet,a,0.5\n0,unet,b,0.", "its last line is cut off"),
+        ('seed,arm,case,iou\n0,unet,"a,0.5\n', "line 1 is no CSV"),
+        ("seed,Arm,case,iou\n0,unet,a,0.5\n", "has no column 'arm'"),
+        ("seed;arm;case;iou\n0;unet;a;0.5\n", "has no column 'seed'"),
+    ],
+)
+def test_a_damaged_table_is_named_and_kept(text, message, tmp_path):
+    (tmp_path / "cases.csv").write_text(text)
+    with pytest.raises(SegdetError, match=rf"cases\.csv: {message}.*; restore the file"):
+        Study(tmp_path).done()
+    assert (tmp_path / "cases.csv").read_text() == text
+
+
+def test_a_table_is_read_as_a_spreadsheet_writes_it(tmp_path):
+    (tmp_path / "cases.csv").write_bytes(b"\xef\xbb\xbfseed,arm,case,iou\r\n0,unet,h\xc3\xa9,0.5\r\n")
+    assert Study(tmp_path).table("cases") == [{"seed": 0, "arm": "unet", "case": "h\u00e9", "iou": 0.5}]
+
+
+def test_texts_survive_other_rows(tmp_path):
+    """A commit of digits is no number (12e4567 would be infinite), and a case has any name that a file has."""
+    study, names = Study(tmp_path), ["a,b", 'a"b', "a\nb", "a=b", "\u00e9", "\udce9", "a\u2028b"]
+    rows = [{"seed": 0, "arm": "unet", "case": name, "commit": "12e4567", "torch": "2.10"} for name in names]
+    study.add("cases", rows)
+    study.add("cases", [{"seed": 1, "arm": "unet", "case": "c", "commit": "0123456", "torch": "2.10"}])
+    assert study.table("cases")[:-1] == rows
+    assert study.table("cases")[-1]["commit"] == "0123456"
+
+
+def test_only_a_study_of_its_kind_is_filled(tmp_path):
+    study, run = Study(tmp_path / "s"), [("detector", [{"seed": 0, "arm": "book", "case": "a", "iou": 0.5}])]
+    assert study.fill({"study": "detectors"}, lambda *_: run, report=str)
+    with pytest.raises(SegdetError, match="holds a study with study 'detectors', not 'ablation'; name another"):
+        study.fill({"study": "ablation"}, lambda *_: run, resume=True)
+    for minutes in (float("nan"), -1):
+        with pytest.raises(SegdetError, match="--max-minutes takes a number from 0 on"):
+            study.fill({"study": "detectors"}, lambda *_: run, resume=True, max_minutes=minutes)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "cascade.json").write_text("{}")
+    with pytest.raises(SegdetError, match="holds files of something else; name a new folder"):
+        Study(tmp_path / "other").fill({"study": "detectors"}, lambda *_: run, resume=True)
+    assert [path.name for path in (tmp_path / "other").iterdir()] == ["cascade.json"]
 
 
 def test_arms_are_joined_by_seed_and_case(tmp_path):

@@ -142,15 +142,17 @@ def run_study(plan, seeds, out, *, resume=False, max_minutes=None, scheduler=Non
     if scheduler and max_minutes is not None:
         raise SegdetError("--max-minutes stops a study on this machine; leave it out with --scheduler")
     study = Study(out)
-    data = "phantom" if plan.data == "phantom" else Path(plan.data).name
+    data = "phantom" if plan.data == "phantom" else Path(plan.data).resolve().name
     fixed = {
+        "study": "ablation",
+        "protocol": plan.protocol,
         "profile": plan.profile.name,
         "settings": asdict(plan.profile),
         "data": data if plan.label is None else f"{data}, label {plan.label}",
         "phantom_version": phantom_version(plan),
     }
     if plan.protocol != 1:
-        fixed |= {"protocol": plan.protocol, "kind": check_terms(plan, seeds)}
+        fixed["kind"] = check_terms(plan, seeds)
 
     def runs(checkpoints, deadline):
         stages = [_left(study, plan, arms, seeds) for arms in stages_of(plan)]

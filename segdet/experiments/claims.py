@@ -117,7 +117,7 @@ def command_of(claim, study):
 
 def as_facts(study):
     """The claims of a study as JSON-able facts, with the SHA-256 of every table that they rest on."""
-    tables = sorted(study.folder.glob("*.csv"))
+    tables = sorted(study.folder.glob("[!.]*.csv"))
     if not tables or study.manifest.get("protocol") != 2:
         raise SegdetError(f"{study.folder}: holds no study of protocol 2; make one with `segdet confirm`")
     claims = []
@@ -135,7 +135,14 @@ def as_facts(study):
 
 
 def write_claims(study, path):
-    """Write `as_facts` as JSON; returns the facts."""
+    """Write `as_facts` as JSON; returns the facts. Of what is there, only another file of claims is replaced."""
+    if Path(path).exists():
+        try:
+            replaced = json.loads(Path(path).read_text(encoding="utf-8"))
+        except ValueError:
+            replaced = None
+        if not (isinstance(replaced, dict) and "claims" in replaced):
+            raise SegdetError(f"{path}: is there already and holds no claims; choose another name")
     facts = as_facts(study)
     write_text(path, json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
     return facts
@@ -157,7 +164,7 @@ def check_claims(path, root="."):
     """
     written = json.loads(Path(path).read_text(encoding="utf-8"))
     folder = Path(root, written["study"])
-    there = _checksums(folder.glob("*.csv"))
+    there = _checksums(folder.glob("[!.]*.csv"))
     for name in sorted(written["tables"].keys() | there.keys()):
         if written["tables"].get(name) != there.get(name):
             raise SegdetError(f"{path}: {name} is not the table that its claims were made of; run `segdet claims`")

@@ -98,7 +98,8 @@ def run_detectors(profile, seeds, out, names=None, *, resume=False, max_minutes=
         if name not in VARIANTS:
             raise SegdetError(f"there is no variant {name!r}; choose from {', '.join(VARIANTS)}")
     study = Study(out)
-    fixed = {"profile": profile.name, "settings": asdict(profile), "data": "phantom", "phantom_version": VERSION}
+    fixed = {"study": "detectors", "profile": profile.name, "settings": asdict(profile)}
+    fixed |= {"data": "phantom", "phantom_version": VERSION}
 
     def runs(checkpoints, deadline):
         done = {(row["seed"], row["arm"]) for row in study.table("detector")}

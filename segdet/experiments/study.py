@@ -1,6 +1,7 @@
 """What long runs found: one folder a study, CSV tables and a manifest, the only source of numbers in the book."""
 
 import csv
+import io
 import json
 import time
 from contextlib import suppress
@@ -14,8 +15,20 @@ from ..runtime.device import default_device
 from ..runtime.provenance import code_digest, environment
 from ..training.loop import OutOfTime
 
-NAMES = ("part", "arm", "case", "initial_weights")  # columns that are text even where it looks like a number
+# columns that are text even where it looks like a number, as the commits 0123456 and 12e4567 do
+NAMES = ("part", "arm", "case", "initial_weights", "recipe", "device", "torch", "python", "commit")
 KEYS = ("seed", "part", "arm", "case", "step")  # the columns that name a row, where a table has them
+
+
+class Row(dict):
+    """A row of a table, which knows the file that it came from."""
+
+    def __init__(self, cells, path):
+        super().__init__(cells)
+        self.path = path
+
+    def __missing__(self, column):
+        raise SegdetError(f"{self.path}: has no column {column!r}; restore the file")
 
 
 class Study:
@@ -36,12 +49,28 @@ class Study:
         self.folder = Path(folder)
 
     def table(self, name):
-        """A table as a list of dicts; numbers are numbers. Empty when the study has none yet."""
+        """A table as a list of dicts; numbers are numbers. Empty when the study has none yet.
+
+        Raises
+        ------
+        SegdetError
+            The table is cut off or is no CSV; its rows raise it where a column is asked for that they lack.
+        """
         path = self.folder / f"{name}.csv"
         if not path.exists():
             return []
-        with open(path, newline="") as file:
-            return [{k: v if k in NAMES else _number(v) for k, v in row.items()} for row in csv.DictReader(file)]
+        text = path.read_bytes().decode("utf-8-sig", "surrogateescape")  # spreadsheets begin with a mark
+        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        try:
+            rows = list(reader)
+        except csv.Error as error:
+            raise SegdetError(f"{path}: line {reader.line_num} is no CSV ({error}); restore the file") from error
+        for number, row in enumerate(rows, 1):
+            if None in row or None in row.values():
+                raise SegdetError(f"{path}: row {number} has not one value a column; restore the file")
+        if not text.endswith("\n"):
+            raise SegdetError(f"{path}: its last line is cut off; restore the file")
+        return [Row({k: v if k in NAMES else _number(v) for k, v in row.items()}, path) for row in rows]
 
     def add(self, name, rows):
         """Add rows (dicts) to a table; a row of the same seed, arm and case is replaced.
@@ -53,7 +82,10 @@ class Study:
         if not rows:
             return
         columns = dict.fromkeys(key for row in rows for key in row)
-        with writing(self.folder / f"{name}.csv") as temporary, open(temporary, "w", newline="") as file:
+        with (
+            writing(self.folder / f"{name}.csv") as temporary,
+            open(temporary, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,  # as file names
+        ):
             writer = csv.DictWriter(file, columns, lineterminator="\n")
             writer.writeheader()
             writer.writerows({k: _text(v) for k, v in row.items()} for row in rows)
@@ -108,9 +140,12 @@ class Study:
         """The manifest as a dict; empty when there is none."""
         path = self.folder / "manifest.json"
         try:
-            return json.loads(path.read_text()) if path.exists() else {}
+            found = json.loads(path.read_text()) if path.exists() else {}
         except ValueError as error:
             raise SegdetError(f"{path}: not valid JSON ({error}); restore it or name another --out folder") from error
+        if not isinstance(found, dict):
+            raise SegdetError(f"{path}: is no manifest of a study; restore it or name another --out folder")
+        return found
 
     def describe(self, **facts):
         """Update the manifest.
@@ -121,7 +156,7 @@ class Study:
             What is fixed for a study (its profile, data or phantom version) would change.
         """
         manifest, facts = self.manifest, json.loads(json.dumps(facts))  # tuples become lists, as in the file
-        for key in ("profile", "data", "phantom_version", "settings", "protocol", "kind"):
+        for key in ("study", "profile", "data", "phantom_version", "settings", "protocol", "kind"):
             if key in manifest and key in facts and manifest[key] != facts[key]:
                 raise SegdetError(
                     f"{self.folder}: holds a study with {key} {manifest[key]!r}, not {facts[key]!r}; "
@@ -157,6 +192,8 @@ class Study:
         SegdetError
             Another process fills it, or it holds what is not to be gone on with: rows of other settings or other code.
         """
+        if max_minutes is not None and not max_minutes >= 0:
+            raise SegdetError(f"--max-minutes takes a number from 0 on, found {max_minutes}")
         code = code_digest()
         with locked(self.folder):
             self._check(fixed, code, resume)
@@ -164,7 +201,10 @@ class Study:
             return self._fill(fixed | {"code": code}, runs, max_minutes, report)
 
     def _check(self, fixed, code, resume):
-        tables = any(self.folder.glob("*.csv"))
+        tables = [path.stem for path in self.folder.glob("[!.]*.csv")]
+        held = [path.name for path in self.folder.iterdir() if not path.name.startswith(".")]
+        if held and not (tables or self.manifest or "checkpoints" in held):
+            raise SegdetError(f"{self.folder}: holds files of something else; name a new folder as --out")
         if tables and resume and not self.manifest:
             raise SegdetError(
                 f"{self.folder}: its tables are of no study, for it has no manifest.json; name another --out"
@@ -180,6 +220,8 @@ class Study:
                 f"{self.folder}: its rows were made by other code (commit {self.manifest.get('commit')}); check that "
                 "out to go on, or name another --out folder"
             )
+        for name in tables:  # what cannot be read cannot be added to
+            self.table(name)
 
     def _fill(self, fixed, runs, max_minutes, report):
         made_by = environment(default_device())

@@ -141,7 +141,7 @@ def run_transfer(plan, seeds, infants, out, *, resume=False, max_minutes=None, r
     for count in plan.counts:
         folds(range(len(infants)), count, 0)
     study = Study(out)
-    fixed = {"profile": plan.profile.name, "settings": asdict(plan.profile), "data": "phantom"}
+    fixed = {"study": "transfer", "profile": plan.profile.name, "settings": asdict(plan.profile), "data": "phantom"}
     fixed |= {"phantom_version": phantom_version(plan.simulated)}
     fixed |= {"infants": {infant.name: len(infant.pictures) for infant in infants}}
 

@@ -35,6 +35,8 @@ def folder_pairs(folder):
         The folder holds no scan, a scan has no mask, or two files have the same name but for the extension.
     """
     folder = Path(folder)
+    if not folder.is_dir():
+        raise SegdetError(f"{folder}: is no folder; name one with scans in images/ and their masks in labels/")
     images, labels = (_by_name(folder / kind) for kind in ("images", "labels"))
     if not images:
         place = folder / "images" if (folder / "images").is_dir() else folder

@@ -46,7 +46,8 @@ def load_tensors(path):
     """
     try:
         with safe_open(path, "pt") as file:
-            return {k: file.get_tensor(k) for k in file.keys()}, json.loads(file.metadata()["facts"])  # noqa: SIM118
+            tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
+            return tensors, dict(json.loads(file.metadata()["facts"]))
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no such file; train first with `segdet fit`") from error
     except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:

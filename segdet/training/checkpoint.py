@@ -78,7 +78,8 @@ def restore_state(path, model, optimizer, identity):
                     raise ValueError("optimiser state of other parameters")
                 value = torch.empty_like(trained[int(index)]).copy_(value)
             states.setdefault(int(index), {})[name] = value
-    except (RuntimeError, ValueError, IndexError) as error:
+        history, step = History(**facts["history"]), facts["step"]
+    except (RuntimeError, ValueError, IndexError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: belongs to another model; delete it or name another folder") from error
     optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
-    return History(**facts["history"]), facts["step"], part("best.") or None
+    return history, step, part("best.") or None
