@@ -2,8 +2,10 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 import warnings
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
@@ -270,3 +272,21 @@ def test_import_is_light():
     code = f"import sys, segdet.experiments.ablation; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_ctrl_c_costs_one_line(tmp_path):
+    mine = tmp_path / "mine.py"
+    mine.write_text("from pathlib import Path\nPath(__file__).with_name('begun').touch()\nwhile True:\n    pass\n")
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from segdet.cli import main; main()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "check", "03", str(mine)], stderr=subprocess.PIPE, text=True
+    )
+    while process.poll() is None and not (tmp_path / "begun").exists():
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert error.startswith("segdet: interrupted; what was saved is kept")
+    assert error.count("\n") == 1

@@ -218,7 +218,7 @@ def test_other_parameters_are_named(parameters, tmp_path):
         ("import torch\nx = 1 / 0\n", "reading it raises ZeroDivisionError: division by zero (line 2); nothing"),
         ("import no_such_module\n", "reading it raises ModuleNotFoundError: No module named 'no_such_module' (line 1)"),
         ("raise SystemExit(0)\n", "reading it raises SystemExit: 0 (line 1)"),
-        ("x = '\0'\n", "no Python"),
+        ("x = '\0'\n", "mine.py: it is no Python: source code string cannot contain null bytes"),
     ],
 )
 def test_a_file_that_cannot_be_read_costs_one_line(source, message, tmp_path):
@@ -233,7 +233,8 @@ def test_other_bad_input_costs_one_line(tmp_path):
     missing = here("check", "03", tmp_path / "no.py")
     assert missing.returncode == 2
     assert missing.stderr.startswith(f"segdet: {tmp_path}/no.py: there is no such file; `segdet check NN --write")
-    assert here("check", "03", tmp_path).returncode == 2
+    folder = here("check", "03", tmp_path)
+    assert (folder.returncode, folder.stderr) == (2, f"segdet: {tmp_path}: is a folder; name a Python file\n")
     assert "0 of 3" in checked(tmp_path, "").stdout
     assert "it is no function but int" in checked(tmp_path, "box_iou = 3\n").stdout
     both = here("check", "03", tmp_path / "a.py", "--write", tmp_path / "b.py")

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -430,6 +431,18 @@ def test_resume_refuses_another_profile(small_phantoms, tmp_path):
     Study(tmp_path / "s").describe(profile="tiny", settings={"name": "other"})
     with pytest.raises(SegdetError, match="holds a study with settings"):
         run_study(Plan(dataclasses.replace(TINY, train=3), ("unet",)), [0], tmp_path / "s", resume=True)
+
+
+def test_a_study_of_a_folder_is_not_gone_on_with_on_another_of_its_name(folder, tmp_path):
+    other = tmp_path / "other" / "scans"
+    shutil.copytree(folder, other)
+    size = dataclasses.replace(TINY, segmenter_steps=1, every=1)
+    assert run_study(Plan(size, ("unet",), str(folder)), [0], tmp_path / "s", report=str)
+    assert run_study(Plan(size, ("unet",), str(other)), [0], tmp_path / "s", resume=True, report=str)  # a copy
+    (other / "images" / "0.nii.gz").rename(other / "images" / "7.nii.gz")
+    (other / "labels" / "0.nii.gz").rename(other / "labels" / "7.nii.gz")
+    with pytest.raises(SegdetError, match="holds a study with scans '"):
+        run_study(Plan(size, ("unet",), str(other)), [0, 1], tmp_path / "s", resume=True)
 
 
 def test_a_case_is_known_by_its_source(tmp_path):

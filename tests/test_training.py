@@ -390,6 +390,15 @@ def test_foreign_and_corrupt_checkpoints(tmp_path):
     save_tensors(path, {"a": torch.zeros(1)}, {})
     with pytest.raises(CheckpointError, match="made with seed None"):
         problem(4, checkpoint=path)
+    problem(4, checkpoint=tmp_path / "whole")
+    tensors, facts = load_tensors(tmp_path / "whole")
+    for damaged in ({k: v for k, v in facts.items() if k != "step"}, facts | {"history": {"losses": []}}):
+        save_tensors(path, tensors, damaged)
+        with pytest.raises(CheckpointError, match="belongs to another model; delete it"):
+            problem(4, checkpoint=path)
+    save_tensors(path, tensors, ["no", "facts"])
+    with pytest.raises(CheckpointError, match="not a checkpoint of segdet"):
+        load_tensors(path)
     path.with_name("x").write_text("{}")
     with pytest.raises(CheckpointError, match="no such file"):
         load_tensors(tmp_path / "missing")

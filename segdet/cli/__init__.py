@@ -8,6 +8,8 @@ from ..errors import NO_ROOM, SegdetError, is_out_of_memory
 from . import check, confirm, scan, study, train  # noqa: F401 - their commands register themselves
 from .app import app
 
+INTERRUPTED = 130  # the exit code after Ctrl-C
+
 
 def main():
     """Run the command; an error of the user's is one line on stderr and exit code 2."""
@@ -16,6 +18,13 @@ def main():
     warnings.formatwarning = lambda message, *_, **__: f"segdet: {message}\n"
     try:
         app()
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:
+            print(
+                "segdet: interrupted; what was saved is kept: a training or study goes on with --resume",
+                file=sys.stderr,
+            )
+        raise
     except SegdetError as error:
         print(f"segdet: {error}", file=sys.stderr)
         sys.exit(2)

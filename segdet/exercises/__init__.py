@@ -86,12 +86,16 @@ def functions_of(path):
         The file is missing, is no Python, or raises an error when it is read.
     """
     path = Path(path)
+    if path.is_dir():
+        raise SegdetError(f"{path}: is a folder; name a Python file")
     if not path.is_file():
         raise SegdetError(f"{path}: there is no such file; `segdet check NN --write {path}` starts one")
     try:
         return in_time(lambda: runpy.run_path(str(path)), READING)
     except SyntaxError as error:
-        raise SegdetError(f"{path}: line {error.lineno} is no Python: {error.msg}") from None
+        raise SegdetError(
+            f"{path}: {f'line {error.lineno}' if error.lineno else 'it'} is no Python: {error.msg}"
+        ) from None
     except TooLongError:
         raise SegdetError(f"{path}: reading it takes over {READING:.0f} s; keep loops inside the functions") from None
     except KeyboardInterrupt:

@@ -6,11 +6,13 @@ from pathlib import Path
 
 from ..attention import coverage_and_leakage
 from ..errors import SegdetError
+from ..io.dataset import folder_pairs, names_and_sizes
 from ..metrics import iou, score_boxes
 from ..phantom import acoustics
 from ..phantom.hip2 import chain
 from ..runtime.device import default_device
 from ..runtime.provenance import environment
+from ..runtime.tensors import digest
 from ..training.checkpoint import forget
 from .cases import prepared_split
 from .cluster import on_cluster
@@ -151,6 +153,8 @@ def run_study(plan, seeds, out, *, resume=False, max_minutes=None, scheduler=Non
         "data": data if plan.label is None else f"{data}, label {plan.label}",
         "phantom_version": phantom_version(plan),
     }
+    if plan.data != "phantom":
+        fixed["scans"] = digest(*names_and_sizes(folder_pairs(plan.data)))
     if plan.protocol != 1:
         fixed["kind"] = check_terms(plan, seeds)
 

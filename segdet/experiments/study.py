@@ -156,7 +156,7 @@ class Study:
             What is fixed for a study (its profile, data or phantom version) would change.
         """
         manifest, facts = self.manifest, json.loads(json.dumps(facts))  # tuples become lists, as in the file
-        for key in ("study", "profile", "data", "phantom_version", "settings", "protocol", "kind"):
+        for key in ("study", "profile", "data", "phantom_version", "scans", "settings", "protocol", "kind"):
             if key in manifest and key in facts and manifest[key] != facts[key]:
                 raise SegdetError(
                     f"{self.folder}: holds a study with {key} {manifest[key]!r}, not {facts[key]!r}; "

@@ -62,6 +62,13 @@ def folder_pairs(folder):
     return [(path, labels[names[name]]) for name, path in images.items()]
 
 
+def names_and_sizes(pairs):
+    """What tells one folder of annotated scans from another of that name, without reading a scan: a list of texts."""
+    paths = [path for pair in pairs for path in pair]
+    files = [sorted(path.rglob("*")) if path.is_dir() else [path] for path in paths]
+    return [f"{path.name} {sum(f.stat().st_size for f in held)}" for path, held in zip(paths, files, strict=True)]
+
+
 def read_cases(pairs, label=None):
     """Read scans and masks as `folder_pairs` names them.
 
