@@ -90,9 +90,6 @@ def test_only_a_study_of_its_kind_is_filled(tmp_path):
     assert study.fill({"study": "detectors"}, lambda *_: run, report=str)
     with pytest.raises(SegdetError, match="holds a study with study 'detectors', not 'ablation'; name another"):
         study.fill({"study": "ablation"}, lambda *_: run, resume=True)
-    for minutes in (float("nan"), -1):
-        with pytest.raises(SegdetError, match="--max-minutes takes a number from 0 on"):
-            study.fill({"study": "detectors"}, lambda *_: run, resume=True, max_minutes=minutes)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "cascade.json").write_text("{}")
     with pytest.raises(SegdetError, match="holds files of something else; name a new folder"):

@@ -192,8 +192,6 @@ class Study:
         SegdetError
             Another process fills it, or it holds what is not to be gone on with: rows of other settings or other code.
         """
-        if max_minutes is not None and not max_minutes >= 0:
-            raise SegdetError(f"--max-minutes takes a number from 0 on, found {max_minutes}")
         code = code_digest()
         with locked(self.folder):
             self._check(fixed, code, resume)
