@@ -269,6 +269,7 @@ def test_curves_for_tensorboard(tmp_path):
                     model, loss, optimizer, 4, seed=0, every=2, validate=lambda: 0.5, label=label, log=logs,
                     deadline=deadline, checkpoint=path,
                 )  # fmt: skip
+            time.sleep(1)  # files of curves are ordered by the second in their names
         path.unlink()
         events = EventAccumulator(str(logs / label))
         events.Reload()

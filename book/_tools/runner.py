@@ -116,6 +116,7 @@ def run_cells(path, where, say):
     def on_executed(cell_index, **_):
         seconds = time.perf_counter() - cell["started"]
         watch.say(f"    cell {cell_index + 1:>2}  {seconds:7.2f} s  {where[cell_index]}")
+        watch.look(())  # its memory, too, where it took less than a second
 
     with tempfile.TemporaryDirectory() as temporary, watching(say) as watch:
         output = Path(temporary) / path.name

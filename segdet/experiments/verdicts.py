@@ -66,12 +66,13 @@ def verdict_of(interval, bound=EQUIVALENT):
     return "equivalent" if bound is not None and -bound < low and high < bound else "inconclusive"
 
 
-def t_interval(values):
-    """The 95 % interval of a mean by Student's t over the last axis; without limits where that holds one value.
+def t_interval(values, level=LEVEL):
+    """The interval of a mean by Student's t over the last axis, 95 % by default; no limits where that holds one value.
 
     Parameters
     ----------
     values : array, (..., n)
+    level : float
 
     Returns
     -------
@@ -82,7 +83,7 @@ def t_interval(values):
     mean = values.mean(-1)
     reach = np.full_like(mean, np.inf)
     if n > 1:
-        reach = stats.t.ppf((1 + LEVEL) / 2, n - 1) * values.std(-1, ddof=1) / math.sqrt(n)
+        reach = stats.t.ppf((1 + level) / 2, n - 1) * values.std(-1, ddof=1) / math.sqrt(n)
     low, high = mean - reach, mean + reach
     return (float(low), float(high)) if values.ndim == 1 else (low, high)
 
