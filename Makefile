@@ -6,6 +6,9 @@ export SEGDET_CACHE ?= $(CURDIR)/data/cache
 # VGG-16's ImageNet weights where the tests find them too; torchvision downloads them otherwise.
 export SEGDET_VGG16 ?= $(abspath $(wildcard ../shared/weights/vgg16_caffe_bgr255_fp16.safetensors))
 
+# Threads that wait sleep: what is measured before the work holds beside other programs, too.
+export OMP_WAIT_POLICY ?= PASSIVE
+
 .PHONY: help setup book refresh site test bench lint lock clean
 
 help: ## this list
