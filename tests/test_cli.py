@@ -132,7 +132,9 @@ def test_a_phantom_of_version_2(tmp_path):
     for wrong, said in (
         (("phantom", "--preset", "iu22"), "version 1 has one scanner"),
         (("phantom", "--version", 2, "--preset", "iu23"), 'must be one of iu22, l12-5, logiq-e9, logiq-p9 or "varied"'),
-        (("phantom", "--version", 2, "--noise-db", "nan"), "Invalid value for '--noise-db'"),
+        (("phantom", "--version", 2, "--noise-db", "nan"), "noise_db must be finite, found nan"),
+        (("phantom", "--noise-db", "40.5"), "noise_db is 40.5; expected -300 to 40 dB"),
+        (("phantom", "--contrast-db", "-1e9"), "contrast_db is -1e+09; expected -100 to 100 dB"),
         (("fit", "--preset", "iu23"), "found 'iu23'"),
         (("fit", "--data", tmp_path, "--preset", "iu22"), "--preset is for simulated hips"),
         (("ablate", "--data", tmp_path, "--preset", "iu22"), "--preset is for simulated hips"),

@@ -18,11 +18,12 @@ import plotly
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
+from segdet.experiments.prose import HOLDS
+
 PLOTLY_MIME = "application/vnd.plotly.v1+json"
 FIGURE_CLASS = "segdet-plotly"
 EXPLORER_CLASS = "segdet-explorer"  # what segdet.figures.explorers.page_explorer writes
 WORDS_A_MINUTE = 200
-CLAIM = "as the text says: "  # what segdet.experiments.prose.written_for prints
 LIVE_CLASS = "segdet-live"  # what LiveNetwork writes
 POSTER = "Ultrasound slices of a simulated hip, one after the other, with the annotated head and the detected boxes."
 HERE = Path(__file__).resolve().parent
@@ -65,8 +66,8 @@ def fold_claims(cell):
     for output in cell.get("outputs", []):
         if output["output_type"] == "stream":
             lines = "".join(output["text"]).splitlines(keepends=True)
-            claims += [html.escape(line.removeprefix(CLAIM).strip()) for line in lines if line.startswith(CLAIM)]
-            output["text"] = "".join(line for line in lines if not line.startswith(CLAIM))
+            claims += [html.escape(line.removeprefix(HOLDS).strip()) for line in lines if line.startswith(HOLDS)]
+            output["text"] = "".join(line for line in lines if not line.startswith(HOLDS))
     if not claims:
         return []
     cell["outputs"] = [o for o in cell["outputs"] if o.get("text") != ""]

@@ -102,8 +102,12 @@ def peak_gib(code):
     """The most memory, GiB, that a fresh Python process needs for a piece of code (on Linux)."""
     # ru_maxrss would count the memory of the process that started it
     show = "\nfor line in open('/proc/self/status'):\n  if line.startswith('VmHWM'): print(line.split()[1])"
-    done = subprocess.run([sys.executable, "-c", code + show], capture_output=True, text=True, check=True)
-    return int(done.stdout) / 2**20  # from KiB
+    return int(printed_by(code + show)) / 2**20  # from KiB
+
+
+def printed_by(code, env=None):
+    """What a piece of code prints in a fresh Python process, in this environment or, by default, that of this one."""
+    return subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout
 
 
 def training_step(model, optimizer, loss):

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from ..runtime.device import default_device
 from ..unet3d import UNet3D
-from .measure import Row, grid, seconds
+from .measure import Row, grid, printed_by, seconds
 from .segmenter import SHAPES, at_work, first_width
 
 POLICY = "OMP_WAIT_POLICY"  # read when PyTorch is loaded, so that each way needs a process of its own
@@ -42,9 +42,7 @@ def seconds_of_a_step(policy):
     """Median seconds of a training step in a fresh process with this OMP_WAIT_POLICY, or none."""
     environment = {name: value for name, value in os.environ.items() if name != POLICY}
     environment |= {POLICY: policy} if policy else {}
-    code = f"from {__name__} import median_step; print(median_step())"
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    return float(done.stdout)
+    return float(printed_by(f"from {__name__} import median_step; print(median_step())", environment))
 
 
 def median_step():

@@ -12,6 +12,8 @@ import typer
 from ..errors import SegdetError
 from .app import Engine, ForceOption, FrameOption, PresetOption, ScanArgument, SeriesOption, Side, app
 
+DECIBELS = {"contrast_db": (-100, 100), "noise_db": (-300, 40)}  # beyond them a picture is black, or white
+
 
 @app.command()
 def info(
@@ -94,17 +96,11 @@ def phantom(
     preset: PresetOption = None,
     contrast_db: Annotated[
         float | None,
-        typer.Option(
-            min=-100,
-            max=100,
-            help="How much darker the femoral head is than its surroundings. Default: 6; version 2 draws it.",
-        ),
+        typer.Option(help="How much darker the femoral head is than its surroundings. Default: 6; version 2 draws it."),
     ] = None,
     noise_db: Annotated[
         float | None,
-        typer.Option(
-            min=-300, max=40, help="Electronic noise, dB relative to muscle at the skin. Default: -60, or the preset's."
-        ),
+        typer.Option(help="Electronic noise, dB relative to muscle at the skin. Default: -60, or the preset's."),
     ] = None,
     look_alikes: Annotated[
         int | None,
@@ -129,6 +125,9 @@ def phantom(
         parameters = replace(parameters, look_alikes=(look_alikes, look_alikes))
     options = {"contrast_db": contrast_db, "noise_db": noise_db, "side": side.value if side else None}
     options |= {"parameters": parameters, "version": version, "preset": preset}
+    for name, (low, high) in DECIBELS.items():
+        if (value := options[name]) is not None and (value < low or value > high):
+            raise SegdetError(f"phantom: {name} is {value:g}; expected {low} to {high} dB")
     if count:
         if mask:
             raise SegdetError("--mask names one file; with --count the annotations go to the folder labels/ in --out")

@@ -117,8 +117,7 @@ def command_of(claim, study):
 
 def as_facts(study):
     """The claims of a study as JSON-able facts, with the SHA-256 of every table that they rest on."""
-    tables = sorted(study.folder.glob("[!.]*.csv"))
-    if not tables or study.manifest.get("protocol") != 2:
+    if not study.tables or study.manifest.get("protocol") != 2:
         raise SegdetError(f"{study.folder}: holds no study of protocol 2; make one with `segdet confirm`")
     claims = []
     for claim, verdict, finding in judge_claims(study):
@@ -131,7 +130,7 @@ def as_facts(study):
         claims.append(facts | {"command": command_of(claim, study)})
     manifest = study.manifest
     facts = {key: manifest.get(key) for key in ("protocol", "kind", "profile", "data", "phantom_version", "commit")}
-    return {"study": study.folder.as_posix(), **facts, "tables": _checksums(tables), "claims": claims}
+    return {"study": study.folder.as_posix(), **facts, "tables": _checksums(study), "claims": claims}
 
 
 def write_claims(study, path):
@@ -163,18 +162,18 @@ def check_claims(path, root="."):
         A table is another one, or a claim says something else than the tables.
     """
     written = json.loads(Path(path).read_text(encoding="utf-8"))
-    folder = Path(root, written["study"])
-    there = _checksums(folder.glob("[!.]*.csv"))
+    study = Study(Path(root, written["study"]))
+    there = _checksums(study)
     for name in sorted(written["tables"].keys() | there.keys()):
         if written["tables"].get(name) != there.get(name):
             raise SegdetError(f"{path}: {name} is not the table that its claims were made of; run `segdet claims`")
-    for old, new in zip(written["claims"], as_facts(Study(folder))["claims"], strict=True):
+    for old, new in zip(written["claims"], as_facts(study)["claims"], strict=True):
         if {**old, "command": ""} != {**new, "command": ""}:
             raise SegdetError(f"{path}: claim {old['claim']} does not follow from its tables; run `segdet claims`")
 
 
-def _checksums(tables):
-    return {table.name: hashlib.sha256(table.read_bytes()).hexdigest() for table in tables}
+def _checksums(study):
+    return {table.name: hashlib.sha256(table.read_bytes()).hexdigest() for table in study.tables}
 
 
 def _interval(ends):

@@ -71,7 +71,7 @@ def paint(person, seen, spacing, every, seed):
     rng, depth = np.random.default_rng([seed, 8]), len(seen)
     held = np.flatnonzero(seen.any((1, 2)))
     if not len(held):
-        return np.zeros((depth, 1, 4), np.float32), held
+        return along_the_sweep((), (), depth), held
     first, last = np.rint(held[[0, -1]] + rng.normal(0, person.ends_mm / spacing[0], 2)).clip(0, depth - 1).astype(int)
     first, last = min(first, last), max(first, last)
     painted = np.unique([*range(first, last, every), last])
@@ -104,7 +104,7 @@ def paint_some(person, mask, spacing, count, rng):
     """
     held = np.flatnonzero(mask.any((1, 2)))
     if not count or not len(held):
-        return np.zeros((len(mask), 1, 4), np.float32), held[:0]
+        return along_the_sweep((), (), len(mask)), held[:0]
     parts = np.array_split(held, min(count, len(held)))
     painted, draws = zip(*[(rng.choice(slices), rng.standard_normal((2, 2))) for slices in parts], strict=True)
     boxes = np.array([_box(mask[slice_]) for slice_ in painted])

@@ -2,6 +2,7 @@
 
 from ..errors import SegdetError
 
+HOLDS = "as the text says:"  # before a claim that holds; the pages fold these lines away
 STORED_PROFILE = "quick"  # of the outputs that are committed, and of the prose beside them
 
 
@@ -25,4 +26,4 @@ def written_for(claims, profile=None):
     if wrong and (profile is None or profile.name == STORED_PROFILE):
         raise SegdetError(f"the prose claims what the numbers do not show: {'; '.join(wrong)}; change the prose")
     for claim in claims:
-        print(f"not so at the profile {profile.name}:" if claim in wrong else "as the text says:", claim)
+        print(f"not so at the profile {profile.name}:" if claim in wrong else HOLDS, claim)

@@ -72,6 +72,11 @@ class Study:
             raise SegdetError(f"{path}: its last line is cut off; restore the file")
         return [Row({k: v if k in NAMES else _number(v) for k, v in row.items()}, path) for row in rows]
 
+    @property
+    def tables(self):
+        """The files of all tables, in the order of their names; what a killed writer left is none."""
+        return sorted(self.folder.glob("[!.]*.csv"))
+
     def add(self, name, rows):
         """Add rows (dicts) to a table; a row of the same seed, arm and case is replaced.
 
@@ -199,7 +204,7 @@ class Study:
             return self._fill(fixed | {"code": code}, runs, max_minutes, report)
 
     def _check(self, fixed, code, resume):
-        tables = [path.stem for path in self.folder.glob("[!.]*.csv")]
+        tables = self.tables
         held = [path.name for path in self.folder.iterdir() if not path.name.startswith(".")]
         if held and not (tables or self.manifest or "checkpoints" in held):
             raise SegdetError(f"{self.folder}: holds files of something else; name a new folder as --out")
@@ -218,8 +223,8 @@ class Study:
                 f"{self.folder}: its rows were made by other code (commit {self.manifest.get('commit')}); check that "
                 "out to go on, or name another --out folder"
             )
-        for name in tables:  # what cannot be read cannot be added to
-            self.table(name)
+        for path in tables:  # what cannot be read cannot be added to
+            self.table(path.stem)
 
     def _fill(self, fixed, runs, max_minutes, report):
         made_by = environment(default_device())
