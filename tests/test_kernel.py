@@ -112,7 +112,8 @@ class Notebook(Page):
         self.key("Enter", SHIFT)
         self.wait(f"(p => p !== {json.dumps(before)} && /\\[\\d+\\]/.test(p))({prompt})", 180)
         self.wait(self.of(name, "!!c.querySelector('.jp-OutputArea-output')"))
-        assert not self.run(self.of(name, "!!c.querySelector('[data-mime-type*=error], [data-mime-type*=stderr]')"))
+        wrong = "[...c.querySelectorAll('[data-mime-type*=error], [data-mime-type*=stderr]')].map(e => e.textContent)"
+        assert self.run(self.of(name, wrong)) == []
 
     def text(self, name):
         return self.run(self.of(name, "[...c.querySelectorAll('.jp-RenderedText')].map(e => e.textContent).join('')"))
