@@ -9,20 +9,29 @@ Not modelled: refraction, aberration, reverberation, side lobes, spatial compoun
 during the sweep, frequency-dependent attenuation within the band, and the annotator's own variation.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import fields
 
 import numpy as np
 import torch
 
 from ..volume import Volume
-from .anatomy import anatomy, draw_normal, random_stream
+from .anatomy import _checked, anatomy, draw_normal, random_stream
 from .canvas import smooth_field
 from .parameters import HipParameters
 
 VERSION = "1"
 
 
-def scatter(body, seed, device="cpu"):
+@contextmanager
+def noise_beside(seed, shape, device="cpu"):
+    """The noise of `scatter` and of `image` as two futures: it is drawn in a thread while the anatomy is painted."""
+    with ThreadPoolExecutor(1) as thread:
+        yield [thread.submit(_circular_noise, seed, stream, shape, device) for stream in ("speckle", "noise")]
+
+
+def scatter(body, seed, device="cpu", noise=None):
     """Scatterers: circular complex Gaussian noise with the local echogenicity, plus the interfaces.
 
     Parameters
@@ -31,13 +40,15 @@ def scatter(body, seed, device="cpu"):
     seed : int
     device : str or torch.device
         Where this and every later step is computed; it needs float64.
+    noise : Tensor of complex128, optional
+        What `seed` draws, where it has been drawn already; it is changed.
 
     Returns
     -------
     Tensor of complex128, (D, H, W)
         Mean power 1 in muscle.
     """
-    noise = _circular_noise(seed, "speckle", body.labels.shape, device)
+    noise = _circular_noise(seed, "speckle", body.labels.shape, device) if noise is None else noise
     noise *= np.sqrt(0.5) * 10 ** (torch.as_tensor(body.echogenicity_db, device=device) / 20)
     return noise.add_(torch.as_tensor(body.specular, device=device))
 
@@ -105,12 +116,12 @@ def focus(echo, spacing, parameters=None):
 def _weights(n, spacing, width_mm):
     """Gaussian blur as matrices (..., n, n), one for each full width at half maximum in `width_mm` (...)."""
     variance = (np.asarray(width_mm)[..., None, None] / 2.3548) ** 2 + spacing**2 / 12
-    distance = (np.arange(n)[:, None] - np.arange(n)) * spacing
-    weights = np.exp(-(distance**2) / (2 * variance))
+    steps = np.abs(np.arange(n)[:, None] - np.arange(n))
+    weights = np.exp(-((np.arange(n) * spacing) ** 2) / (2 * variance[..., 0]))[..., steps]
     return torch.from_numpy(weights / np.linalg.norm(weights, axis=-1, keepdims=True))
 
 
-def image(echo, spacing, seed, parameters=None):
+def image(echo, spacing, seed, parameters=None, noise=None):
     """Receiver: electronic noise, an imperfect time-gain compensation, envelope, log compression, uint8.
 
     Grey = 255 (muscle_grey + level / dynamic_range_db), clipped; the level is in dB relative to muscle.
@@ -121,6 +132,8 @@ def image(echo, spacing, seed, parameters=None):
     spacing : (dz, dy, dx) in mm
     seed : int
     parameters : HipParameters, optional
+    noise : Tensor of complex128, optional
+        As of `scatter`.
 
     Returns
     -------
@@ -132,7 +145,7 @@ def image(echo, spacing, seed, parameters=None):
     gain = 2 * draw_normal(rng, *p.tgc_db_per_cm_mhz) * p.frequency_mhz * y / 10  # there and back; mm to cm
     gain += p.tgc_ripple_db * smooth_field(rng, (y,), 7.0)
     gain = gain[:, None] + p.contact_db * smooth_field(rng, (z, x), 8.0)[:, None, :]
-    noise = _circular_noise(seed, "noise", echo.shape, echo.device)
+    noise = _circular_noise(seed, "noise", echo.shape, echo.device) if noise is None else noise
     noise *= np.sqrt(0.5) * 10 ** (p.noise_db / 20)
     noise += echo
     level = 10 * torch.log10(noise.real**2 + noise.imag**2 + 1e-30)
@@ -150,11 +163,13 @@ def stages(seed, shape=(128, 184, 96), contrast_db=6.0, side=None, age_days=None
         "anatomy" (Anatomy), "scatterers", "attenuated", "focused" (complex128 Tensors, (D, H, W)), "volume" (Volume).
     """
     p = parameters or HipParameters()
-    body = anatomy(seed, shape, contrast_db, side, age_days, p)
-    scatterers = scatter(body, seed, device)
-    attenuated = attenuate(body, scatterers, p)
-    focused = focus(attenuated, body.spacing, p)
-    voxels = image(focused, body.spacing, seed, p)
+    _checked(seed, shape, contrast_db, side, age_days, p)
+    with noise_beside(seed, shape, device) as (speckle, noise):
+        body = anatomy(seed, shape, contrast_db, side, age_days, p)
+        scatterers = scatter(body, seed, device, speckle.result())
+        attenuated = attenuate(body, scatterers, p)
+        focused = focus(attenuated, body.spacing, p)
+        voxels = image(focused, body.spacing, seed, p, noise.result())
     meta = {"modality": "US", "phantom_version": VERSION, "seed": int(seed), "side": body.side}
     meta |= {"age_days": body.age_days, "contrast_db": float(contrast_db)}
     changed = [f.name for f in fields(p) if getattr(p, f.name) != f.default]

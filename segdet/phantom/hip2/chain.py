@@ -8,11 +8,12 @@ motion during the sweep, frequency-dependent attenuation within the band, and th
 """
 
 from dataclasses import fields, replace
+from functools import lru_cache
 
 import torch
 
 from ...volume import Volume
-from ..acoustics import attenuate, focus, scatter
+from ..acoustics import attenuate, focus, noise_beside, scatter
 from ..anatomy import _checked
 from .anatomy import STRUCTURES, anatomy, stream
 from .artefacts import echo_again, shade_edges
@@ -23,6 +24,7 @@ from .scanners import Scanner, scanner_of
 VERSION = "2"
 
 
+@lru_cache
 def sheet_gain(spacing, scanner):
     """How much stronger than its voxels' amplitude the echo of a flat sheet is after `focus`; it depends on the grid.
 
@@ -47,12 +49,15 @@ def stages(
         "anatomy" (Hip2), "scatterers", "attenuated", "focused" (complex128 Tensors, (D, H, W)), "volume" (Volume).
     """
     p, s = parameters or Hip2Parameters(), scanner or Scanner()
-    body = anatomy(seed, shape, contrast_db, side, age_days, p, s)
-    scatterers = scatter(replace(body, specular=body.specular / sheet_gain(body.spacing, s)), seed, device)
-    attenuated = attenuate(body, scatterers, s)
-    attenuated = shade_edges(body, echo_again(body, scatterers, attenuated, seed, p, s), seed, p)
-    focused = focus(attenuated, body.spacing, s)
-    voxels = image(focused, body.spacing, seed, s)
+    _checked(seed, shape, contrast_db or 0.0, side, age_days, p)
+    with noise_beside(seed, shape, device) as (speckle, noise):
+        body = anatomy(seed, shape, contrast_db, side, age_days, p, s)
+        sheets = body.specular / sheet_gain(body.spacing, s)
+        scatterers = scatter(replace(body, specular=sheets), seed, device, speckle.result())
+        attenuated = attenuate(body, scatterers, s)
+        attenuated = shade_edges(body, echo_again(body, scatterers, attenuated, seed, p, s), seed, p)
+        focused = focus(attenuated, body.spacing, s)
+        voxels = image(focused, body.spacing, seed, s, noise.result())
     rows, columns = recorded(shape, body.spacing, seed, s)
     voxels, structures = voxels[:, :, columns], body.structures[:, :, columns]
     voxels[:, rows:] = structures[:, rows:] = 0

@@ -9,7 +9,7 @@ from .anatomy import stream
 from .scanners import Scanner
 
 
-def image(echo, spacing, seed, scanner=None):
+def image(echo, spacing, seed, scanner=None, noise=None):
     """A picture as the scanner would show it.
 
     The speckle filter smooths the envelope. Its level in dB, relative to muscle, becomes a share of the range,
@@ -21,13 +21,15 @@ def image(echo, spacing, seed, scanner=None):
     spacing : (dz, dy, dx) in mm
     seed : int
     scanner : Scanner, optional
+    noise : Tensor of complex128, optional
+        As of `segdet.phantom.acoustics.image`.
 
     Returns
     -------
     ndarray of uint8, (D, H, W)
     """
     s = scanner or Scanner()
-    noise = _circular_noise(seed, "noise", echo.shape, echo.device)
+    noise = _circular_noise(seed, "noise", echo.shape, echo.device) if noise is None else noise
     noise *= np.sqrt(0.5) * 10 ** (s.noise_db / 20)
     noise += echo
     envelope = noise.abs().cpu().numpy().astype(np.float32)

@@ -8,7 +8,6 @@ from ...errors import SegdetError
 from ..parameters import SZABO, check_dials, fixed
 
 BARS = "read off the grey bars in the pictures of three scanners, see `Scanner.grey_exponent`"
-RANDOMISED = "Tobin, IROS 2017"
 
 
 @dataclass(frozen=True)
