@@ -276,6 +276,31 @@ def test_import_is_light():
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["phantom"], ["Missing option '--out'", "segdet phantom --help"]),
+        (["phantom", "--shape", "3"], ["No such option: --shape", "segdet phantom --help"]),
+        (["phantom", "--version", "3", "--out", "a.dcm"], ["'--version'", "2", "segdet phantom --help"]),
+        (["fit", "--profile", "huge"], ["'--profile'", "'huge' is not one of", "segdet fit --help"]),
+        (["phantoms"], ["No such command 'phantoms'", "segdet --help"]),
+        (["info", "a", "b"], ["unexpected extra argument", "segdet info --help"]),
+    ],
+)
+def test_a_mistake_in_the_use_of_a_command_is_one_line(arguments, said):
+    refused = here(*arguments)
+    assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (2, "", 1)
+    assert refused.stderr.startswith("segdet: ")
+    assert all(part in refused.stderr for part in said)
+
+
+def test_without_a_command_their_list_is_shown():
+    shown = here()
+    assert (shown.returncode, shown.stderr) == (2, "")
+    assert "Usage: " in shown.stdout
+    assert "ablate" in shown.stdout
+
+
 def test_ctrl_c_costs_one_line(tmp_path):
     mine = tmp_path / "mine.py"
     mine.write_text("from pathlib import Path\nPath(__file__).with_name('begun').touch()\nwhile True:\n    pass\n")

@@ -1,12 +1,13 @@
 """pyproject.toml, requirements.lock and environment.yml agree, and the lock pins everything with hashes."""
 
-import os
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
 import zipfile
+from email import message_from_string
+from importlib.metadata import distribution, requires
 from pathlib import Path
 
 import pytest
@@ -85,31 +86,64 @@ def test_make_setup_finds_its_installer_in_the_lock():
 IMPORT_ALL = "import sys, importlib, segdet; [importlib.import_module(n) for n in sys.argv[1:]]; print(segdet.__file__)"
 
 
-def test_the_wheel_holds_every_module_and_each_is_imported_from_it(tmp_path):
-    source, installed = tmp_path / "source", tmp_path / "installed"
-    shutil.copytree(ROOT / "segdet", source / "segdet", ignore=shutil.ignore_patterns("__pycache__"))
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    shutil.copytree(ROOT / "segdet", folder / "segdet", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    build = "import sys; from setuptools.build_meta import build_wheel; build_wheel(sys.argv[1])"
-    subprocess.run([sys.executable, "-c", build, tmp_path], cwd=source, capture_output=True, check=True)
-    (wheel,) = tmp_path.glob("segdet-*.whl")
+        shutil.copy(ROOT / name, folder)
+    build = "from setuptools.build_meta import build_wheel; build_wheel('dist')"
+    subprocess.run([sys.executable, "-c", build], cwd=folder, capture_output=True, check=True)
+    return next(folder.glob("dist/segdet-*.whl"))
+
+
+@pytest.fixture(scope="module")
+def environment(wheel, tmp_path_factory):
+    """The wheel in a virtual environment that holds nothing else but what its own metadata require."""
+    folder = tmp_path_factory.mktemp("installed") / "env"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    install = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-index", "--no-deps"]
+    subprocess.run([*install, "--python", folder, wheel], check=True)
+    (packages,) = folder.glob("lib/python*/site-packages")
+    (metadata,) = packages.glob("segdet-*.dist-info/METADATA")
+    for name in with_their_own(message_from_string(metadata.read_text(encoding="utf-8")).get_all("Requires-Dist")):
+        for top in {file.parts[0] for file in distribution(name).files} - {"..", "__pycache__"}:
+            link, target = packages / top, Path(distribution(name).locate_file(top))
+            if target.exists() and not link.exists():
+                link.symlink_to(target)
+    return folder
+
+
+def with_their_own(lines):
+    """The names of what requirements need, and of what these need in turn, where this machine's markers ask for it."""
+    names, waiting = set(), [(line, "") for line in lines]
+    while waiting:
+        line, extra = waiting.pop()
+        requirement = Requirement(line)
+        if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
+            name = canonicalize_name(requirement.name)
+            if name not in names:
+                names.add(name)
+                waiting += [(other, each) for other in requires(name) or () for each in {"", *requirement.extras}]
+    return names
+
+
+def test_the_wheel_holds_every_module_and_what_they_read(wheel):
     with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(installed)
-    names = [
-        ".".join(path.relative_to(installed).with_suffix("").parts).removesuffix(".__init__")
-        for path in sorted(installed.glob("segdet/**/*.py"))
-        if path.name != "__main__.py"  # which would run the command
-    ]
-    assert {*names, "segdet.__main__"} == read_sources(ROOT).keys()
-    models = {path.name for path in installed.glob("segdet/models/hip-small/*")}
-    assert models == {"segmenter.onnx", "exported.json", "card.json"}
-    done = subprocess.run(
-        [sys.executable, "-c", IMPORT_ALL, *names],
-        env=os.environ | {"PYTHONPATH": str(installed)},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+        names = {name for name in archive.namelist() if name.startswith("segdet/")}
+    kept = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("segdet/**/*") if path.is_file()}
+    assert names == {name for name in kept if "__pycache__" not in name}
+
+
+def test_every_module_is_imported_from_the_wheel_with_its_own_requirements_alone(environment, tmp_path):
+    names = sorted(read_sources(ROOT).keys() - {"segdet.__main__"})  # which would run the command
+    python = [environment / "bin" / "python", "-I", "-c", IMPORT_ALL, *names]
+    done = subprocess.run(python, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert Path(done.stdout.strip()).is_relative_to(installed)
+    assert Path(done.stdout.strip()).is_relative_to(environment)
+
+
+def test_the_command_of_the_wheel_runs(environment, tmp_path):
+    command = [environment / "bin" / "segdet", "phantom", "--out", "scan.dcm"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, (tmp_path / "scan.dcm").exists()) == (0, True), done.stderr

@@ -4,11 +4,14 @@ import os
 import sys
 import warnings
 
+import typer
+
 from ..errors import NO_ROOM, SegdetError, is_out_of_memory
 from . import check, confirm, scan, study, train  # noqa: F401 - their commands register themselves
 from .app import app
 
 INTERRUPTED = 130  # the exit code after Ctrl-C
+UsageError = typer.BadParameter.__base__  # of the parser that this version of typer brings
 
 
 def main():
@@ -17,14 +20,18 @@ def main():
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     warnings.formatwarning = lambda message, *_, **__: f"segdet: {message}\n"
     try:
-        app()
-    except SystemExit as ended:
-        if ended.code == INTERRUPTED:
+        ended = app(standalone_mode=False)
+        if ended == INTERRUPTED:
             print(
                 "segdet: interrupted; what was saved is kept: a training or study goes on with --resume",
                 file=sys.stderr,
             )
-        raise
+        sys.exit(ended)
+    except UsageError as error:
+        message = error.format_message().rstrip(".")
+        if message:  # the list of commands has been printed where none was named
+            print(f"segdet: {message}; see {error.ctx.command_path} --help", file=sys.stderr)
+        sys.exit(error.exit_code)
     except SegdetError as error:
         print(f"segdet: {error}", file=sys.stderr)
         sys.exit(2)
