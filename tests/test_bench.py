@@ -101,6 +101,10 @@ def test_a_table_of_what_was_written(tmp_path):
     assert head == "Measured on a CPU with PyTorch 9."
     assert last == "| whole | b | 1 GiB | 4 GiB | 0.25 | at most 0.2: does not hold | n |"
     assert tables.ratios(path, "a").splitlines()[-1] == "| b | **0.25** | (1.00) |"
+    for run in runs:
+        run["rows"]["x"].append(rows[1] | {"peer": "c"})
+    path.write_text(json.dumps({"runs": runs}))
+    assert tables.ratios(path, "a").splitlines()[-1] == "| c | – | (1.00) |"
 
 
 @pytest.mark.parametrize("text", ["[]", "{", '{"runs": 3}', '{"runs": [{}]}'])

@@ -30,7 +30,10 @@ def table(path, start):
 
 
 def ratios(path, start):
-    """The ratios of `table`, a line per peer; bold where the claim does not hold, in brackets where there is none."""
+    """The ratios of `table`, a line per peer; bold where the claim does not hold, in brackets where there is none.
+
+    A dash stands where a peer was not measured.
+    """
     lines = []
     for machine, rows in _stored(path, start):
         measured = list(dict.fromkeys(row.what for row in rows))
@@ -39,6 +42,8 @@ def ratios(path, start):
             form = "({:.2f})" if row.limit is None else "{:.2f}" if row.ratio <= row.limit else "**{:.2f}**"
             cells.setdefault(row.peer, {})[row.what] = form.format(row.ratio)
         lines += [machine, "", f"| | {' | '.join(measured)} |", "|---" * (len(measured) + 1) + "|"]
-        lines += [f"| {peer} | {' | '.join(of.get(what, '') for what in measured)} |" for peer, of in cells.items()]
+        lines += [
+            " | ".join([f"| {peer}", *(of.get(what, "–") for what in measured)]) + " |" for peer, of in cells.items()
+        ]
         lines.append("")
     return "\n".join(lines)
