@@ -7,9 +7,9 @@ import pytest
 from conftest import ROOT
 from test_protocol import TINY
 
+from segdet.analysis import measures
+from segdet.analysis.claims import CLAIMS, check_claims, judge_claims, write_claims
 from segdet.errors import SegdetError
-from segdet.experiments import measures
-from segdet.experiments.claims import CLAIMS, check_claims, judge_claims, write_claims
 from segdet.experiments.study import Study
 
 

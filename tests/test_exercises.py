@@ -14,11 +14,12 @@ from solutions.mistakes import MISTAKES
 from test_cli import here
 
 from segdet import attention, boxes, matching, metrics, proposals, rpn_loss
+from segdet.analysis import statistics, verdicts
 from segdet.anchors import AnchorGrid
 from segdet.errors import SegdetError
 from segdet.exercises import CHAPTERS, check, report, trial
 from segdet.exercises.compare import difference, short
-from segdet.experiments import scores, statistics, verdicts
+from segdet.experiments import scores
 from segdet.unet3d import UNet3D
 
 SOLUTIONS = Path(__file__).parent / "solutions"

@@ -10,7 +10,7 @@ from imports import imported_names, modules_behind, read_sources
 
 # From the basement up. What the book teaches is the ground floor, the modules that lie in no wing.
 FLOORS = "runtime", "ground", "io", "phantom", "training", "export"
-FLOORS += "experiments", "exercises", "figures", "bench", "cli"
+FLOORS += "experiments", "analysis", "infants", "exercises", "figures", "bench", "cli"
 SOURCES = read_sources(ROOT)
 
 

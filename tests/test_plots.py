@@ -7,7 +7,7 @@ import pytest
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 from skimage.measure import marching_cubes
 
-from segdet.experiments.verdicts import judge
+from segdet.analysis.verdicts import judge
 from segdet.figures import findings, plots
 from segdet.volume import Volume
 

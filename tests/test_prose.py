@@ -7,9 +7,9 @@ import pytest
 import runner
 from conftest import ROOT
 
+from segdet.analysis.prose import STORED_PROFILE, written_for
 from segdet.errors import SegdetError
 from segdet.experiments.config import PROFILES
-from segdet.experiments.prose import STORED_PROFILE, written_for
 
 PAGES = {path.stem: path for pattern in ("book/*.ipynb", "book/*.md", "README.md") for path in ROOT.glob(pattern)}
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy import ndimage
 
-from segdet.experiments import realism
-from segdet.experiments.infants import GIVEN, Infant
+from segdet.infants import realism
+from segdet.infants.pictures import GIVEN, Infant
 
 SPACING = 0.22, 0.4
 

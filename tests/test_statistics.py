@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from segdet.experiments.statistics import Comparison, bootstrap_interval, compare, holm, iterations_to
+from segdet.analysis.statistics import Comparison, bootstrap_interval, compare, holm, iterations_to
 
 
 def test_holm_by_hand():

@@ -8,11 +8,11 @@ import torch
 from PIL import Image
 
 from segdet.errors import SegdetError
-from segdet.experiments import infant_scores, outlines, transfer
-from segdet.experiments import infants as module
 from segdet.experiments.config import Profile
-from segdet.experiments.infants import ASSUMED, GIVEN, Infant, Stills, read_infants
 from segdet.experiments.study import Study
+from segdet.infants import outlines, pictures, transfer
+from segdet.infants import scores as infant_scores
+from segdet.infants.pictures import ASSUMED, GIVEN, Infant, Stills, read_infants
 from segdet.proposals import Proposals
 from segdet.training.detector import train_detector
 from segdet.volume import Volume
@@ -281,8 +281,8 @@ def test_real_infants_are_read(real_data):
     if not folder.exists():
         pytest.skip("needs infant_hip_2d in ../shared/real")
     names = {path.stem: path for path in folder.glob("*.dcm")}
-    found = module._read("171556", names["171556"], None)
-    assert found.scale == module.RULER
+    found = pictures._read("171556", names["171556"], None)
+    assert found.scale == pictures.RULER
     infant = found.on_grid((0.22, 0.4))
     assert len(infant.slices) == 14
     assert infant.labelled.all()

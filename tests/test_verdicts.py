@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from segdet.experiments.statistics import bootstrap_interval
-from segdet.experiments.verdicts import (
+from segdet.analysis.statistics import bootstrap_interval
+from segdet.analysis.verdicts import (
     EQUIVALENT,
     deviation_interval,
     judge,

@@ -23,8 +23,8 @@ from normal import normalise
 from staleness import STATUS, inputs_of, stamp
 from watch import clock, watching
 
+from segdet.analysis.prose import STORED_PROFILE
 from segdet.errors import SegdetError
-from segdet.experiments.prose import STORED_PROFILE
 from segdet.runtime.atomic import write_text, writing
 
 ROOT = Path(__file__).resolve().parents[2]

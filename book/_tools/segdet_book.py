@@ -18,7 +18,7 @@ import plotly
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
-from segdet.experiments.prose import HOLDS
+from segdet.analysis.prose import HOLDS
 
 PLOTLY_MIME = "application/vnd.plotly.v1+json"
 FIGURE_CLASS = "segdet-plotly"

@@ -80,7 +80,7 @@ def claims(
     out: Annotated[Path | None, typer.Option(help="Also write them to a JSON file, with checksums.")] = None,
 ):
     """Say what a study of protocol 2 makes of each of the paper's claims."""
-    from ..experiments.claims import as_facts, write_claims
+    from ..analysis.claims import as_facts, write_claims
     from ..experiments.study import Study
     from ..io.outputs import check_outputs
 

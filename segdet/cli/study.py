@@ -126,9 +126,9 @@ def transfer(
 ):
     """Score detectors of simulated hips on real infants, and find how many infants a simulator is worth."""
     from ..experiments.config import get_profile
-    from ..experiments.infants import read_infants
     from ..experiments.memory import check_training
-    from ..experiments.transfer import NAMES, TransferPlan, run_transfer
+    from ..infants.pictures import read_infants
+    from ..infants.transfer import NAMES, TransferPlan, run_transfer
 
     check_folder(out)
     size = get_profile(profile.value)

@@ -11,7 +11,7 @@ def forest(ax, rows, bound=None):
     Parameters
     ----------
     ax : matplotlib Axes
-    rows : list of (label, segdet.experiments.verdicts.Finding, planned, paper)
+    rows : list of (label, segdet.analysis.verdicts.Finding, planned, paper)
         `paper` is the paper's number or None; it is a red diamond.
     bound : float, optional
         Differences within so much of 0 are shaded: too small to matter.
@@ -35,7 +35,7 @@ def along(ax, rows, x, y, label, colour):
     -------
     list of (x, mean, low, high)
     """
-    from ..experiments.verdicts import seed_means, t_interval
+    from ..analysis.verdicts import seed_means, t_interval
 
     found = []
     for value in sorted({row[x] for row in rows}):

@@ -12,21 +12,21 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from ..errors import SegdetError
+from ..experiments.ablation import phantom_version
+from ..experiments.cases import prepared_split
+from ..experiments.config import Plan, Profile
+from ..experiments.cost import work_of_a_study
+from ..experiments.detectors import VARIANTS
+from ..experiments.study import Study
 from ..proposals import Proposals
 from ..runtime.device import default_device
 from ..runtime.provenance import environment
 from ..training.checkpoint import forget
 from ..training.detector import choose_threshold, train_detector
 from ..training.recipes import RECIPES
-from .ablation import phantom_version
-from .cases import prepared_split
-from .config import Plan, Profile
-from .cost import work_of_a_study
-from .detectors import VARIANTS
-from .infant_scores import score
 from .outlines import outline_row
 from .realism import distances, measures, simulated_infants, told_apart
-from .study import Study
+from .scores import score
 
 NAMES = ("plain", "literal", "random", "augmented", "book")  # of chapter 05's table, by default
 INFANTS = (1, 3, 5, 7)  # how many a detector is trained on
@@ -123,7 +123,7 @@ def run_transfer(plan, seeds, infants, out, *, resume=False, max_minutes=None, r
     plan : TransferPlan
     seeds : iterable of int
     infants : list of Stills
-        Of `segdet.experiments.infants.read_infants`.
+        Of `segdet.infants.pictures.read_infants`.
     out : path
     resume, max_minutes, report, foretell
         As in `segdet.experiments.detectors.run_detectors`.

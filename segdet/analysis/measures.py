@@ -6,8 +6,8 @@ Each function takes a `segdet.experiments.study.Study` and gives a quantity that
 
 import numpy as np
 
-from .config import Profile
-from .cost import operations
+from ..experiments.config import Profile
+from ..experiments.cost import operations
 from .statistics import iterations_to
 from .verdicts import slopes
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import SegdetError
+from ..experiments.perturb import DOSES
+from ..experiments.study import Study
 from ..runtime.atomic import write_text
 from . import measures
-from .perturb import DOSES
-from .study import Study
 from .verdicts import EQUIVALENT, judge
 
 
@@ -25,11 +25,11 @@ class Claim:
     text, measure, paper : str
         `paper` is its number, empty where it gives none.
     quantity : callable
-        One of `segdet.experiments.measures`.
+        One of `segdet.analysis.measures`.
     arms : tuple of str
         That the measure needs.
     bound : float or None
-        See `segdet.experiments.verdicts.Finding`.
+        See `segdet.analysis.verdicts.Finding`.
     primary : bool
         One of the three that Holm's correction covers.
     boxes : bool

@@ -1,7 +1,7 @@
 """What a study may conclude: one difference a seed, the t interval over seeds, and a verdict (protocol 2, chapter 10).
 
 Scans of one seed share their training, so the seed is the unit: whatever is measured on its scans becomes one number,
-and the interval is over these. `segdet.experiments.statistics` holds what protocol 1 used.
+and the interval is over these. `segdet.analysis.statistics` holds what protocol 1 used.
 """
 
 import math

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from ..analysis.verdicts import t_interval
 from ..boxes import area, box_iou
 from ..cascade import detect
-from .infants import ASSUMED
-from .verdicts import t_interval
+from .pictures import ASSUMED
 
 BESIDE = 0.1  # a box that overlaps the head's by less lies where there is no head
 
@@ -70,7 +70,7 @@ def over_infants(rows, column):
 
     Infants are the sample: pictures of one infant, and detectors of several seeds, are repeated looks at the same hip.
     So each infant counts with the mean of its rows. With eight of them a bootstrap would be too narrow
-    (`segdet.experiments.statistics.bootstrap_interval`).
+    (`segdet.analysis.statistics.bootstrap_interval`).
 
     Parameters
     ----------

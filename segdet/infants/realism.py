@@ -10,7 +10,7 @@ from scipy import ndimage, optimize, special, stats
 
 from ..boxes import area
 from ..intensities import normalise
-from .infants import GIVEN, Infant
+from .pictures import GIVEN, Infant
 
 WINDOW_MM = 35.0, 36.5  # rows, columns; within the field of view of every scanner
 BINS = 16  # of the histogram of greys

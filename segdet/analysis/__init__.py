@@ -1,0 +1,1 @@
+"""From the tables of a study to verdicts on the paper's claims (chapter 10)."""
