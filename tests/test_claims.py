@@ -1,15 +1,21 @@
 """The claims against a study made by hand, and the file that binds them to its tables."""
 
 import json
+import shlex
 
 import numpy as np
 import pytest
 from conftest import ROOT
 from test_protocol import TINY
+from typer.main import get_command
 
 from segdet.analysis import measures
-from segdet.analysis.claims import CLAIMS, check_claims, judge_claims, write_claims
+from segdet.analysis.claims import CLAIMS, check_claims, command_of, judge_claims, write_claims
+from segdet.cli.app import app
 from segdet.errors import SegdetError
+from segdet.experiments.ablation import phantom_version
+from segdet.experiments.config import Plan, get_profile
+from segdet.experiments.protocol import with_steps
 from segdet.experiments.study import Study
 
 
@@ -42,6 +48,27 @@ def study(tmp_path):
                 [{"seed": seed, "arm": arm, "part": "contrast_db", "step": x, "case": "c0", "iou": y} for x, y in rows],
             )
     return found
+
+
+@pytest.mark.parametrize("folder", ["protocol2-laptop", "protocol2-quick", "protocol2-hippocampus"])
+def test_the_command_of_a_claim_asks_for_the_same_study(folder):
+    study = Study(ROOT / "results" / folder)
+    command = shlex.split(command_of(CLAIMS[0], study))
+    assert command[:2] == ["segdet", "confirm"]
+    asked = get_command(app).commands["confirm"].make_context("confirm", command[2:]).params
+    size = with_steps(get_profile(asked["profile"].value), asked["steps"])
+    plan = Plan(size, tuple(asked["arms"].split(",")), asked["data"], asked["label"], asked["preset"], 2)
+    data = plan.data if plan.label is None else f"{plan.data}, label {plan.label}"
+    version = phantom_version(plan) if data == "phantom" else None
+    there = study.manifest
+    assert (size.name, data, version) == tuple(there[key] for key in ("profile", "data", "phantom_version"))
+    assert json.loads(json.dumps(vars(size))) == there["settings"] | {"segmenter_steps": size.segmenter_steps}
+    assert (asked["out"], asked["resume"], plan.arms) == (study.folder, True, CLAIMS[0].arms)
+
+
+def test_the_command_of_a_claim_of_a_development_study(study):
+    command = f"--profile tiny --steps {TINY.segmenter_steps} --arms cascade,unet --out {study.folder} --resume"
+    assert command_of(CLAIMS[0], study) == f"segdet confirm --development {command}"
 
 
 def test_quantities_by_hand(study):

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,9 +111,22 @@ def judge_claims(study):
 
 
 def command_of(claim, study):
-    """What adds a claim's arms to a study."""
-    kind = "--development " if study.manifest.get("kind") == "development" else ""
-    return f"segdet confirm {kind}--out {study.folder.as_posix()} --arms {','.join(claim.arms)} --resume"
+    """What adds a claim's arms to a study; for scans of one's own, from the folder that holds theirs."""
+    facts = study.manifest
+    data, _, label = facts["data"].partition(", label ")
+    _, _, preset = (facts.get("phantom_version") or "").partition(", ")
+    development = facts["kind"] == "development"
+    given = {
+        "--profile": facts["profile"],
+        "--preset": preset,
+        "--data": shlex.quote(data) if data != "phantom" else "",
+        "--label": label,
+        "--steps": facts["settings"]["segmenter_steps"] if development else "",
+        "--arms": ",".join(claim.arms),
+        "--out": shlex.quote(study.folder.as_posix()),
+    }
+    options = [f"{name} {value}" for name, value in given.items() if value]
+    return " ".join(["segdet confirm", *["--development"] * development, *options, "--resume"])
 
 
 def as_facts(study):
