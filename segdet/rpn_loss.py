@@ -67,7 +67,8 @@ def rpn_loss(objectness, offsets, anchors, matched, positive, negative, hard=Fal
     """The two terms of the loss for chosen anchors; shapes as in `RPN.forward`, `match` and `sample`.
 
     Positives are few: some three in a slice with the object, none in the others. So the log loss is the mean over
-    the positives and the mean over the negatives, averaged: the two kinds count 1:1 whatever their number. Smooth
+    the positives and the mean over the negatives, averaged: the two kinds count 1:1 whatever their number, and where
+    one is missing the other counts alone. Smooth
     L1 is summed over the four offsets and averaged over the positives. (Dividing both by the 256 anchors, as
     torchvision's Faster R-CNN does, leaves the positives a few percent of the weight.)
 

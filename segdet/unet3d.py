@@ -81,7 +81,8 @@ class UNet3D(nn.Module):
     """3D U-Net (paper section 3, segmentation module; widths of Cicek et al., MICCAI 2016).
 
     With ``base_channels=32, depth=3``: 32-64, 64-128, 128-256, bottom 256-512, and back with up-convolutions that
-    keep the channels. A level's last convolution has twice the width of its first.
+    keep the channels. On the way down a level's last convolution has twice the width of its first, on the way up both
+    have the width of the skip connection.
 
     Parameters
     ----------

@@ -93,12 +93,15 @@ def test_a_table_of_what_was_written(tmp_path):
         {"what": "a scan, whole", "peer": "b", "ours": 1.0, "theirs": 4.0, "limit": 0.2, "note": "n", "unit": "GiB"},
         {"what": "another", "peer": "b", "ours": 1.0, "theirs": 1.0, "limit": None, "note": "", "unit": "s"},
     ]
-    runs = [{"environment": {"device": f"a {kind}", "torch": "9"}, "rows": {"x": rows}} for kind in ("CPU", "GPU")]
+    runs = [
+        {"environment": {"device": f"a {kind}", "torch": "9", "commit": "c"}, "rows": {"x": rows}}
+        for kind in ("CPU", "GPU")
+    ]
     path.write_text(json.dumps({"runs": runs}))
     whole = tables.table(path, "a scan, ")
-    assert "Measured on a GPU with PyTorch 9." in whole
+    assert "Measured on a GPU with PyTorch 9, commit c." in whole
     head, *_, last = whole.split("\n\nMeasured on a GPU")[0].splitlines()
-    assert head == "Measured on a CPU with PyTorch 9."
+    assert head == "Measured on a CPU with PyTorch 9, commit c."
     assert last == "| whole | b | 1 GiB | 4 GiB | 0.25 | at most 0.2: does not hold | n |"
     assert tables.ratios(path, "a").splitlines()[-1] == "| b | **0.25** | (1.00) |"
     for run in runs:

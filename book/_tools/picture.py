@@ -1,31 +1,35 @@
-"""Draw the README's picture, book/_static/overview.png, from the networks that the chapters trained."""
+"""Draw the README's picture, book/_static/overview.png, with the network that comes with the package."""
 
 import matplotlib.pyplot as plt
 import numpy as np
 from runner import ROOT
 from skimage.measure import marching_cubes
 
-from segdet.experiments.chapters import chapter_run
+from segdet import make_phantom
+from segdet.attention import painted
+from segdet.experiments.person import PERSONS, paint_some
+from segdet.export.load import load_cascade
 from segdet.figures import plots
+
+SEED = 1042  # the first of the network's test scans
+SLICES = 6  # that a simulated person paints
 
 
 def main():
     """One test scan: its boxes, its attention, the mask, the surface."""
     plots.use_style()
-    run = chapter_run("laptop")
-    case = run.test[0]
-    mask = run.predict(run.segmenter("cascade")[0], "cascade", case)
-    attention = run.attention(case, "detector")
-    index = int(case.mask.sum((1, 2)).argmax())
-    spacing = case.spacing[1:]
+    hip = make_phantom(SEED)
+    boxes, _ = paint_some(PERSONS["hasty"], hip.mask, hip.spacing, SLICES, np.random.default_rng(SEED))
+    attention = painted(boxes, hip.shape)
+    found = load_cascade("hip-small").predict(hip, lambda _: attention)
+    index = int(hip.mask.sum((1, 2)).argmax())
+    plane, spacing = hip.voxels[index], hip.spacing[1:]
     figure = plt.figure(figsize=(10, 2.9))
     panels = [figure.add_subplot(1, 4, i + 1) for i in range(3)] + [figure.add_subplot(1, 4, 4, projection="3d")]
-    fine = run.grids.spacing(run.grids.detector_shape)[1:]
-    boxes = run.detect(case)[index]
-    plots.show_plane(panels[0], case.slices[index], fine, boxes=boxes, title="detected box")
-    plots.show_plane(panels[1], case.image[index], spacing, attention=attention[index], title="attention")
-    plots.show_plane(panels[2], case.image[index], spacing, mask[index], attention[index], title="segmentation")
-    corners, faces, _, _ = marching_cubes(np.pad(mask, 2).astype(np.float32), 0.5, spacing=case.spacing)
+    plots.show_plane(panels[0], plane, spacing, boxes=boxes[index], title="box")
+    plots.show_plane(panels[1], plane, spacing, attention=attention[index], title="attention")
+    plots.show_plane(panels[2], plane, spacing, found.mask[index], attention[index], title="segmentation")
+    corners, faces, _, _ = marching_cubes(np.pad(found.probability, 2), 0.5, spacing=hip.spacing, step_size=3)
     z, y, x = corners.T
     panels[3].plot_trisurf(x, z, -y, triangles=faces, color=plots.PREDICTION, lw=0, antialiased=False)
     panels[3].set_aspect("equal")

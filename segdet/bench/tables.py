@@ -13,7 +13,7 @@ def _stored(path, start):
         rows = [Row(**row) for rows in kept["rows"].values() for row in rows if row["what"].startswith(start)]
         if rows:
             here = kept["environment"]
-            line = f"Measured on {here['device']} with PyTorch {here['torch']}."
+            line = f"Measured on {here['device']} with PyTorch {here['torch']}, commit {here['commit']}."
             yield line, [replace(row, what=row.what.removeprefix(start).lstrip(", ")) for row in rows]
 
 
