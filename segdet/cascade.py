@@ -112,7 +112,7 @@ class Cascade(Pipeline):
         return segment(self.segmenter, image, attention, region)
 
     def save(self, folder):
-        """Write cascade.json, detector.safetensors and segmenter.safetensors into `folder`.
+        """Write cascade.json, detector.safetensors and segmenter.safetensors into `folder`; a model there is replaced.
 
         Raises
         ------
@@ -128,6 +128,7 @@ class Cascade(Pipeline):
         if backbone is None:
             kind, known = type(self.detector.backbone).__name__, " or ".join(BACKBONES)
             raise CheckpointError(f"{folder}: only {known} can be loaded again, not a {kind}; keep its state_dict")
+        (folder / "cascade.json").unlink(missing_ok=True)  # written last: until then no half of two models is loaded
         save_tensors(folder / "detector.safetensors", self.detector.state_dict(), {})
         save_tensors(folder / "segmenter.safetensors", self.segmenter.state_dict(), {})
         anchors = self.detector.anchors

@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from .attention import attended_region, painted
-from .errors import GeometryError
+from .errors import GeometryError, SegdetError
 from .intensities import normalise, told_apart
 from .resampling import covered, resample_array
 from .volume import with_neighbours
@@ -231,6 +231,8 @@ def search(find, count, step):
     boxes : ndarray of float32, (D, top_k, 4)
     looked : ndarray of bool, (D,)
     """
+    if not isinstance(step, int) or step < 1:
+        raise SegdetError(f"step must be a whole number of slices, 1 or more; found {step!r}")
     known, waiting = {}, sorted({*range(0, count, step), count - 1})
     while waiting:
         known |= zip(waiting, find(waiting), strict=True)

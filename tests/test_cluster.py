@@ -99,6 +99,18 @@ def test_a_killed_worker_loses_the_arm_it_was_on(cluster, tmp_path):
     assert (tmp_path / "log.died").exists()
 
 
+def test_a_worker_keeps_the_detector_that_a_later_stage_needs(cluster, tmp_path):
+    def run(plan, seed, checkpoints):
+        for name in ("detector", *plan.arms):
+            (checkpoints / f"{seed}-{name}.safetensors").touch()
+        yield "cases", [{"seed": seed, "arm": plan.arms[0], "case": "a", "iou": 0.5}]
+
+    (tmp_path / "checkpoints").mkdir()
+    plans = {seed: Plan(TINY, ("unet", "cascade")) for seed in range(2)}
+    assert len(list(on_cluster(plans, cluster, tmp_path / "checkpoints", str, run, needed={1}))) == 2
+    assert [path.name for path in tmp_path.glob("checkpoints/*")] == ["1-detector.safetensors"]
+
+
 def test_a_seed_fails_alone_and_rows_come_as_they_are_ready(cluster, tmp_path):
     plans = {seed: Plan(TINY, ("unet", "box3d")) for seed in range(3)}
     lines, found = [], []

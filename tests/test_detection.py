@@ -122,6 +122,21 @@ def test_padding_gives_every_row_a_cell():
     assert boxes[..., 3].max() <= 184
 
 
+def test_half_of_two_models_is_none(tmp_path, monkeypatch):
+    """A second model is saved over a first one and stopped before its last file."""
+    grids = Grids((32.0, 40.0, 38.0), (4, 46, 24), (4, 16, 8))
+    Cascade(RPN(), UNet3D(2, 2, 4), grids).save(tmp_path)
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("segdet.cascade.write_text", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        Cascade(RPN(), UNet3D(2, 2, 4), grids).save(tmp_path)
+    with pytest.raises(CheckpointError, match=r"holds no cascade\.json"):
+        Cascade.load(tmp_path)
+
+
 def test_a_cascade_remembers_how_its_detector_looks(tmp_path):
     grids = Grids((8, 96, 64), (8, 96, 64), (8, 24, 16))
     torch.manual_seed(0)

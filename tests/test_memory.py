@@ -11,7 +11,7 @@ from segdet.cli import study, train
 from segdet.cli.app import ProfileName
 from segdet.errors import SegdetError
 from segdet.experiments import memory, planning
-from segdet.experiments.config import PROFILES
+from segdet.experiments.config import PROFILES, Plan
 from segdet.experiments.cost import Speed
 from segdet.experiments.memory import (
     LiveBytes,
@@ -23,7 +23,7 @@ from segdet.experiments.memory import (
     predicted,
     segmenter_steps,
 )
-from segdet.experiments.planning import cells, operations, plan_lines
+from segdet.experiments.planning import cells, operations, plan_lines, work_left
 from segdet.experiments.runs import OUT_OF_FOLD
 from segdet.rpn import RPN
 from segdet.runtime.progress import in_words
@@ -164,6 +164,16 @@ def test_the_cells_of_a_plan():
     assert (found["detector"].detectors, found["detector"].segmenters) == (3, 0)
     assert (found["unet"].detectors, found["unet"].segmenters, found["unet"].volumes) == (0, 3, 3 * 49)
     assert found["cascade-oof"].detectors == 3 * OUT_OF_FOLD
+    without = cells(paper, ("unet", "box3d"), 3)["detector"]
+    assert (without.detectors, without.slices, without.phantoms) == (0, 0, found["detector"].phantoms)
+
+
+@pytest.mark.parametrize(("arms", "detectors"), [(("unet",), 0), (("unet", "cascade"), 1), (("cascade-oof",), 6)])
+def test_a_plan_and_what_is_left_of_it_count_the_same(arms, detectors):
+    paper = PROFILES["paper"]
+    planned, left = cells(paper, arms, 3).values(), work_left(Plan(paper, arms), dict.fromkeys(range(3), arms))
+    assert sum(work.detectors for work in planned) == left.detectors == 3 * detectors
+    assert sum(work.segmenters for work in planned) == left.segmenters == 3 * len(arms)
 
 
 @pytest.mark.parametrize("there", [100.0, 0.01, None])

@@ -10,6 +10,7 @@ import torch
 from segdet.attention import boxes_to_mask, coverage_and_leakage, painted
 from segdet.boxes import box_iou, pad_boxes
 from segdet.cascade import Cascade
+from segdet.errors import SegdetError
 from segdet.io.files import load_volume, save_mask
 from segdet.io.itk import write_itk
 from segdet.phantom.acoustics import make_phantom
@@ -36,6 +37,12 @@ def moving(first, last, count=40):
     for number in range(first, last + 1):
         boxes[number, 0] = [number, 2, number + 20, 12]
     return boxes
+
+
+@pytest.mark.parametrize("step", [0, -1, 1.5, None])
+def test_a_step_of_the_search_is_a_number_of_slices(step):
+    with pytest.raises(SegdetError, match="step must be a whole number of slices, 1 or more; found"):
+        search(lambda numbers: np.zeros((len(numbers), 1, 4)), 10, step)
 
 
 def test_the_search_looks_where_boxes_begin_and_end():

@@ -56,7 +56,10 @@ def test_what_is_not_frozen_confirms_nothing(monkeypatch):
     monkeypatch.setattr(protocol, "uncommitted", lambda paths: [])
     assert check_terms(ready, range(100, 110)) == "confirmatory"
     assert check_terms(TRIED, [0, 4]) == "development"
-    assert check_terms(dataclasses.replace(TRIED, data="scans"), [0, 1]) == "folds"
+    folder = dataclasses.replace(TRIED, data="scans")
+    assert check_terms(folder, range(5)) == "folds"
+    with pytest.raises(SegdetError, match="has 5 folds of a folder of scans; found --seeds 6"):
+        check_terms(folder, range(6))
     with pytest.raises(SegdetError, match=r"never both in one study; found 4, 100"):
         check_terms(ready, [100, 4])
     with pytest.raises(SegdetError, match="found 110"):

@@ -5,6 +5,7 @@ import os
 import random
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -21,7 +22,9 @@ from segdet.runtime.tensors import load_tensors, save_tensors
 from segdet.training.loop import OutOfTime, fit
 
 
-def problem(steps, *, checkpoint=None, deadline=None, seed=3, every=4, validate=None, watch=None, rate=0.05):
+def problem(
+    steps, *, checkpoint=None, deadline=None, seed=3, every=4, validate=None, watch=None, rate=0.05, identity=None
+):
     """A small regression whose batches depend on the generator, with Adam's two moments to restore."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 1))
@@ -34,7 +37,7 @@ def problem(steps, *, checkpoint=None, deadline=None, seed=3, every=4, validate=
     history = fit(
         model, batch_loss, optimizer, steps, seed=seed, every=every, checkpoint=checkpoint, deadline=deadline,
         schedule=lambda step: 1 / (1 + step), validate=validate and (lambda: validate(model)),
-        watch=watch,
+        watch=watch, identity=identity,
     )  # fmt: skip
     return model, history
 
@@ -271,6 +274,7 @@ def test_curves_for_tensorboard(tmp_path):
                 )  # fmt: skip
             time.sleep(1)  # files of curves are ordered by the second in their names
         path.unlink()
+        assert not [t for t in threading.enumerate() if type(t).__name__ == "_AsyncWriterThread"]  # each was closed
         events = EventAccumulator(str(logs / label))
         events.Reload()
         assert [e.step for e in events.Scalars("loss")] == [1, 2, 3, 4]
@@ -367,6 +371,15 @@ def test_a_checkpoint_of_another_normalisation_or_optimiser(tmp_path):
         train(nn.InstanceNorm2d(2, affine=True), torch.optim.Adam)
     with pytest.raises(CheckpointError, match="made with optimizer Adam, not SGD"):
         train(nn.GroupNorm(1, 2), torch.optim.SGD)
+
+
+@pytest.mark.parametrize(("first", "then"), [({}, {"recipe": "gain"}), ({"recipe": "gain"}, {})])
+def test_a_checkpoint_of_more_or_less_is_another(tmp_path, first, then):
+    """What only one of two trainings has in its identity parts them, whichever was there first."""
+    problem(4, checkpoint=tmp_path / "state", identity=first)
+    found, wanted = first.get("recipe"), then.get("recipe")
+    with pytest.raises(CheckpointError, match=f"made with recipe {found}, not {wanted}"):
+        problem(4, checkpoint=tmp_path / "state", identity=then)
 
 
 def test_a_device_that_is_not_there(monkeypatch):

@@ -55,6 +55,8 @@ def confirm(
 
     check_folder(out, data)
     check_choice(data, label, preset)
+    if development and data != "phantom":
+        raise SegdetError(f"--development is for simulated hips; leave it out with --data {data}")
     if steps and not development:
         raise SegdetError("--steps is for --development; to confirm, protocol 2 has chosen them")
     groups = {"primary": tuple(PRIMARY), "all": (*PRIMARY, *SECONDARY)}

@@ -13,7 +13,7 @@ from ..phantom.hip2 import chain
 from ..runtime.device import default_device
 from ..runtime.provenance import environment
 from ..runtime.tensors import digest
-from ..training.checkpoint import forget
+from ..training.checkpoint import forget_arms
 from .cases import prepared_split
 from .cluster import on_cluster
 from .planning import work_left
@@ -164,14 +164,13 @@ def run_study(plan, seeds, out, *, resume=False, max_minutes=None, scheduler=Non
             arms = {seed: [a for plans in stages if seed in plans for a in plans[seed].arms] for seed in seeds}
             foretell(lambda profile: work_left(replace(plan, profile=profile), arms))
         for number, plans in enumerate(stages):
+            needed = set().union(*stages[number + 1 :])  # seeds whose detector a later stage asks for
             if scheduler:
-                yield from on_cluster(plans, scheduler, checkpoints, report, run_seed)
+                yield from on_cluster(plans, scheduler, checkpoints, report, run_seed, needed)
                 continue
             for seed, left in plans.items():
                 yield from run_seed(left, seed, checkpoints, deadline)
-                needed = any(seed in later for later in stages[number + 1 :])  # its detector
-                for name in left.arms if needed else ["*"]:
-                    forget(checkpoints, seed, name)
+                forget_arms(checkpoints, seed, left.arms, seed in needed)
 
     return study.fill(fixed, runs, resume=resume, max_minutes=max_minutes, report=report)
 

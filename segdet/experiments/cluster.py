@@ -10,13 +10,13 @@ from pathlib import Path
 import torch
 
 from ..errors import SegdetError
-from ..training.checkpoint import forget
+from ..training.checkpoint import forget_arms
 
 POLL = 1.0  # seconds between two looks at what has come home
 ONE_AT_A_TIME = threading.Lock()  # PyTorch's random state and its threads belong to the whole process
 
 
-def on_cluster(plans, scheduler, checkpoints, report, run):
+def on_cluster(plans, scheduler, checkpoints, report, run, needed=()):
     """Train the seeds of a study on dask workers; yields (table, rows) as soon as an arm is done anywhere.
 
     A worker that is lost costs the arm it was on: another one goes on with those that have not come home, from its
@@ -34,6 +34,8 @@ def on_cluster(plans, scheduler, checkpoints, report, run):
         Takes a line.
     run : callable
         ``run(plan, seed, checkpoints)`` yields (table, rows) of a seed.
+    needed : collection of int
+        The seeds whose detectors a later stage asks for; of these the states of the arms alone are deleted.
 
     Raises
     ------
@@ -54,7 +56,8 @@ def on_cluster(plans, scheduler, checkpoints, report, run):
     with client:
         folder = str(Path(checkpoints).resolve())
         futures = {
-            seed: client.submit(_on_worker, plan, seed, study, folder, run, pure=False) for seed, plan in plans.items()
+            seed: client.submit(_on_worker, plan, seed, study, folder, run, seed in needed, pure=False)
+            for seed, plan in plans.items()
         }
         seen = dict.fromkeys(plans, 0)
         while futures:
@@ -85,7 +88,7 @@ def _in_order(home):
     return [json.loads(home[key]) for key in sorted(home, key=int)]
 
 
-def _on_worker(plan, seed, study, checkpoints, run):
+def _on_worker(plan, seed, study, checkpoints, run, needed):
     """Train one seed here; its rows go to the scheduler's memory, which outlives this worker."""
     from dask.distributed import get_client, get_worker
 
@@ -103,7 +106,7 @@ def _on_worker(plan, seed, study, checkpoints, run):
             client.set_metadata([study, str(seed), str(number)], json.dumps(found))
             number += 1
         if checkpoints:
-            forget(checkpoints, seed)
+            forget_arms(checkpoints, seed, plan.arms, needed)
 
 
 def _host(worker):

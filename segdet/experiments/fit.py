@@ -10,6 +10,7 @@ import torch
 
 from ..cascade import Cascade
 from ..errors import SegdetError
+from ..io.dataset import folder_pairs
 from ..metrics import score_boxes
 from ..runtime import distributed
 from ..runtime.atomic import locked, remove_leftovers, write_text
@@ -63,6 +64,8 @@ def fit_cascade(
 
     with locked(out) if first else nullcontext():
         begun = _check_begun(out, this, resume)
+        if data != "phantom":
+            folder_pairs(data)  # is there something to train on?
         if foretell and first:
             foretell(lambda p: work_of_a_study(replace(p, test=0), 1, 1, data == "phantom"))
         used = replace(profile, test=0) if data == "phantom" else profile  # no hip is simulated to be left aside

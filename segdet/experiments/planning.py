@@ -17,11 +17,21 @@ def cells(profile, arms, seeds):
 
     A cropped arm is counted as if it saw the whole scan: how much it sees depends on the boxes.
     """
-    found = {"detector": work_of_a_study(profile, 0, seeds)}
+    found = {"detector": work_of_a_study(profile, 0, seeds, detectors=len(_feeding(arms, ARMS)))}
     for arm in arms:
-        folds = OUT_OF_FOLD * seeds if ARMS[arm].train == "out-of-fold" else 0
+        folds = OUT_OF_FOLD * seeds * _has_folds([arm], ARMS)
         found[arm] = Work(detectors=folds, segmenters=seeds, volumes=seeds * profile.test)
     return found
+
+
+def _feeding(names, known):
+    """The detectors that feed arms, each trained once a seed."""
+    return {(known[n].detector, known[n].finer) for n in names if {known[n].train, known[n].test} & DETECTED}
+
+
+def _has_folds(names, known):
+    """Whether an arm needs the detectors that have not seen a fold of the training scans."""
+    return any(known[name].train == "out-of-fold" for name in names)
 
 
 def work_left(plan, arms):
@@ -35,12 +45,11 @@ def work_left(plan, arms):
     """
     arms, profile, known = {seed: names for seed, names in arms.items() if names}, plan.profile, arms_of(plan.protocol)
     simulated = plan.data == "phantom"
-    if plan.protocol == 1:
-        return work_of_a_study(profile, sum(map(len, arms.values())) / max(len(arms), 1), len(arms), simulated)
-    fed = [[known[a] for a in names if {known[a].train, known[a].test} & DETECTED] for names in arms.values()]
-    detectors = sum(len({(arm.detector, arm.finer) for arm in of_seed}) for of_seed in fed)
+    detectors = sum(len(_feeding(n, known)) + OUT_OF_FOLD * _has_folds(n, known) for n in arms.values())
     every = [name for names in arms.values() for name in names]
-    detectors += OUT_OF_FOLD * every.count("cascade-oof")
+    if plan.protocol == 1:
+        seeds = max(len(arms), 1)
+        return work_of_a_study(profile, len(every) / seeds, len(arms), simulated, detectors / seeds)
     segmenters = sum(segmenter_recipe(known[name], 2).effort for name in every)
     scans = profile.train + profile.validation + profile.test
     probed = min(PROBED, profile.test)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from ..errors import SegdetError
 from ..runtime.provenance import uncommitted
 from ..training.recipes import RECIPES, Recipe, SegmenterRecipe
+from .cases import FOLDS
 from .config import ARMS, Arm
 from .detectors import LITERAL
 from .perturb import DOSES
@@ -116,6 +117,8 @@ def check_terms(plan, seeds):
     seeds, confirming = set(seeds), confirmatory_seeds(plan.profile.name)
     if plan.data != "phantom":
         kind = "folds"
+        if not seeds <= set(range(FOLDS)):
+            raise SegdetError(f"protocol 2 has {FOLDS} folds of a folder of scans; found --seeds {len(seeds)}")
     elif seeds <= set(DEVELOPMENT):
         return "development"
     elif seeds <= set(confirming):

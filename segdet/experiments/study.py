@@ -78,7 +78,7 @@ class Study:
         return sorted(self.folder.glob("[!.]*.csv"))
 
     def add(self, name, rows):
-        """Add rows (dicts) to a table; a row of the same seed, arm and case is replaced.
+        """Add rows (dicts) to a table; a row that agrees in all of `KEYS` is replaced.
 
         A column that only some of the rows have is empty in the others.
         """

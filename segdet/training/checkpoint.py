@@ -41,6 +41,12 @@ def forget(folder, seed, name="*"):
         path.unlink()
 
 
+def forget_arms(folder, seed, arms, needed):
+    """`forget` the states of a seed's arms and, unless they are `needed` later, of its detectors."""
+    for name in arms if needed else ["*"]:
+        forget(folder, seed, name)
+
+
 def save_state(path, model, optimizer, history, step, best, identity):
     """Write what `restore_state` needs to go on after `step` steps; `best` are the best weights so far, or None."""
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
@@ -63,10 +69,11 @@ def restore_state(path, model, optimizer, identity):
     def part(name):
         return {k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)}
 
-    for key, value in identity.items():
-        if (found := facts.get("identity", {}).get(key)) != value:
+    there = facts.get("identity", {})
+    for key in identity | there:
+        if there.get(key) != identity.get(key):
             way_out = "go on with the same, delete it or name another folder"
-            raise CheckpointError(f"{path}: made with {key} {found}, not {value}; {way_out}")
+            raise CheckpointError(f"{path}: made with {key} {there.get(key)}, not {identity.get(key)}; {way_out}")
     states = {}
     try:
         model.load_state_dict(part("model."))

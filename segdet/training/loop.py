@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 import time
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import torch
@@ -104,13 +104,15 @@ def fit(
         raise ValueError(f"{batches} batches a step cannot be shared by {world} processes")
     identity = _identity(model, optimizer, {"seed": seed, "steps": steps, "batches": batches}, identity)
     checkpoint = checkpoint(_fingerprint(identity)) if callable(checkpoint) else checkpoint
-    with one_writer(checkpoint) if checkpoint and rank == 0 else nullcontext():
+    with ExitStack() as open_until_the_end:
+        if checkpoint and rank == 0:
+            open_until_the_end.enter_context(one_writer(checkpoint))
         distributed.wait()  # until the state is that which the others will read
         if checkpoint and Path(checkpoint).exists():
             history, first, best = restore_state(checkpoint, model, optimizer, identity)
         history.identity = _fingerprint(identity)
         rates = [group["lr"] for group in optimizer.param_groups]  # as the caller set them; the schedule scales them
-        writer = _writer(Path(log) / label, first) if log and rank == 0 else None
+        writer = open_until_the_end.enter_context(_writer(Path(log) / label, first)) if log and rank == 0 else None
         bar = progress(range(first, steps), label, total=steps, unit="steps", initial=first)
         for step in bar:
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
@@ -240,9 +242,9 @@ def _settings(optimizer):
 
 
 def _writer(log, first):
-    """TensorBoard's writer, going on after step `first`; None without that package."""
+    """TensorBoard's writer, going on after step `first`, to be entered; it gives None without that package."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        return None
+        return nullcontext()
     return SummaryWriter(log, purge_step=first + 1)
