@@ -245,6 +245,29 @@ def test_a_dark_picture_is_read_whole(tmp_path):
     assert "no image area was found: it is read whole" in volume.notes
 
 
+def test_a_diagonal_band_is_no_image_area(tmp_path):
+    rows, columns = np.indices((2000, 2000))
+    path = png(tmp_path / "diag.png", np.where(abs(rows - columns) < 100, 120, 0).astype(np.uint8))
+    (volume,) = load_pictures(path, pixel_mm=0.1)
+    assert volume.shape == (1, 2000, 2000)
+    assert "no image area was found: it is read whole" in volume.notes
+
+
+def test_a_picture_that_is_all_grey_bar_is_read_whole(tmp_path):
+    ramp = np.linspace(250, 30, 400).astype(np.uint8)[:, None].repeat(300, 1)
+    (volume,) = load_pictures(png(tmp_path / "a.png", ramp), pixel_mm=0.1)
+    assert volume.shape == (1, 400, 300)
+    assert "no image area was found: it is read whole" in volume.notes
+
+
+@pytest.mark.parametrize("shape", [(1700, 1), (1, 1700), (9000, 5)])
+def test_a_strip_holds_no_ruler(tmp_path, shape):
+    strip = np.full(shape, 90, np.uint8)
+    assert find_ruler(strip, (0, shape[0], 0, shape[1])) is None
+    (volume,) = load_pictures(png(tmp_path / "strip.png", strip), pixel_mm=0.1)
+    assert volume.shape == (1, *shape)
+
+
 # Pixel sizes by eye: from the skin, where the image begins, to the tick at the printed depth.
 BY_EYE = {
     "171551": [50 / (754 - 39)] * 15,

@@ -69,6 +69,8 @@ def find_ruler(picture, area):
     shrink = max(1, round(len(picture) / USUAL))
     if shrink > 1:
         height, width = (n // shrink * shrink for n in picture.shape)
+        if width == 0:
+            return None
         blocks = picture[:height, :width].reshape(height // shrink, shrink, width // shrink, shrink)
         found = find_ruler(np.rint(blocks.mean((1, 3))).astype(np.uint8), tuple(edge // shrink for edge in area))
         return found and found.enlarged(shrink)

@@ -31,22 +31,27 @@ def image_areas(picture):
     sizes, bars, areas = np.bincount(labels.ravel(), minlength=count + 1)[1:], _grey_bars(picture), []
     for size, (rows, columns) in zip(sizes, ndimage.find_objects(labels), strict=True):
         if size >= SHARE * sizes.max() and min(rows.stop - rows.start, columns.stop - columns.start) >= SMALLEST:
-            top, bottom, left, right = _trimmed(bright, rows, columns)
+            if not (trimmed := _trimmed(bright, rows, columns)):
+                continue
+            top, bottom, left, right = trimmed
             for start, stop in bars:
                 if start < (left + right) / 2:
                     left = max(left, stop)
                 else:
                     right = min(right, start)
-            areas.append((top, bottom, left, right))
+            if left < right:
+                areas.append((top, bottom, left, right))
     return sorted(areas, key=lambda area: area[2])
 
 
 def _trimmed(bright, rows, columns):
-    """A region grown or shrunk to the first and last rows and columns that are bright over some length."""
+    """A region grown or shrunk to the first and last rows and columns that are bright over some length, or None."""
     lines = np.flatnonzero(bright[:, columns].mean(1) > BRIGHT_LINE)
     lines = lines[(lines >= rows.start - PATCH) & (lines < rows.stop + PATCH)]
     posts = np.flatnonzero(bright[rows].mean(0) > BRIGHT_LINE)
     posts = posts[(posts >= columns.start - PATCH) & (posts < columns.stop + PATCH)]
+    if not (len(lines) and len(posts)):
+        return None
     return int(lines[0]), int(lines[-1]) + 1, int(posts[0]), int(posts[-1]) + 1
 
 
