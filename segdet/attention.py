@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from .masks import two_masks
 from .volume import slice_boxes, tight_box
 
 
@@ -134,8 +135,13 @@ def coverage_and_leakage(attention, annotation):
         Voxels of the annotation inside the attention over all of the annotation's; 1 for an empty annotation.
     leakage : float
         Voxels of the attention outside the annotation over all of the attention's; 0 for an empty attention.
+
+    Raises
+    ------
+    ValueError
+        The two differ in shape, or are no masks.
     """
-    attention, annotation = np.asarray(attention, bool), np.asarray(annotation, bool)
+    attention, annotation = two_masks(attention, annotation)
     shared = float((attention & annotation).sum())
     coverage = shared / annotation.sum() if annotation.any() else 1.0
     leakage = 1 - shared / attention.sum() if attention.any() else 0.0

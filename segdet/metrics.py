@@ -5,25 +5,19 @@ from scipy import ndimage
 from scipy.spatial import KDTree
 
 from .boxes import area, box_iou
-
-
-def _masks(a, b):
-    a, b = np.asarray(a, bool), np.asarray(b, bool)
-    if a.shape != b.shape:
-        raise ValueError(f"two masks of one grid are compared, found {a.shape} and {b.shape}")
-    return a, b
+from .masks import as_mask, two_masks
 
 
 def iou(a, b):
     """Intersection over union, TP / (TP + FP + FN), of two masks (D, H, W); 1 when both are empty."""
-    a, b = _masks(a, b)
+    a, b = two_masks(a, b)
     union = np.count_nonzero(a | b)
     return np.count_nonzero(a & b) / union if union else 1.0
 
 
 def dice(a, b):
     """2 TP / (2 TP + FP + FN) of two masks (D, H, W); 1 when both are empty."""
-    a, b = _masks(a, b)
+    a, b = two_masks(a, b)
     total = np.count_nonzero(a) + np.count_nonzero(b)
     return 2 * np.count_nonzero(a & b) / total if total else 1.0
 
@@ -43,7 +37,7 @@ def surface_distances(a, b, spacing):
     -------
     a_to_b, b_to_a : ndarrays, one value a surface voxel
     """
-    a, b = _masks(a, b)
+    a, b = two_masks(a, b)
     around = ndimage.find_objects((a | b).astype(np.uint8))[0]
     places = []
     for mask in (a[around], b[around]):
@@ -55,7 +49,7 @@ def surface_distances(a, b, spacing):
 
 
 def _from_surfaces(a, b, spacing, summarise):
-    a, b = _masks(a, b)
+    a, b = two_masks(a, b)
     if not a.any() and not b.any():
         return 0.0
     if not a.any() or not b.any():
@@ -112,7 +106,7 @@ def surface_dice(a, b, spacing, tolerance):
     float
         1 when both masks are empty, 0 when one is.
     """
-    a, b = _masks(a, b)
+    a, b = two_masks(a, b)
     if not a.any() or not b.any():
         return float(a.any() == b.any())
     return float(np.mean(np.concatenate(surface_distances(a, b, spacing)) <= tolerance))
@@ -138,7 +132,7 @@ def roughness(mask, spacing):
     float
         NaN for an empty mask.
     """
-    mask, spacing = np.asarray(mask, bool), np.asarray(spacing, float)
+    mask, spacing = as_mask(mask), np.asarray(spacing, float)
     if not mask.any():
         return float("nan")
     around = ndimage.find_objects(mask.astype(np.uint8))[0]

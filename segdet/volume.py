@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from .errors import GeometryError
 from .intensities import normalise, told_apart, usual_range
+from .masks import as_mask
 from .resampling import nearest, resample_array
 
 LARGEST = 1e38  # an intensity; leaves room for differences in float32
@@ -49,8 +50,8 @@ class Volume:
     Raises
     ------
     GeometryError
-        If the shapes disagree, a label has no name, a value is not finite, or the axes of the affine have no length or
-        are not perpendicular.
+        If the shapes disagree, a label has no name, a value is not finite, the mask holds fractions, or the affine has
+        another last row than 0, 0, 0, 1, or axes of no length or not perpendicular.
     """
 
     voxels: np.ndarray
@@ -77,7 +78,7 @@ class Volume:
                     "they must lie on the same grid"
                 )
         if self.mask is not None:
-            object.__setattr__(self, "mask", self.mask.astype(bool, copy=False))
+            object.__setattr__(self, "mask", as_mask(self.mask, f"{self.name}: ", GeometryError))
         if self.labels is not None and self.labels.max() > len(self.label_names):
             raise GeometryError(
                 f"{self.name}: its labels go up to {self.labels.max()}, but {len(self.label_names)} have a name; "
@@ -253,8 +254,8 @@ class Volume:
 
 def _check_affine(affine, name):
     lengths = np.linalg.norm(affine[:3, :3], axis=0) if affine.shape == (4, 4) else np.zeros(3)
-    if not np.isfinite(affine).all() or lengths.min() == 0:
-        raise GeometryError(f"{name}: its affine is no invertible 4 x 4 matrix; mend its header: {affine.tolist()}")
+    if not np.isfinite(affine).all() or lengths.min() == 0 or not np.allclose(affine[3], (0, 0, 0, 1)):
+        raise GeometryError(f"{name}: no invertible affine that ends in 0, 0, 0, 1; mend its header: {affine.tolist()}")
     axes = affine[:3, :3] / lengths
     if np.abs(axes.T @ axes - np.eye(3)).max() > SKEW:
         raise GeometryError(f"{name}: its axes are not perpendicular (shear or tilted gantry); resample the scan first")
@@ -262,9 +263,8 @@ def _check_affine(affine, name):
 
 def axis_aligned_affine(spacing):
     """Index (slice, row, column) to LPS mm for axes (z, y, x) from the origin, (4, 4); `spacing` (dz, dy, dx) in mm."""
-    affine = np.zeros((4, 4))
+    affine = np.diag([0.0, 0, 0, 1])
     affine[[2, 1, 0], [0, 1, 2]] = spacing
-    affine[3, 3] = 1
     return affine
 
 
@@ -287,7 +287,7 @@ def slice_boxes(mask):
         Boxes (x0, y0, x1, y1) in pixels, in the convention of `segdet.boxes`.
     """
     boxes = []
-    for plane in np.asarray(mask, bool):
+    for plane in as_mask(mask):
         regions = ndimage.find_objects(ndimage.label(plane)[0]) if plane.any() else []
         rows = [(cols.start, rows.start, cols.stop, rows.stop) for rows, cols in regions]
         boxes.append(np.asarray(rows, np.float32).reshape(-1, 4))
@@ -296,5 +296,5 @@ def slice_boxes(mask):
 
 def tight_box(mask):
     """The smallest 3D box around a mask as three slices, or None when the mask is empty."""
-    found = ndimage.find_objects(np.asarray(mask, bool).astype(np.uint8))
+    found = ndimage.find_objects(as_mask(mask).astype(np.uint8))
     return found[0] if found else None

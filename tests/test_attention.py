@@ -124,6 +124,10 @@ def test_coverage_and_leakage():
     nothing = np.zeros_like(annotation)
     assert coverage_and_leakage(nothing, annotation) == (0.0, 0.0)
     assert coverage_and_leakage(attention, nothing) == (1.0, 1.0)
+    with pytest.raises(ValueError, match=r"two masks of one grid are compared, found \(4, 4, 4\) and \(1, 4, 4\)"):
+        coverage_and_leakage(attention.repeat(4, 0), annotation)
+    with pytest.raises(ValueError, match="values other than 0 and 1; write a threshold"):
+        coverage_and_leakage(attention * 0.3, annotation)
 
 
 def test_boxes_from_a_file(tmp_path):

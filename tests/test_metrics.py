@@ -77,6 +77,18 @@ def test_masks_of_numbers_and_of_other_shapes():
         metrics.dice(a, b[:1])
 
 
+@pytest.mark.parametrize("measure", [metrics.iou, metrics.dice])
+def test_a_probability_is_no_mask(measure):
+    mask = np.array([[[True, True, False, False]]])
+    probability = np.array([[[0.9, 0.2, 0.2, 0.0]]])
+    assert measure((probability >= 0.5).astype(np.float32), mask) == measure(probability >= 0.5, mask)
+    for pair in ((probability, mask), (mask, probability), (mask, probability * np.nan)):
+        with pytest.raises(ValueError, match="the mask holds values other than 0 and 1; write a threshold"):
+            measure(*pair)
+    with pytest.raises(ValueError, match="the mask holds values other than 0 and 1; write a threshold"):
+        metrics.roughness(probability, SPACING)
+
+
 @pytest.mark.parametrize(("amplitude", "waves"), [(0.0, 12), (0.3, 12), (0.5, 12), (0.3, 16)])
 def test_roughness_of_a_ball_with_bumps(amplitude, waves):
     """Heights a cos(m theta) cos(m phi) have the root mean square a / 2; the voxels' steps add in squares."""

@@ -8,7 +8,8 @@ import pytest
 
 from segdet.errors import FormatError, GeometryError
 from segdet.io.annotations import load_case
-from segdet.io.files import load_volume, save_mask
+from segdet.io.files import check_mask_path, load_volume, save_mask
+from segdet.volume import Volume
 
 nib = pytest.importorskip("nibabel")
 CASES = Path(__file__).resolve().parents[2] / "shared/cases"
@@ -84,6 +85,22 @@ def test_a_mask_lies_on_its_scan_for_nibabel(name, codes, tmp_path):
     mask = nib.load(tmp_path / name.lower())
     np.testing.assert_allclose(mask.affine, nib.load(tmp_path / "a.nii").affine, atol=1e-5)
     assert np.array_equal(np.asarray(mask.dataobj).transpose(2, 1, 0), VOXELS > 0)
+
+
+@pytest.mark.parametrize("name", ["m.nii", "m.NII.gz"])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_grid_longer_than_16_bits_say_is_refused(name, axis, tmp_path):
+    mask = np.ones(np.roll((32767, 1, 2), axis), bool)
+    save_mask(mask, tmp_path / name, Volume.from_spacing(mask, (1, 1, 1)))
+    assert load_volume(tmp_path / name).shape == mask.shape
+    longer = Volume.from_spacing(np.concatenate([mask, mask], axis), (1, 1, 1))
+    for refused in (lambda: save_mask(longer.voxels, tmp_path / f"2{name}", longer),
+                    lambda: check_mask_path(tmp_path / f"2{name}", longer)):  # fmt: skip
+        with pytest.raises(FormatError, match=rf"2{name}: .*65534.* a side above 32767.*; write \.nrrd or \.mha"):
+            refused()
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    save_mask(longer.voxels, tmp_path / "m.nrrd", longer)
+    assert load_volume(tmp_path / "m.nrrd").shape == longer.shape
 
 
 @pytest.mark.parametrize("name", ["m.nii", "m.nii.gz"])

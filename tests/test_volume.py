@@ -92,6 +92,9 @@ def test_slice_boxes():
     assert tight_box(mask) == (slice(1, 3), slice(1, 5), slice(2, 6))
     assert tight_box(2 * mask) == tight_box(mask)  # any label counts
     assert tight_box(mask & False) is None
+    for boxes_of in (slice_boxes, tight_box):
+        with pytest.raises(ValueError, match="values other than 0 and 1; write a threshold"):
+            boxes_of(0.3 * mask)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +107,10 @@ def test_slice_boxes():
         ({"affine": np.full((4, 4), np.inf)}, "invertible"),
         ({"affine": np.diag([1, 0, 1, 1])}, "invertible"),
         ({"affine": np.eye(4) + np.diag([0.1, 0, 0], 1)}, "not perpendicular"),
-        ({"affine": np.ones((4, 4))}, "not perpendicular"),
+        ({"affine": np.array([[1] * 4] * 3 + [[0, 0, 0, 1]])}, "not perpendicular"),
+        ({"affine": np.diag([1, 1, 1, 2])}, "ends in 0, 0, 0, 1; mend its header"),
+        ({"affine": np.eye(4) + np.diag([0.1], -3)}, "ends in 0, 0, 0, 1"),
+        ({"mask": np.full((2, 2, 2), 0.3)}, "the mask holds values other than 0 and 1; write a threshold"),
         ({"mask": np.zeros((2, 2, 3), bool)}, "same grid"),
         ({"labels": np.zeros((2, 2, 3), np.uint8)}, "the labels are .* same grid"),
         ({"labels": np.full((2, 2, 2), 2, np.uint8), "label_names": ("head",)}, "go up to 2, but 1 have a name"),
@@ -115,6 +121,14 @@ def test_refusals(kwargs, message):
     with pytest.raises(GeometryError, match=message) as caught:
         Volume(**good | kwargs)
     assert str(caught.value).startswith("scan.dcm: ")
+
+
+@pytest.mark.parametrize("kind", [bool, np.uint8, np.int64, np.float32])
+def test_a_mask_of_any_kind_is_true_and_false(kind):
+    mask = np.eye(2)[None].astype(kind)
+    volume = Volume.from_spacing(np.zeros((1, 2, 2)), (1, 1, 1), mask)
+    assert volume.mask.dtype == bool
+    assert volume.mask.tolist() == [[[True, False], [False, True]]]
 
 
 ORIENTATIONS = [letters for axes in permutations(("LR", "PA", "SI")) for letters in product(*axes)]

@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import FormatError, GeometryError, LabelError
+from ..masks import as_mask
 from ..runtime.atomic import writing
 from .checks import extension, is_dicom, reading
 from .itk import read_nrrd, write_itk
 from .labels import label_numbers, listed
 from .metaimage import read_metaimage
-from .nifti import read_nifti, write_nifti
+from .nifti import check_sides, read_nifti, write_nifti
 from .outputs import check_kind, check_not_of_scan
 
 NIFTI = (".nii", ".nii.gz")
@@ -90,11 +91,13 @@ def is_scan(path):
 def check_mask_path(path, like=None, source=None):
     """Raise `SegdetError` unless `save_mask` can write this kind of file; worth asking before a long computation.
 
-    With the arguments of `save_mask` it also tries whether the header of the scan allows a SEG.
+    With the arguments of `save_mask` it also tries whether the header of the scan allows a SEG, and its size a NIfTI.
     """
     check_kind(path, "a mask")
     if source is not None:
         check_not_of_scan(path, source)
+    if like is not None and extension(Path(path)) in NIFTI:
+        check_sides(path, like.shape)
     if like is not None and extension(Path(path)) == ".dcm":
         from .dicom.write import check_segmentation
 
@@ -131,22 +134,20 @@ def save_mask(mask, path, like, source=None):
     GeometryError
         If mask and scan differ in shape.
     FormatError
-        If the extension is unknown, the mask holds other values, the file cannot be written, or it belongs to
-        `source`.
+        If the extension is unknown, the mask holds other values, the grid is too large for NIfTI, the file cannot be
+        written, or it belongs to `source`.
     """
-    path, mask = Path(path), np.asarray(mask)
+    path = Path(path)
     check_mask_path(path, source=source)
-    if mask.dtype != bool and not np.isin(mask, (0, 1)).all():
-        raise FormatError(
-            f"{path}: the mask holds values other than 0 and 1; write a threshold, such as probability >= 0.5"
-        )
-    mask = mask.astype(bool, copy=False)
+    mask = as_mask(mask, f"{path}: ", FormatError, labels=False)
     if mask.shape != like.shape:
         raise GeometryError(f"{path}: the mask is {mask.shape}, the scan is {like.shape}; expected one grid")
     if extension(path) == ".dcm":
         from .dicom.write import write_segmentation
 
         return write_segmentation(mask, path, like, source)
+    if extension(path) in NIFTI:
+        check_sides(path, like.shape)
     with writing(path) as temporary:
         (write_nifti if extension(path) in NIFTI else write_itk)(mask.astype(np.uint8), like, temporary)
     return ()

@@ -36,6 +36,7 @@ COLOURS = {128: 3, 2304: 4}  # values a voxel
 MILLIMETRES = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # unknown, m, mm, um: the lowest three bits of xyzt_units
 TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 QUATERNION = 0.01  # by which the square of a rounded one may exceed 1
+LONGEST = 32767  # voxels of a side in a NIfTI-1, whose dim is of 16 bits
 SCANNER = 1  # the code of a transform to the scanner's coordinates
 
 
@@ -58,6 +59,13 @@ def read_nifti(path, frame=None):
     notes += chosen_note(chosen, len(stored))
     meta = {"format": "NIfTI", "time_points": len(stored), "frame": chosen}
     return Volume(voxels, affine, name=path.name, notes=notes, meta=meta)
+
+
+def check_sides(path, shape):
+    """Raise FormatError where a grid has more voxels along a side than `write_nifti` can say."""
+    if max(shape) > LONGEST:
+        size = " x ".join(str(side) for side in shape)
+        raise FormatError(f"{path}: NIfTI-1 holds no grid of {size}, a side above {LONGEST}; write .nrrd or .mha")
 
 
 def write_nifti(voxels, like, path):
