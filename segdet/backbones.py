@@ -162,6 +162,8 @@ def _caffe_weights(path):
     """The state dict of a safetensors file for BGR minus the mean, as one for RGB."""
     try:
         weights = {k: v.float() for k, v in load_file(path).items()}
+    except MemoryError:
+        raise
     except Exception as error:
         raise CheckpointError(f"{Path(path).name}: SEGDET_VGG16 must name a safetensors file ({error})") from error
     if "features.0.weight" in weights:

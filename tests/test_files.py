@@ -354,6 +354,16 @@ def test_unreadable_file(reason, tmp_path, monkeypatch):
         load_volume(tmp_path / "a.dcm")
 
 
+def test_too_little_memory_is_no_damage(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise MemoryError("no room")
+
+    (tmp_path / "a.dcm").write_bytes(b"\0" * 200)
+    monkeypatch.setattr("builtins.open", refuse)
+    with pytest.raises(MemoryError, match="no room"):
+        load_volume(tmp_path / "a.dcm")
+
+
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may read everything")
 def test_permission_denied(tmp_path):
     (tmp_path / "a.dcm").write_bytes(b"\0" * 200)

@@ -86,6 +86,8 @@ def open_network(path, engine, threads=None):
         raise SegdetError(f"{package} is not installed; pip install {package}, or leave out --engine") from error
     try:
         return build(module, path, threads)
+    except MemoryError:
+        raise
     except Exception as error:  # both engines have errors of their own for a file that is missing or cut short
         reason = str(error).strip().splitlines()[-1]
         raise CheckpointError(f"{path}: {package} cannot read it ({reason})") from error

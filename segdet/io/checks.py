@@ -22,7 +22,7 @@ def reading(path):
     """Turn whatever a damaged file makes a library raise into one FormatError that names the file."""
     try:
         yield
-    except SegdetError:
+    except (SegdetError, MemoryError):
         raise
     except OSError as error:
         raise FormatError(f"{path}: cannot be read: {error.strerror or error}") from error

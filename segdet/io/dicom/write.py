@@ -115,6 +115,8 @@ def _segmentation(mask, path, like, source):
         if images is not headers:
             _refer_to_file(seg, headers)
         seg.save_as(content := BytesIO())
+    except MemoryError:
+        raise
     except Exception as error:  # highdicom and pydicom check the headers of the scan and raise several types
         raise FormatError(
             f"{path}: no DICOM SEG can refer to {source or like.name}: {without_values(error)}; write .nii.gz instead"
