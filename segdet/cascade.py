@@ -164,6 +164,7 @@ class Cascade(Pipeline):
             proposals = Proposals(**{"vote": False} | settings["proposals"])  # older models do not say
             detector.load_state_dict(load_tensors(folder / "detector.safetensors")[0])
             segmenter.load_state_dict(load_tensors(folder / "segmenter.safetensors")[0])
+            cascade = cls(detector, segmenter, grids, proposals, settings.get("margin"))
         except FileNotFoundError as error:
             raise CheckpointError(
                 f"{folder}: holds no cascade.json; train a model with `segdet fit --out {folder}`"
@@ -171,10 +172,6 @@ class Cascade(Pipeline):
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise CheckpointError(f"{folder}: not a model that this version of segdet saved ({reason})") from error
-        return cls(
-            detector.to(device, memory_format=torch.channels_last),
-            segmenter.to(device, memory_format=torch.channels_last_3d),
-            grids,
-            proposals,
-            settings.get("margin"),
-        )
+        detector.to(device, memory_format=torch.channels_last)
+        segmenter.to(device, memory_format=torch.channels_last_3d)
+        return cascade

@@ -5,6 +5,8 @@ Nothing here needs PyTorch.
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from math import inf
+from numbers import Real
 
 import numpy as np
 
@@ -12,7 +14,7 @@ from .attention import attended_region, painted
 from .errors import GeometryError, SegdetError
 from .intensities import normalise, told_apart
 from .resampling import covered, resample_array
-from .volume import with_neighbours
+from .volume import AXES, with_neighbours
 
 BATCH = 16  # slices that the detector sees at once
 
@@ -32,8 +34,24 @@ class Grids:
 
     @classmethod
     def read(cls, entries):
-        """The grids of a file of settings, in which tuples are lists; entries of newer versions do not count."""
-        return cls(**{name: tuple(entries[name]) for name in cls.__dataclass_fields__ if name in entries})
+        """The grids of a file of settings, in which tuples are lists; entries of newer versions do not count.
+
+        Raises
+        ------
+        TypeError, ValueError
+            The file holds no such grids.
+        """
+        grids = cls(**{name: tuple(entries[name]) for name in cls.__dataclass_fields__ if name in entries})
+        for name, kinds in (("extent", (int, float)), ("detector_shape", (int,)), ("segmenter_shape", (int,))):
+            values = getattr(grids, name)
+            if len(values) != 3 or not all(type(value) in kinds and 0 < value < inf for value in values):
+                kind = "three whole numbers" if kinds == (int,) else "three numbers"
+                raise ValueError(f"its {name} is {list(values)}; expected {kind} above 0")
+        letters = grids.orientation
+        axes = sorted(AXES.index(letter) % 3 for letter in letters if letter in [*AXES])
+        if letters and (len(letters) != 3 or axes != [0, 1, 2]):
+            raise ValueError(f"its orientation is {list(letters)}; expected a letter an axis, such as S, P, L")
+        return grids
 
     def spacing(self, shape):
         """(dz, dy, dx) in mm of a grid of `shape` over the extent."""
@@ -129,9 +147,16 @@ class Pipeline:
     grids : Grids
     margin : float or None
         In mm. The segmenter sees the attended region and so much around it; None means the whole scan, as in the paper.
+
+    Raises
+    ------
+    ValueError
+        The margin is no length.
     """
 
     def __init__(self, grids, margin=None):
+        if margin is not None and not (isinstance(margin, Real) and 0 <= margin < inf):
+            raise ValueError(f"the margin is {margin!r}; expected None or a number of mm from 0 up")
         self.grids, self.margin = grids, margin
 
     @property

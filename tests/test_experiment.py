@@ -427,6 +427,36 @@ def test_loading_what_is_not_a_model(tmp_path):
         Cascade.load(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"margin": "5"}, "the margin is '5'; expected None or a number of mm from 0 up"),
+        ({"margin": -1}, "the margin is -1; expected"),
+        ({"margin": float("nan")}, "the margin is nan; expected"),
+        ({"grids": {"extent": [1, 2]}}, r"its extent is \[1, 2\]; expected three numbers above 0"),
+        ({"grids": {"extent": [1, 2, "3"]}}, "its extent is .*; expected three numbers above 0"),
+        ({"grids": {"extent": [1, 2, 0]}}, "its extent is .*; expected three numbers above 0"),
+        ({"grids": {"detector_shape": [8, 96.5, 64]}}, "its detector_shape is .*; expected three whole numbers"),
+        ({"grids": {"segmenter_shape": 8}}, "not iterable"),
+        ({"grids": {"orientation": ["S", "P", "P"]}}, "its orientation is .*; expected a letter an axis"),
+        ({"grids": {"orientation": ["S", "P", "A"]}}, "its orientation is .*; expected a letter an axis"),
+        ({"grids": {"orientation": ["S", "P"]}}, "its orientation is .*; expected a letter an axis"),
+        ({"grids": {"orientation": ["S", "P", "LR"]}}, "its orientation is .*; expected a letter an axis"),
+    ],
+)
+def test_a_model_with_settings_that_are_none_is_refused(changed, reason, tmp_path):
+    grids = Grids((8, 96, 64), (8, 96, 64), (8, 24, 16))
+    Cascade(RPN(backbone="resnet18"), UNet3D(2, 2, 4), grids, margin=5).save(tmp_path)
+    assert Cascade.load(tmp_path).margin == 5
+    settings = json.loads((tmp_path / "cascade.json").read_text())
+    for name, value in changed.items():
+        settings[name] = settings[name] | value if isinstance(value, dict) else value
+    (tmp_path / "cascade.json").write_text(json.dumps(settings))
+    with pytest.raises(CheckpointError, match=rf"not a model that this version .* saved \(.*{reason}") as caught:
+        Cascade.load(tmp_path)
+    assert str(caught.value).startswith(f"{tmp_path}: ")
+
+
 def test_resume_refuses_another_profile(small_phantoms, tmp_path):
     Study(tmp_path / "s").describe(profile="tiny", settings={"name": "other"})
     with pytest.raises(SegdetError, match="holds a study with settings"):

@@ -221,6 +221,20 @@ def test_what_is_no_export_is_refused(folder, tmp_path):
     (tmp_path / "exported.json").write_text('{"grids": {}}')
     with pytest.raises(CheckpointError, match="not what `segdet export` wrote"):
         ExportedCascade(tmp_path)
+    settings = json.loads((folder / "exported.json").read_text())
+    for changed, reason in (
+        ({"margin": "5"}, "the margin is '5'; expected None or a number of mm"),
+        ({"grids": settings["grids"] | {"extent": [1, 2]}}, r"its extent is \[1, 2\]; expected three numbers above 0"),
+        ({"detector": {}, "margin": -1}, "the margin is -1"),
+        ({"detector": {"file": "detector.onnx"}}, "KeyError.*neighbours"),
+        ({"detector": "detector.onnx"}, "TypeError"),
+    ):
+        (tmp_path / "exported.json").write_text(json.dumps(settings | changed))
+        with pytest.raises(CheckpointError, match=rf"exported\.json: not what `segdet export` wrote \(.*{reason}"):
+            ExportedCascade(tmp_path)
+    (tmp_path / "exported.json").write_text(json.dumps({k: v for k, v in settings.items() if k != "detector"}))
+    with pytest.raises(CheckpointError, match=r"not what `segdet export` wrote \(KeyError\('detector'\)\)"):
+        ExportedCascade(tmp_path)
     (tmp_path / "exported.json").write_bytes((folder / "exported.json").read_bytes())
     (tmp_path / "detector.onnx").write_bytes((folder / "detector.onnx").read_bytes()[:1000])
     with pytest.raises(CheckpointError, match=r"detector\.onnx: onnxruntime cannot read it"):

@@ -15,7 +15,7 @@ from segdet.infants import scores as infant_scores
 from segdet.infants.pictures import ASSUMED, GIVEN, Infant, Stills, read_infants
 from segdet.proposals import Proposals
 from segdet.training.detector import train_detector
-from segdet.volume import Volume
+from segdet.volume import Volume, slice_boxes
 
 TINY = Profile("tiny", (8, 96, 64), (8, 12, 8), 4, 4, 4, 2, 2, 1, 0, "resnet18")
 
@@ -233,7 +233,19 @@ def test_bad_folders_and_sizes_are_refused(tmp_path):
         (b"name,x0\na,1\n", r"boxes\.csv: its first line is name,x0; expected the columns file,x0,y0,x1,y1"),
         (b"file,x0,y0,x1,y1\n0.png,1,2,3\n", r"boxes\.csv, line 2: expected the columns file,.* and whole pixels"),
         (b"file,x0,y0,x1,y1\n0.png,1,2,3,x\n", r"boxes\.csv, line 2: expected the columns file,.* and whole pixels"),
+        (b"file,x0,y0,x1,y1\n0.png,1,2,3,4,5\n", r"line 2: expected the columns file,.* and whole pixels"),
         (b"file,x0,y0,x1,y1\n\xff", r"boxes\.csv: cannot be read"),
+        (b"file,x0,y0,x1,y1\n0.PNG,1,2,3,4\n", r"line 2: there is no picture '0\.PNG'; expected one of 0\.png, 1\.png"),
+        (b"x0,y0,x1,y1,file\n1,2,3,4\n", r"line 2: there is no picture None; expected one of 0\.png, 1\.png"),
+        (
+            b"file,x0,y0,x1,y1\n0.png,1,2,30,40\n0.png,5,2,30,40\n",
+            r"line 3: a second box for 0\.png, after \[1, 2, 30, 40\]; keep one, for one head",
+        ),
+        (b"file,x0,y0,x1,y1\n0.png,3,2,3,40\n", r"line 2: .* is no box .* in a picture of 300 x 280 pixels"),
+        (b"file,x0,y0,x1,y1\n0.png,1,40,3,2\n", r"line 2: \[1, 40, 3, 2\] is no box"),
+        (b"file,x0,y0,x1,y1\n0.png,-60,2,-3,40\n", r"line 2: \[-60, 2, -3, 40\] is no box"),
+        (b"file,x0,y0,x1,y1\n0.png,1,2,281,40\n", r"line 2: \[1, 2, 281, 40\] is no box"),
+        (b"file,x0,y0,x1,y1\n0.png,1,2,3,301\n", r"line 2: \[1, 2, 3, 301\] is no box"),
     ],
 )
 def test_a_table_that_holds_no_boxes_is_named(text, message, tmp_path):
@@ -241,6 +253,23 @@ def test_a_table_that_holds_no_boxes_is_named(text, message, tmp_path):
     (folder / "infant-0/boxes.csv").write_bytes(text)
     with pytest.raises(SegdetError, match=message):
         read_infants(folder, {"infant-0": 0.1})
+
+
+def test_a_box_on_a_screen_with_two_images_is_that_of_the_screen(tmp_path):
+    folder, screen = tmp_path / "infant", np.zeros((300, 600), np.uint8)
+    folder.mkdir()
+    screen[20:280, 20:280] = screen[20:280, 320:580] = 120
+    Image.fromarray(screen).save(folder / "a.png")
+    (folder / "boxes.csv").write_text("file,x0,y0,x1,y1\na.png,400,100,450,160\n")
+    ((infant,), _) = read_infants(tmp_path, {"infant": 0.1})
+    assert [picture.name for picture in infant.pictures] == ["a.png, image 0", "a.png, image 1"]
+    first, second = infant.heads
+    _, left = (picture.meta["image_area"] for picture in infant.pictures)
+    assert not first.any()
+    assert slice_boxes(second)[0].tolist() == [[400 - left[2], 100 - left[0], 450 - left[2], 160 - left[0]]]
+    (folder / "boxes.csv").write_text("file,x0,y0,x1,y1\na.png,290,100,310,160\n")
+    with pytest.raises(SegdetError, match=r"line 2: \[290, 100, 310, 160\] lies beside the image that a\.png shows"):
+        read_infants(tmp_path, {"infant": 0.1})
 
 
 def test_an_infant_without_a_head_is_left_out_and_named(tmp_path):

@@ -34,21 +34,23 @@ class ExportedCascade(Pipeline):
     def __init__(self, folder, engine="onnx", threads=None):
         folder = Path(folder)
         try:
-            self.settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
-            super().__init__(Grids.read(self.settings["grids"]), self.settings["margin"])
+            settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+            super().__init__(Grids.read(settings["grids"]), settings["margin"])
+            detector = settings["detector"]
+            self._neighbours = bool(detector and detector["neighbours"])
         except FileNotFoundError as error:
             raise CheckpointError(f"{folder}: holds no {SETTINGS}; write it with `segdet export MODEL`") from error
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(f"{folder / SETTINGS}: not what `segdet export` wrote ({error!r})") from error
         self.folder, self.detector = folder, None
-        if self.settings["detector"]:
+        if detector:
             self.detector = open_network(folder / "detector.onnx", engine, threads)
         self.segmenter = open_network(folder / "segmenter.onnx", engine, threads)
 
     @property
     def neighbours(self):
         """See `Pipeline.neighbours`."""
-        return bool(self.detector) and self.settings["detector"]["neighbours"]
+        return self._neighbours
 
     def propose(self, slices):
         """See `Pipeline.propose`; a model without a detector raises SegdetError."""

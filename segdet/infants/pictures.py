@@ -1,6 +1,7 @@
 """Pictures of real infant hips as the detector sees simulated slices (chapter 12)."""
 
 import math
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 from ..boxes import area, pad_boxes
 from ..errors import FormatError, PixelSizeError, SegdetError
 from ..intensities import normalise
-from ..io.boxes_csv import EDGES, csv_rows
+from ..io.boxes_csv import EDGES, check_box, csv_rows
 from ..io.stills import load_picture_labels, load_pictures
 from ..resampling import covered
 from ..runtime.tensors import digest
@@ -20,6 +21,7 @@ from ..volume import Volume, slice_boxes
 HEAD = 2  # its label in the label maps
 HEAD_MM = 16.0  # the side of a head's box where neither a ruler nor the user gives the scale
 UNKNOWN_MM = 0.07  # a pixel, until the head has given the scale
+SECOND = re.compile(r", image \d+$")  # in the name of one of several images on a screen (`segdet.io.stills`)
 RULER, GIVEN, ASSUMED = "ruler", "given", "head"  # where a scale comes from
 
 
@@ -132,7 +134,7 @@ def read_infants(folder, pixel_mm=None):
 
     ``NAME.dcm`` beside ``NAME.nii.gz`` are the pictures and the label maps of one infant, as `segdet download hips`
     lays them out. A folder NAME of pictures with a ``boxes.csv`` (file, x0, y0, x1, y1, in pixels of the file) is one,
-    too.
+    too; it holds a box a file, and a file that it does not name has no labelled head.
 
     Parameters
     ----------
@@ -151,7 +153,8 @@ def read_infants(folder, pixel_mm=None):
     Raises
     ------
     SegdetError
-        There is no such infant in the folder, or `pixel_mm` names one that is not there.
+        There is no such infant in the folder, `pixel_mm` names one that is not there, or a line of a ``boxes.csv``
+        holds no box of a picture, or a second one.
     """
     folder, pixel_mm = Path(folder), dict(pixel_mm or {})
     paths = {path.stem: path for path in folder.glob("*.dcm") if path.with_suffix(".nii.gz").exists()}
@@ -197,24 +200,43 @@ def _labelled(path, pictures):
 
 
 def _boxed(path, pictures):
-    """The masks of the heads from the boxes.csv of a folder of pictures."""
-    rows = _rows(path / "boxes.csv")
-    masks = []
-    for picture in pictures:
-        x0, y0, x1, y1 = rows.get(picture.name, (0, 0, 0, 0))
-        mask = np.zeros(picture.meta["picture_size"], bool)
-        mask[y0:y1, x0:x1] = True
+    """The masks of the heads from the boxes.csv of a folder of pictures; a screen of two images has one row."""
+    screens = [SECOND.sub("", picture.name) for picture in pictures]
+    sizes = {screen: picture.meta["picture_size"] for screen, picture in zip(screens, pictures, strict=True)}
+    masks = {screen: np.zeros(size, bool) for screen, size in sizes.items()}
+    heads = []
+    for screen, picture in zip(screens, pictures, strict=True):
         top, bottom, left, right = picture.meta["image_area"]
-        masks.append(mask[None, top:bottom, left:right])
-    return masks
+        heads.append(masks[screen][None, top:bottom, left:right])  # a view
+    for where, name, box in _rows(path / "boxes.csv", sizes):
+        x0, y0, x1, y1 = box
+        masks[name][y0:y1, x0:x1] = True
+        if not any(head.any() for head, screen in zip(heads, screens, strict=True) if screen == name):
+            raise FormatError(f"{where}: {box} lies beside the image that {name} shows; draw it around the head")
+    return heads
 
 
-def _rows(path):
-    """The boxes of a CSV file by the name of the picture; half-open pixel edges."""
+def _rows(path, sizes):
+    """Where in a CSV file, which picture, and its box, half-open pixel edges; `sizes` (H, W) by the name of a picture.
+
+    Raises
+    ------
+    FormatError
+        Names the line that holds no box of a picture, or a second one.
+    """
     found = {}
     for where, row in csv_rows(path, ("file", *EDGES)):
+        name = row["file"]
         try:
-            found[row["file"]] = [int(row[edge]) for edge in EDGES]
+            if None in row:
+                raise ValueError("more values than columns")
+            box = [int(row[edge]) for edge in EDGES]
         except (TypeError, ValueError) as error:
             raise FormatError(f"{where}: expected the columns file,{','.join(EDGES)} and whole pixels") from error
-    return found
+        if name not in sizes:
+            raise FormatError(f"{where}: there is no picture {name!r}; expected one of {', '.join(sizes)}")
+        if name in found:
+            raise FormatError(f"{where}: a second box for {name}, after {found[name]}; keep one, for one head")
+        check_box(where, box, sizes[name], "picture")
+        found[name] = box
+        yield where, name, box

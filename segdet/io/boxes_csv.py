@@ -39,13 +39,23 @@ def read_boxes(path, shape):
             number = int(number)
         except (TypeError, ValueError) as error:
             raise FormatError(f"{where}: expected five numbers, found {list(row.values())}") from error
-        x0, y0, x1, y1 = box
         if not 0 <= number < depth:
             raise FormatError(f"{where}: slice {number}, but the scan has slices 0 to {depth - 1}")
-        if not (0 <= x0 < x1 <= cols and 0 <= y0 < y1 <= rows):
-            raise FormatError(f"{where}: {box} is no box (x0, y0, x1, y1) in a slice of {rows} x {cols} pixels")
+        check_box(where, box, (rows, cols), "slice")
         boxes[number].append(box)
     return [np.array(found, np.float32).reshape(-1, 4) for found in boxes]
+
+
+def check_box(where, box, shape, what):
+    """Refuse edges that are no box of some area in a slice or picture of shape (H, W).
+
+    Raises
+    ------
+    FormatError
+    """
+    (x0, y0, x1, y1), (rows, cols) = box, shape
+    if not (0 <= x0 < x1 <= cols and 0 <= y0 < y1 <= rows):
+        raise FormatError(f"{where}: {box} is no box (x0, y0, x1, y1) in a {what} of {rows} x {cols} pixels")
 
 
 def csv_rows(path, columns):
