@@ -186,3 +186,44 @@ def test_only_protocol_2_has_claims(tmp_path):
 @pytest.mark.parametrize("path", sorted((ROOT / "results").glob("**/claims.json")), ids=str)
 def test_the_claims_that_the_book_prints_follow_from_its_tables(path):
     check_claims(path, ROOT)
+
+
+def test_masks_that_are_all_empty_make_one_claim_untestable(study):
+    before = {claim.key: (verdict, finding) for claim, verdict, finding in judge_claims(study)}
+    iou = {row["case"]: row["iou"] for row in study.table("cases") if (row["arm"], row["seed"]) == ("unet", 1)}
+    empty = {"seed": 1, "arm": "unet", "roughness_mm": float("nan")}
+    study.add("cases", [empty | {"case": case, "iou": value} for case, value in iou.items()])
+    after = {claim.key: (verdict, finding) for claim, verdict, finding in judge_claims(study)}
+    assert after.pop("7") == ("untestable", None)
+    assert before.pop("7")[0] == "reproduced"
+    assert after == before  # Holm's correction of the primary three as well
+
+
+def test_arms_without_a_common_seed_are_not_compared(study):
+    study.add("cases", [{"seed": 9, "arm": "person", "case": "c0", "iou": 0.9, "roughness_mm": 0.1}])
+    found = {claim.key: verdict for claim, verdict, _ in judge_claims(study)}
+    assert (found["11"], found["2"]) == ("not run", "reversed")
+
+
+def test_a_dial_that_was_turned_to_one_value_has_no_slope(study):
+    for arm in ("unet", "cascade"):
+        row = {"seed": 0, "arm": arm, "part": "noise_db", "step": -60.0, "case": "c0", "iou": 0.5}
+        study.add("dials", [row])
+    assert {claim.key: verdict for claim, verdict, _ in judge_claims(study)}["9b"] == "untestable"
+
+
+@pytest.mark.parametrize("key", ["data", "kind", "settings", "profile"])
+def test_a_manifest_that_lacks_a_fact_is_named(study, tmp_path, key):
+    path = study.folder / "manifest.json"
+    path.write_text(json.dumps({name: value for name, value in study.manifest.items() if name != key}))
+    with pytest.raises(SegdetError, match=rf"study/manifest\.json: does not say '{key}'; restore the file"):
+        write_claims(study, tmp_path / "claims.json")
+
+
+def test_a_manifest_that_lacks_a_setting_is_named(study):
+    settings = {name: value for name, value in study.manifest["settings"].items() if name != "segmenter_steps"}
+    (study.folder / "manifest.json").write_text(json.dumps(study.manifest | {"settings": settings}))
+    with pytest.raises(SegdetError, match=r"manifest\.json: does not say 'segmenter_steps'; restore the file"):
+        command_of(CLAIMS[0], study)
+    with pytest.raises(SegdetError, match=r"its settings are no profile's \(.*'segmenter_steps'\); restore the file"):
+        judge_claims(study)

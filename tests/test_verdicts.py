@@ -65,6 +65,7 @@ def test_a_seed_counts_once_however_many_scans_it_has():
 def test_slopes_by_hand():
     x, y = [0, 1, 2, 0, 1, 2], [1, 3, 5, 0, -1, -2]
     assert slopes(x, y, [4, 4, 4, 2, 2, 2]).tolist() == pytest.approx([-1, 2])
+    assert slopes([3, 3, 0, 1], [0, 1, 0, 5], [0, 0, 1, 1]).tolist() == pytest.approx([np.nan, 5], nan_ok=True)
 
 
 def simulated(truth, between=0.03, within=0.12, trials=TRIALS):

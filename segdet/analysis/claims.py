@@ -7,12 +7,14 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from ..errors import SegdetError
 from ..experiments.perturb import DOSES
 from ..experiments.study import Study
 from ..runtime.atomic import write_text
 from . import measures
-from .verdicts import EQUIVALENT, judge
+from .verdicts import EQUIVALENT, judge, seed_values
 
 
 @dataclass(frozen=True)
@@ -92,21 +94,25 @@ CLAIMS = (
 def judge_claims(study):
     """Every claim with its verdict and its `Finding`: a list of (Claim, str, Finding or None).
 
-    A claim is "not run" where the study lacks an arm or what is measured on it, and "untestable" where there can be
-    nothing to measure, such as another contrast of a real scan. The arms count over the seeds that all of a claim's
-    arms have.
+    A claim is "not run" where no seed of the study has all of its arms, or what is measured on them, and "untestable"
+    where there can be nothing to measure, such as another contrast of a real scan, or where a seed has no finite value,
+    such as the roughness of masks that are all empty. The arms count over the seeds that all of a claim's arms have.
     """
-    there = {row["arm"] for row in study.table("cases")}
-    whole = {claim for claim in CLAIMS if there.issuperset(claim.arms)}
+    done = study.done()
+    seeds = {seed for seed, _ in done}
+    whole = {c for c in CLAIMS if any(done.issuperset((seed, arm) for arm in c.arms) for seed in seeds)}
     quantities = {claim: claim.quantity(study) for claim in CLAIMS if claim.boxes or claim in whole}
-    ready = [claim for claim, (values, _) in quantities.items() if len(values)]
+    values = {claim: seed_values(*quantity) for claim, quantity in quantities.items()}
+    finite = {claim: bool(np.isfinite(found).all()) for claim, found in values.items()}
+    ready = [claim for claim, found in values.items() if len(found) and finite[claim]]
     found = {}
     for group in ([c for c in ready if c.primary], *([c] for c in ready if not c.primary)):
         if group:
             findings = judge([quantities[claim] for claim in group], group[0].bound)
             found |= dict(zip(group, findings, strict=True))
     real = study.manifest.get("data") != "phantom"
-    missing = {claim: "untestable" if real and claim in whole else "not run" for claim in CLAIMS}
+    untestable = {claim for claim in CLAIMS if (real and claim in whole) or not finite.get(claim, True)}
+    missing = {claim: "untestable" if claim in untestable else "not run" for claim in CLAIMS}
     return [(c, found[c].verdict if c in found else missing[c], found.get(c)) for c in CLAIMS]
 
 

@@ -6,6 +6,7 @@ Each function takes a `segdet.experiments.study.Study` and gives a quantity that
 
 import numpy as np
 
+from ..errors import SegdetError
 from ..experiments.config import Profile
 from ..experiments.cost import operations
 from .statistics import iterations_to
@@ -134,7 +135,10 @@ def better_boxes(study):
 def work_saved(study):
     """Operations that ours saves on a scan, detector included, as a share of the U-Net's; counted, so of no luck."""
     settings = study.manifest["settings"]
-    profile = Profile(**{key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()})
+    try:
+        profile = Profile(**{key: tuple(v) if isinstance(v, list) else v for key, v in settings.items()})
+    except TypeError as error:
+        raise SegdetError(f"{settings.path}: its settings are no profile's ({error}); restore the file") from error
     one = operations(profile)
     more = profile.detector_shape[0] * one["detector_slice"] / one["segmenter_volume"]
     return [-more] * len(set(study.column("cascade", "seed"))), None

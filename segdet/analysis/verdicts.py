@@ -89,9 +89,19 @@ def t_interval(values, level=LEVEL):
 
 
 def seed_means(differences, seeds):
-    """The mean of every seed's differences (N,), (seeds,) in ascending order of seed; NaN are left out."""
+    """The mean of every seed's differences (N,), (seeds,) in ascending order of seed; NaN are left out.
+
+    Of a seed that has nothing else the mean is NaN.
+    """
     differences, seeds = np.asarray(differences, float), np.asarray(seeds)
-    return np.array([np.nanmean(differences[seeds == seed]) for seed in np.unique(seeds)])
+    kept = ~np.isnan(differences)
+    found = [differences[kept & (seeds == seed)] for seed in np.unique(seeds)]
+    return np.array([values.mean() if len(values) else np.nan for values in found])
+
+
+def seed_values(differences, seeds):
+    """A quantity as one value a seed, (seeds,); of a seed that has none NaN. Both arguments are those of `judge`."""
+    return np.asarray(differences, float) if seeds is None else seed_means(differences, seeds)
 
 
 def judge(quantities, bound=EQUIVALENT):
@@ -112,7 +122,7 @@ def judge(quantities, bound=EQUIVALENT):
     ValueError
         The value of a seed is not finite.
     """
-    means = [np.asarray(d, float) if seeds is None else seed_means(d, seeds) for d, seeds in quantities]
+    means = [seed_values(*quantity) for quantity in quantities]
     if not all(np.isfinite(values).all() for values in means):
         raise ValueError("a value of a seed is not finite: an empty mask has no distance and no surface")
     p = [_p(values) for values in means]
@@ -139,13 +149,11 @@ def _bootstrap(differences, seeds):
 def slopes(x, y, seeds):
     """The least-squares slope of `y` over `x` within every seed, (seeds,) in ascending order.
 
-    Raises
-    ------
-    ValueError
-        `x` takes one value only within a seed.
+    A seed in which `x` takes one value only has none: NaN.
     """
     x, y, seeds = (np.asarray(array) for array in (x, y, seeds))
-    return np.array([stats.linregress(x[seeds == s], y[seeds == s]).slope for s in np.unique(seeds)])
+    points = [(x[seeds == s], y[seeds == s]) for s in np.unique(seeds)]
+    return np.array([stats.linregress(a, b).slope if np.ptp(a) else np.nan for a, b in points])
 
 
 def power(difference, deviation, seeds):

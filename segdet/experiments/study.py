@@ -31,6 +31,13 @@ class Row(dict):
         raise SegdetError(f"{self.path}: has no column {column!r}; restore the file")
 
 
+class Manifest(Row):
+    """What holds for all rows of a study, which knows the file that it came from."""
+
+    def __missing__(self, key):
+        raise SegdetError(f"{self.path}: does not say {key!r}; restore the file")
+
+
 class Study:
     """A folder of results that grows run by run.
 
@@ -142,10 +149,11 @@ class Study:
 
     @property
     def manifest(self):
-        """The manifest as a dict; empty when there is none."""
+        """The manifest as a dict, which raises `SegdetError` for what it does not say; empty when there is none."""
         path = self.folder / "manifest.json"
         try:
-            found = json.loads(path.read_text()) if path.exists() else {}
+            text = path.read_text() if path.exists() else "{}"
+            found = json.loads(text, object_hook=lambda facts: Manifest(facts, path))
         except ValueError as error:
             raise SegdetError(f"{path}: not valid JSON ({error}); restore it or name another --out folder") from error
         if not isinstance(found, dict):
