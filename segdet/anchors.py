@@ -1,7 +1,12 @@
 """Anchors: the reference boxes that the detector scores and moves (chapter 03, paper section 3)."""
 
+import math
+
 import numpy as np
 import torch
+
+from .boxes import as_rows
+from .errors import SegdetError
 
 
 class AnchorGrid:
@@ -18,10 +23,20 @@ class AnchorGrid:
         Height over width.
     stride : int
         Pixels of the slice per cell of the feature map; 16 for VGG-16 up to conv5_3 and ResNet-18's third stage.
+
+    Raises
+    ------
+    SegdetError
+        There is no size or no ratio, one is not positive and finite, or the stride is below 1.
     """
 
     def __init__(self, sizes=(32.0, 48.0, 64.0), ratios=(1.0, 1.8, 2.6), stride=16):
         self.sizes, self.ratios, self.stride = tuple(map(float, sizes)), tuple(map(float, ratios)), int(stride)
+        for name, values in (("sizes", self.sizes), ("ratios", self.ratios)):
+            if not values or not all(math.isfinite(value) and value > 0 for value in values):
+                raise SegdetError(f"anchors need {name} that are positive and finite, at least one; found {values}")
+        if self.stride < 1:
+            raise SegdetError(f"anchors need a stride of 1 pixel or more, found {stride}")
 
     def __len__(self):
         """Anchors per location, A."""
@@ -60,9 +75,17 @@ def fit_anchors(boxes):
     Returns
     -------
     AnchorGrid
+
+    Raises
+    ------
+    SegdetError
+        There is no box, one has no area, or what is given are no rows of four edges.
     """
-    boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
+    boxes = as_rows(np.asarray(boxes, np.float64))
     width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
+    fit = np.count_nonzero((width > 0) & (height > 0))
+    if not len(boxes) or fit < len(boxes):
+        raise SegdetError(f"anchors are fitted to boxes with an area, found {fit} of {len(boxes)}; leave out the rest")
     at = 1 / 6, 3 / 6, 5 / 6
     return AnchorGrid(np.quantile(np.sqrt(width * height), at), np.quantile(height / width, at))
 

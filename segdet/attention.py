@@ -26,14 +26,17 @@ def boxes_to_mask(boxes, shape):
 
     Raises
     ------
+    SegdetError
+        What is given are no rows of four edges.
     ValueError
         There are not as many slices of boxes as of the volume, or an edge is no number.
     """
     import torch
 
-    from .boxes import pad_boxes
+    from .boxes import as_rows, pad_boxes
 
     boxes = boxes if torch.is_tensor(boxes) else pad_boxes(boxes)
+    as_rows(boxes)
     depth, rows, cols = shape
     if len(boxes) != depth:
         raise ValueError(f"boxes for {len(boxes)} slices, but the volume has {depth}")

@@ -9,6 +9,8 @@ import math
 
 import torch
 
+from .errors import SegdetError
+
 # exp(4.135) = 62.5: a proposal may grow at most that much over its anchor, so that no offset overflows.
 MAX_LOG_SCALE = math.log(1000 / 16)
 
@@ -87,9 +89,23 @@ def mirror(boxes, cols):
     return torch.where(area(boxes)[..., None] > 0, flipped, torch.zeros_like(boxes))
 
 
+def as_rows(boxes):
+    """Boxes (..., 4), array or tensor, as (N, 4); what holds no number is no box.
+
+    Raises
+    ------
+    SegdetError
+        The last axis does not hold the four edges of a box.
+    """
+    shape = tuple(boxes.shape)
+    if shape[-1:] != (4,) and math.prod(shape):
+        raise SegdetError(f"boxes are rows of x0, y0, x1, y1, so (N, 4), found an array {shape}; leave out all else")
+    return boxes.reshape(-1, 4)
+
+
 def pad_boxes(boxes):
     """A list of D arrays or tensors (n_d, 4) as one float32 tensor (D, max n_d, 4), padded with boxes of no area."""
-    boxes = [torch.as_tensor(b, dtype=torch.float32).reshape(-1, 4) for b in boxes]
+    boxes = [as_rows(torch.as_tensor(b, dtype=torch.float32)) for b in boxes]
     padded = torch.zeros(len(boxes), max((len(b) for b in boxes), default=0), 4)
     for row, b in zip(padded, boxes, strict=True):
         row[: len(b)] = b

@@ -38,7 +38,7 @@ class RPN(nn.Module):
         for name in ("channels", "stride", "offset"):
             if not hasattr(self.backbone, name):
                 raise ValueError(f"{kind} is no backbone: it does not say its {name}")
-        self.anchors = anchors or AnchorGrid(stride=self.backbone.stride)
+        self.anchors = AnchorGrid(stride=self.backbone.stride) if anchors is None else anchors
         if self.anchors.stride != self.backbone.stride:
             raise ValueError(f"{kind} has stride {self.backbone.stride}, the anchors {self.anchors.stride}")
         self.sampling = sampling or Sampling()

@@ -1,11 +1,13 @@
 """Anchors against hand-worked values and torchvision's generator, with its known offset."""
 
 import numpy as np
+import pytest
 import torch
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 
 from segdet.anchors import AnchorGrid, default_anchors, fit_anchors
+from segdet.errors import SegdetError
 
 
 def test_by_hand():
@@ -45,6 +47,34 @@ def test_fitted_anchors_are_the_quantiles():
     grid = fit_anchors(boxes)
     np.testing.assert_allclose(grid.sizes, np.sqrt(2) * np.array([2, 4, 6]))
     np.testing.assert_allclose(grid.ratios, [2, 2, 2])
+
+
+@pytest.mark.parametrize(
+    ("boxes", "found"),
+    [
+        (np.ones((4, 5)), r"found an array \(4, 5\)"),
+        (np.zeros((0, 4)), "found 0 of 0"),
+        ([[0, 0, 4, 8], [5, 5, 5, 5]], "boxes with an area, found 1 of 2"),
+    ],
+)
+def test_what_anchors_cannot_be_fitted_to(boxes, found):
+    with pytest.raises(SegdetError, match=found):
+        fit_anchors(boxes)
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ({"sizes": (-8,)}, r"sizes that are positive and finite, at least one; found \(-8\.0,\)"),
+        ({"sizes": ()}, r"sizes .* found \(\)"),
+        ({"ratios": (1, float("nan"))}, r"ratios .* found \(1\.0, nan\)"),
+        ({"ratios": (float("inf"),)}, r"ratios .* found \(inf,\)"),
+        ({"stride": 0.5}, r"stride of 1 pixel or more, found 0\.5"),
+    ],
+)
+def test_impossible_anchors_are_refused(given, found):
+    with pytest.raises(SegdetError, match=found):
+        AnchorGrid(**given)
 
 
 def test_scaled_defaults_fit_the_slice():

@@ -8,7 +8,7 @@ import torch
 
 from segdet.attention import attended_region, box3d_mask, boxes_to_mask, coverage_and_leakage, slice_box_mask
 from segdet.bench.measure import peak_gib
-from segdet.errors import FormatError
+from segdet.errors import FormatError, SegdetError
 from segdet.io.boxes_csv import read_boxes
 
 
@@ -76,6 +76,12 @@ def test_wrong_number_of_slices():
         boxes_to_mask(boxes, (3, 5, 5))
     boxes[1, 1] = torch.tensor([-torch.inf, 1, torch.inf, 3])  # cut to the slice
     assert boxes_to_mask(boxes, (3, 5, 5)).sum((1, 2)).tolist() == [0, 10, 0]
+
+
+@pytest.mark.parametrize("boxes", [torch.ones(1, 2, 5), [np.ones((2, 5))]], ids=["tensor", "list"])
+def test_boxes_with_their_scores_are_refused(boxes):
+    with pytest.raises(SegdetError, match=r"found an array \(.*2, 5\); leave out all else"):
+        boxes_to_mask(boxes, (1, 5, 5))
 
 
 def test_annotation_masks():

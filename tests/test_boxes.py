@@ -1,13 +1,16 @@
 """Boxes against hand-worked values and torchvision."""
 
 import math
+import re
 
+import numpy as np
 import pytest
 import torch
 from torchvision.models.detection._utils import BoxCoder
 from torchvision.ops import box_iou as torchvision_iou
 
 from segdet.boxes import box_iou, clip, decode, encode, mirror, pad_boxes
+from segdet.errors import SegdetError
 
 
 def random_boxes(n, seed, low=2.0):
@@ -70,6 +73,12 @@ def test_pad_boxes():
     assert padded[0].abs().sum() == 0
     assert padded[2].tolist() == [[9, 9, 10, 10], [0, 0, 0, 0]]
     assert pad_boxes([[], []]).shape == (2, 0, 4)
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (4, 3), (8,), ()])
+def test_what_are_no_rows_of_four_edges_is_refused(shape):
+    with pytest.raises(SegdetError, match=re.escape(f"x0, y0, x1, y1, so (N, 4), found an array {shape}")):
+        pad_boxes([np.ones(shape)])
 
 
 def test_mirror():
