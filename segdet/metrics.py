@@ -154,7 +154,7 @@ def overlaps(detected, target):
 
     Parameters
     ----------
-    detected : Tensor, (D, k, 4), best first
+    detected : Tensor, (D, k, 4), best first; k may be 0
     target : Tensor, (D, M, 4)
         Both padded with boxes of no area.
 
@@ -165,7 +165,7 @@ def overlaps(detected, target):
     holds : bool Tensor, (D,)
         Whether the slice holds an annotated box.
     """
-    best = box_iou(detected[:, :1], target)[:, 0]  # (D, M)
+    best = box_iou(detected[:, :1], target).sum(1)  # (D, M), the sum of one, or of none
     return best.amax(1) if target.shape[1] else best.new_zeros(len(best)), (area(target) > 0).any(1)
 
 
@@ -180,7 +180,7 @@ def score_boxes(detected, target):
         NaN where there is no such slice.
     """
     overlap, holds = overlaps(detected, target)
-    found = area(detected[:, 0]) > 0
+    found = (area(detected[:, :1]) > 0).any(1)
 
     def mean(values):
         return float(values.float().mean()) if len(values) else float("nan")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from .boxes import area, box_iou
+from .errors import SegdetError
 
 
 @dataclass(frozen=True)
@@ -15,12 +16,21 @@ class Proposals:
     score first, after non-maximum suppression at `nms_iou`, if their object probability reaches `threshold`. With
     `vote` a kept box becomes the mean, weighted with the scores, of itself and all boxes that overlap it by more than
     `nms_iou`, whatever their score; its own score stays (box voting, Gidaris and Komodakis 2015).
+
+    Raises
+    ------
+    SegdetError
+        `top_k` is below 1.
     """
 
     top_k: int = 1
     threshold: float = 0.5
     nms_iou: float = 0.5
     vote: bool = True
+
+    def __post_init__(self):
+        if self.top_k < 1:
+            raise SegdetError(f"proposals: top_k boxes a slice must be 1 or more, found {self.top_k}")
 
 
 def select(boxes, scores, proposals):

@@ -105,3 +105,10 @@ def test_roughness_of_a_ball_with_bumps(amplitude, waves):
 def test_an_ellipsoid_is_no_rougher_than_its_voxels():
     z, y, x = np.meshgrid(*[np.arange(-12, 12.1, 0.25)] * 3, indexing="ij")
     assert metrics.roughness((z / 8) ** 2 + (y / 10) ** 2 + (x / 9) ** 2 < 1, (0.25, 0.25, 0.25)) < 0.08
+
+
+def test_no_box_at_all_is_no_detection():
+    target = torch.tensor([[[0.0, 0, 10, 10]], [[0.0, 0, 0, 0]]])  # an object on the first slice alone
+    found = metrics.score_boxes(torch.zeros(2, 0, 4), target)
+    assert found == {"box_iou": 0, "recall50": 0, "recall70": 0, "false_boxes": 0}
+    assert metrics.score_boxes(target, target) == {"box_iou": 1, "recall50": 1, "recall70": 1, "false_boxes": 0}

@@ -175,6 +175,8 @@ def test_every_parameter_has_a_unit_and_a_source():
     ("dial", "found"),
     [
         ({"noise_db": float("nan")}, "noise_db must be finite, found nan"),
+        ({"noise_db": -301.0}, "noise_db is -301; expected -300 to 40 dB"),
+        ({"coverage": ("much", 0.1)}, "coverage must be a number, found 'much'"),
         ({"look_alikes": (5, 3)}, "look_alikes must run from less to more"),
         ({"look_alikes": (-3, -3)}, "look_alikes counts, so 0 or more"),
         ({"look_alikes": (0.5, 0.5)}, "look_alikes counts"),
@@ -378,6 +380,9 @@ def test_look_alikes_never_touch_the_head():
         ({"shape": (32.0, 32, 32)}, "32.0"),
         ({"contrast_db": float("nan")}, "nan"),
         ({"contrast_db": float("inf")}, "inf"),
+        ({"contrast_db": "6"}, "contrast_db must be a number, found '6'"),
+        ({"contrast_db": -1e5}, "contrast_db is -100000; expected -100 to 100 dB"),
+        ({"age_days": "30"}, "age_days must be a number, found '30'"),
         ({"age_days": 400}, "400"),
         ({"seed": -1}, "-1"),
         ({"seed": 1.5}, "1.5"),

@@ -314,6 +314,22 @@ def test_the_noise_of_a_scan():
     np.testing.assert_array_equal(make_phantom(3, SMALL, noise_db=-50.0).voxels, of_version_1.voxels)
 
 
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ({"noise_db": 1e4}, "noise_db is 10000; expected -300 to 40 dB"),
+        ({"noise_db": "-60"}, "noise_db must be a number, found '-60'"),
+        ({"contrast_db": "6"}, "contrast_db must be a number, found '6'"),
+        ({"contrast_db": -1e5}, "contrast_db is -100000; expected -100 to 100 dB"),
+        ({"age_days": "30"}, "age_days must be a number, found '30'"),
+    ],
+)
+def test_decibels_and_ages_of_either_version(version, given, found):
+    with pytest.raises(SegdetError, match=found):
+        make_phantom(3, SMALL, version=version, **given)
+
+
 def test_presets_are_what_they_say():
     depths = {}
     for name, scanner in SCANNERS.items():

@@ -9,6 +9,7 @@ from torchvision.ops import nms
 
 from segdet.anchors import AnchorGrid
 from segdet.boxes import box_iou, decode, encode
+from segdet.errors import SegdetError
 from segdet.matching import match
 from segdet.proposals import Proposals, select
 from segdet.rpn import RPN
@@ -232,3 +233,8 @@ def test_descending_the_loss_moves_anchors_onto_the_box():
 def test_anchors_of_another_stride_are_refused():
     with pytest.raises(ValueError, match="stride 16, the anchors 8"):
         RPN(AnchorGrid([40], [1.0], stride=8))
+
+
+def test_proposals_of_no_box_are_refused():
+    with pytest.raises(SegdetError, match="top_k boxes a slice must be 1 or more, found 0"):
+        Proposals(top_k=0)

@@ -12,8 +12,6 @@ import typer
 from ..errors import SegdetError
 from .app import Engine, ForceOption, FrameOption, PresetOption, ScanArgument, SeriesOption, Side, app
 
-DECIBELS = {"contrast_db": (-100, 100), "noise_db": (-300, 40)}  # beyond them a picture is black, or white
-
 
 @app.command()
 def info(
@@ -119,15 +117,16 @@ def phantom(
     from ..io.outputs import check_outputs
     from ..phantom.cache import write_phantoms
     from ..phantom.make import make_phantom, parameters_of
+    from ..phantom.parameters import DECIBELS, check_number
 
     parameters = parameters_of(version, preset, dysplastic)
     if look_alikes is not None:
         parameters = replace(parameters, look_alikes=(look_alikes, look_alikes))
     options = {"contrast_db": contrast_db, "noise_db": noise_db, "side": side.value if side else None}
     options |= {"parameters": parameters, "version": version, "preset": preset}
-    for name, (low, high) in DECIBELS.items():
-        if (value := options[name]) is not None and (value < low or value > high):
-            raise SegdetError(f"phantom: {name} is {value:g}; expected {low} to {high} dB")
+    for name in DECIBELS:  # before a folder is made
+        if options[name] is not None:
+            check_number(name, options[name])
     if count:
         if mask:
             raise SegdetError("--mask names one file; with --count the annotations go to the folder labels/ in --out")

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import SegdetError
 from .canvas import Canvas, smooth_field
-from .parameters import HipParameters
+from .parameters import HipParameters, check_number
 
 
 @dataclass(frozen=True, eq=False)
@@ -268,10 +268,11 @@ def _checked(seed, shape, contrast_db, side, age_days, p):
         raise SegdetError(f"phantom: the seed must be 0 or more, found {seed}")
     if len(shape) != 3 or min(shape) < 8:
         raise SegdetError(f"phantom: shape must be (slices, rows, columns), each 8 or more; found {shape}")
-    if not math.isfinite(contrast_db):
-        raise SegdetError(f"phantom: contrast_db must be a finite number of decibels, found {contrast_db}")
+    check_number("contrast_db", contrast_db)
     if side not in (None, "left", "right"):
         raise SegdetError(f'phantom: side must be "left", "right" or None (drawn), found {side!r}')
+    if age_days is not None:
+        check_number("age_days", age_days)
     if age_days is not None and not p.age_days[0] <= age_days <= p.age_days[1]:
         low, high = p.age_days
         raise SegdetError(f"phantom: age_days must be {low} to {high} (the paper's), found {age_days}")

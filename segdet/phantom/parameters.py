@@ -2,9 +2,11 @@
 
 import math
 from dataclasses import dataclass, field, fields, replace
+from numbers import Real
 
 from ..errors import SegdetError
 
+DECIBELS = {"contrast_db": (-100, 100), "noise_db": (-300, 40)}  # beyond them a picture is black, or white
 CHOSEN = "chosen"  # no source: our choice, frozen with the phantom's version
 HEAD_SIZE = "J Pediatr Orthop 1995;15:736"
 MORIN = "Morin, Radiology 1985;157:673"
@@ -32,6 +34,17 @@ def _field(value, kind, unit, note, source):
     return field(default=value, metadata={"kind": kind, "unit": unit, "note": note, "source": source})
 
 
+def check_number(name, value):
+    """Raise `SegdetError` where a value is no finite number, or beyond the limits that `DECIBELS` names."""
+    if not isinstance(value, Real):
+        raise SegdetError(f"phantom: {name} must be a number, found {value!r}")
+    if not math.isfinite(value):
+        raise SegdetError(f"phantom: {name} must be finite, found {value!r}")
+    low, high = DECIBELS.get(name, (-math.inf, math.inf))
+    if not low <= value <= high:
+        raise SegdetError(f"phantom: {name} is {value:g}; expected {low} to {high} dB")
+
+
 def check_dials(parameters):
     """Raise `SegdetError` for the first field that is not what its metadata say."""
     for entry in fields(parameters):
@@ -39,8 +52,8 @@ def check_dials(parameters):
         numbers = value if isinstance(value, tuple) else (value,)
         if kind and len(numbers) != 2:
             raise SegdetError(f"phantom: {entry.name} must be a pair ({kind}), found {value!r}")
-        if entry.name not in ("tissues", "displacement_mm") and not all(map(math.isfinite, numbers)):
-            raise SegdetError(f"phantom: {entry.name} must be finite, found {value!r}")
+        for number in numbers if entry.name not in ("tissues", "displacement_mm") else ():
+            check_number(entry.name, number)
         if kind == "range" and not numbers[0] <= numbers[1]:
             raise SegdetError(f"phantom: {entry.name} must run from less to more, found {value!r}")
         if entry.metadata["unit"] == "count" and not all(isinstance(n, int) and n >= 0 for n in numbers):
