@@ -9,13 +9,13 @@ import torch
 
 from .anchors import AnchorGrid
 from .backbones import BACKBONES
-from .errors import CheckpointError
+from .errors import CheckpointError, SegdetError
 from .pipeline import BATCH, Grids, Pipeline
 from .proposals import Proposals
 from .rpn import RPN
 from .rpn_loss import Sampling
 from .runtime.atomic import write_text
-from .runtime.device import default_device, precision
+from .runtime.device import default_device, precision, usable
 from .runtime.tensors import load_tensors, save_tensors
 from .unet3d import UNet3D
 from .volume import with_neighbours
@@ -151,9 +151,11 @@ class Cascade(Pipeline):
         ------
         CheckpointError
             A file is missing or does not fit the others.
+        SegdetError
+            The device cannot be used here.
         """
         folder = Path(folder)
-        device = device or default_device()
+        device = usable(device) if device else default_device()
         try:
             settings = json.loads((folder / "cascade.json").read_text())
             detector = RPN(
@@ -169,7 +171,9 @@ class Cascade(Pipeline):
             raise CheckpointError(
                 f"{folder}: holds no cascade.json; train a model with `segdet fit --out {folder}`"
             ) from error
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
+        except CheckpointError:  # of `load_tensors`: says what is wrong itself
+            raise
+        except (SegdetError, OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise CheckpointError(f"{folder}: not a model that this version of segdet saved ({reason})") from error
         detector.to(device, memory_format=torch.channels_last)

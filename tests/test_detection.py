@@ -163,6 +163,21 @@ def test_a_cascade_remembers_how_its_detector_looks(tmp_path):
     assert not (tmp_path / "other").exists()
 
 
+def test_a_cascade_that_cannot_be_loaded(tmp_path):
+    Cascade(RPN(backbone="resnet18"), UNet3D(2, 2, 4), Grids((8, 96, 64), (8, 96, 64), (8, 24, 16))).save(tmp_path)
+    with pytest.raises(SegdetError, match=r"^device warp cannot be used here \(.*\); leave it out or use cpu$"):
+        Cascade.load(tmp_path, "warp")
+    written = (tmp_path / "cascade.json").read_text()
+    for old, new, said in (
+        ('"resnet18"', '"alexnet"', "there is no backbone 'alexnet'"),
+        ('"top_k": 1', '"top_k": 0', "top_k boxes a slice must be 1 or more, found 0"),
+        ('"stride": 16', '"stride": 0', "a stride of 1 pixel or more, found 0"),
+    ):
+        (tmp_path / "cascade.json").write_text(written.replace(old, new))
+        with pytest.raises(CheckpointError, match=rf"not a model that this version of segdet saved \(.*{said}"):
+            Cascade.load(tmp_path, "cpu")
+
+
 def cases(count, boxes):
     return [
         Case(f"case {n}", torch.rand(4, 96, 64), np.zeros((4, 96, 64), bool), boxes, None, None, (1, 1, 1))

@@ -133,3 +133,8 @@ def test_a_folder_of_that_name_comes_first(tmp_path, monkeypatch):
     (tmp_path / "hip-small").mkdir()
     with pytest.raises(SegdetError, match=r"hip-small: holds no cascade\.json"):
         load_cascade("hip-small")
+
+
+def test_a_folder_that_is_not_there_is_not_the_shipped_model(tmp_path):
+    with pytest.raises(SegdetError, match=r"nowhere/hip-small: holds no cascade\.json"):
+        load_cascade(tmp_path / "nowhere/hip-small")

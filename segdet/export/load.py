@@ -33,7 +33,8 @@ def load_cascade(folder, engine=None, report=print):
         There is no model in the folder, or PyTorch is asked to run an export.
     """
     folder = Path(folder)
-    folder = folder if folder.exists() or not (SHIPPED / folder.name).exists() else SHIPPED / folder.name
+    if folder == Path(folder.name) and not folder.exists() and (SHIPPED / folder).exists():
+        folder = SHIPPED / folder
     is_export = (folder / SETTINGS).exists()
     engine = engine or ("onnx" if is_export else "torch")
     if is_export and engine == "torch":

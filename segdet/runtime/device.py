@@ -8,6 +8,17 @@ import torch
 from ..errors import SegdetError
 
 
+def usable(device, named=None, way_out="leave it out"):
+    """A device, given by name or as it is; `SegdetError` says how it was named where it cannot be used here."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        named = named or f"device {device}"
+        raise SegdetError(f"{named} cannot be used here ({reason}); {way_out} or use cpu") from error
+    return torch.device(device)
+
+
 def default_device():
     """The device that SEGDET_DEVICE names, else CUDA, Apple's MPS or the CPU, in that order.
 
@@ -18,12 +29,7 @@ def default_device():
     """
     named = os.environ.get("SEGDET_DEVICE")
     if named:
-        try:
-            torch.empty(0, device=named)
-        except (RuntimeError, AssertionError) as error:
-            reason = str(error).splitlines()[0]
-            raise SegdetError(f"SEGDET_DEVICE={named} cannot be used here ({reason}); unset it or use cpu") from error
-        return torch.device(named)
+        return usable(named, f"SEGDET_DEVICE={named}", "unset it")
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
