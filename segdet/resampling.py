@@ -33,13 +33,13 @@ def resample_array(array, shape, scale, fill=0.0):
     return result
 
 
-def nearest(array, shape, scale, fill=0):
-    """As `resample_array`, but each new voxel takes the value of the nearest old one: for labels."""
+def nearest(array, shape, scale):
+    """As `resample_array`, but each new voxel takes the value of the nearest old one, or 0: for labels."""
     at = [
         np.rint(_centres(old, new, step)).astype(int).clip(0, old - 1)
         for old, new, step in zip(array.shape, shape, scale, strict=True)
     ]
-    return np.where(covered(array.shape, shape, scale), array[np.ix_(*at)], np.asarray(fill, array.dtype))
+    return np.where(covered(array.shape, shape, scale), array[np.ix_(*at)], np.zeros((), array.dtype))
 
 
 def covered(old_shape, shape, scale):

@@ -50,7 +50,7 @@ class Arm:
     blind : bool
         In protocol 2: the attention cuts the region and the network does not see it.
     detector : str
-        In protocol 2: a name in `segdet.experiments.protocol.DETECTORS`.
+        In protocol 2: a name that `segdet.experiments.protocol.detector_recipe` knows.
     finer : bool
         In protocol 2: the detector sees its slices as fine as they are, and not as coarse as the segmenter.
     best : bool

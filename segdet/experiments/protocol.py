@@ -39,8 +39,6 @@ SECONDARY = {
     )
 }
 
-DETECTORS = ("book", "literal", "plain", "random", "best")
-
 
 def arms_of(protocol):
     """The arms of a protocol, by name."""

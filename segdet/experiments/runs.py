@@ -55,7 +55,7 @@ class Run:
     shared : bool
         The folder is for trainings of any data and settings, each in a file of its own, and keeps detected boxes too.
     detector : str
-        In protocol 2: which, see `segdet.experiments.protocol.DETECTORS`.
+        In protocol 2: which, see `segdet.experiments.protocol.detector_recipe`.
     finer : bool
         In protocol 2: whether it sees its slices as fine as they are.
     split : optional
