@@ -5,7 +5,7 @@ A fake tensor has a shape, a type and a device, but no values. Where two devices
 
 * a number is 1, a truth value True;
 * a mask that chooses elements chooses `CHOSEN` of them;
-* what is copied to the CPU is zero there.
+* what is copied to the CPU counts 0, 1, 2, ... there, so that boxes have an area.
 
 `replace_what_needs_a_context` puts these in the place of what only a real GPU can do:
 
@@ -46,7 +46,8 @@ class FakeCuda(FakeTensorMode):
                 shape = min(CHOSEN, math.prod(args[0].shape)), args[0].ndim
                 return torch.zeros(shape, dtype=torch.long, device=args[0].device)
         if func is aten._to_copy.default and target == "cpu":
-            return torch.zeros(args[0].shape, dtype=kwargs.get("dtype") or args[0].dtype)
+            values = torch.arange(math.prod(args[0].shape)).reshape(args[0].shape)
+            return values.to(kwargs.get("dtype") or args[0].dtype)
         if func is aten.copy_.default and not isinstance(args[0], FakeTensor):  # from the GPU into memory of the CPU
             return args[0].zero_()
         if func in (aten.index.Tensor, aten.index_put_.default):

@@ -94,7 +94,7 @@ def test_what_python_asks_of_the_gpu(cuda):
     assert x.sum().item() == 1.0
     assert bool((x > 0.5).any()) is True
     assert real(x.cpu())
-    assert x.cpu().numpy().tolist() == np.zeros((4, 5)).tolist()
+    assert x.cpu().numpy().tolist() == np.arange(20.0).reshape(4, 5).tolist()
     torch.testing.assert_close(torch.ones(3) + 1, torch.full((3,), 2.0))  # what stays on the CPU is computed
 
 
