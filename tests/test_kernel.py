@@ -28,6 +28,7 @@ from segdet.phantom.make import make_phantom
 for needed in ("jupyterlab", "onnxruntime"):
     pytest.importorskip(needed, reason=f"{needed} is not installed; run: make setup")
 
+pytestmark = pytest.mark.xdist_group("kernel")  # one notebook: what a test leaves behind is where the next begins
 SHAPE = (16, 92, 48)
 BOX = [14.0, 24, 34, 60]
 ANCHOR = [10.0, 20, 30, 60]

@@ -26,7 +26,7 @@ def main():
                 "segdet: interrupted; what was saved is kept: a training or study goes on with --resume",
                 file=sys.stderr,
             )
-        sys.exit(ended)
+        sys.exit(ended or 0)
     except UsageError as error:
         message = error.format_message().rstrip(".")
         if message:  # the list of commands has been printed where none was named
