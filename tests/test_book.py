@@ -75,6 +75,13 @@ def test_stored_outputs_are_those_of_the_code(path):
         pytest.fail(f"the outputs stored in {path.name} are stale; run: make refresh", pytrace=False)
 
 
+def test_what_is_written_after_the_chapters_is_no_input_of_theirs(tmp_path):
+    for name in ("a.csv", "a/cases.csv", "book.json", "checks.json", "ro-crate-metadata.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert {path.relative_to(tmp_path).as_posix() for path in staleness.tables(tmp_path)} == {"a.csv", "a/cases.csv"}
+
+
 def test_notebooks_are_light():
     """At most 800 KB each and 7 MB in all, for the history keeps every version."""
     sizes = {path.name: path.stat().st_size for path in NOTEBOOKS}

@@ -12,13 +12,13 @@ RESULTS = ROOT / "results"
 
 @pytest.fixture
 def committed():
-    return json.loads((RESULTS / crate.NAME).read_text())
+    return json.loads((RESULTS / crate.CRATE).read_text())
 
 
 def test_every_table_is_there_with_its_checksum(committed):
     files = {entry["@id"]: entry for entry in committed["@graph"] if entry["@type"] == "File"}
     there = {path.relative_to(RESULTS).as_posix() for path in RESULTS.glob("**/*") if path.suffix in (".csv", ".json")}
-    assert set(files) == there - {crate.NAME, "book.json", "checks.json"}
+    assert set(files) == there - {crate.CRATE, "book.json", "checks.json"}
     for name, entry in files.items():
         content = (RESULTS / name).read_bytes()
         assert entry["sha256"] == hashlib.sha256(content).hexdigest(), f"{name}: run book/_tools/crate.py"
@@ -29,7 +29,7 @@ def test_every_reference_leads_somewhere(committed):
     """All that RO-Crate 1.1 asks for: one descriptor, one root, and no entry that is named and missing."""
     entries = {entry["@id"]: entry for entry in committed["@graph"]}
     assert len(entries) == len(committed["@graph"])
-    assert entries[crate.NAME]["about"] == {"@id": "./"}
+    assert entries[crate.CRATE]["about"] == {"@id": "./"}
     assert {"name", "description", "datePublished", "license"} <= entries["./"].keys()
 
     def references(value):
@@ -39,7 +39,7 @@ def test_every_reference_leads_somewhere(committed):
 
     named = {name for entry in entries.values() for value in entry.values() for name in references(value)}
     assert {name for name in named if not name.startswith("https:")} == entries.keys() - {
-        crate.NAME,
+        crate.CRATE,
         *(name for name in entries if name.startswith("#run-")),
     }
 
@@ -50,7 +50,7 @@ def test_a_changed_table_changes_the_crate(tmp_path):
         (tmp_path / name).write_text(text)
     before = crate.crate(tmp_path, "2026-01-02")
     names = [entry["@id"] for entry in before["@graph"]]
-    assert names == [crate.NAME, "./", "#segdet", "a/", "#run-a", "a/cases.csv", "a/manifest.json"]
+    assert names == [crate.CRATE, "./", "#segdet", "a/", "#run-a", "a/cases.csv", "a/manifest.json"]
     assert before["@graph"][3]["description"] == "profile quick"
     (tmp_path / "a/cases.csv").write_text("seed\n1\n")
     after = crate.crate(tmp_path, "2026-01-02")

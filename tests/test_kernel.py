@@ -28,7 +28,6 @@ from segdet.phantom.make import make_phantom
 for needed in ("jupyterlab", "onnxruntime"):
     pytest.importorskip(needed, reason=f"{needed} is not installed; run: make setup")
 
-pytestmark = pytest.mark.xdist_group("kernel")  # one notebook: what a test leaves behind is where the next begins
 SHAPE = (16, 92, 48)
 BOX = [14.0, 24, 34, 60]
 ANCHOR = [10.0, 20, 30, 60]
@@ -216,7 +215,13 @@ def test_loss(page):
     page.wait(f"{says} === {json.dumps(said + 'pulled by s -0.73, tx +0.00, ty +0.00, tw +0.00, th +0.00' + chr(10))}")
 
 
-def test_boxes_of_a_mouse_and_the_mask_of_the_library(page):
+def test_boxes_are_painted_and_changed(page):
+    """One test: where the first part ends the second begins, and two workers share out the tests of a file."""
+    boxes_of_a_mouse_and_the_mask_of_the_library(page)
+    boxes_are_moved_resized_and_removed(page)
+
+
+def boxes_of_a_mouse_and_the_mask_of_the_library(page):
     page.execute("painter")
     page.wait("document.querySelector('.segdet-painter img')?.complete")
     page.stroke((0.2, 0.15), (0.3, 0.4), (0.7, 0.65))
@@ -245,7 +250,7 @@ def test_boxes_of_a_mouse_and_the_mask_of_the_library(page):
     )
 
 
-def test_boxes_are_moved_resized_and_removed(page):
+def boxes_are_moved_resized_and_removed(page):
     """With keys, mouse and finger; what lies between two painted slices is painted then, and the mask goes."""
     before, none = page.drawn()
     assert (sorted(before), none) == ([8, 12], False)

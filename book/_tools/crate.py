@@ -8,12 +8,11 @@ import hashlib
 import json
 
 from runner import ROOT
-from staleness import tables
+from staleness import CRATE, tables
 
 from segdet.experiments.study import Study
 from segdet.runtime.atomic import write_text
 
-NAME = "ro-crate-metadata.json"
 SOURCE = "#segdet"
 FORMATS = {".csv": "text/csv", ".json": "application/json"}
 FACTS = ("protocol", "kind", "profile", "data", "phantom_version", "device", "torch", "commit")
@@ -28,7 +27,7 @@ def crate(folder, published):
     published : str
         A date, YYYY-MM-DD.
     """
-    files = sorted(path for path in tables(folder) if path.name != NAME)
+    files = sorted(tables(folder))
     studies = sorted({path.parent for path in files if path.parent != folder})
     loose = [{"@id": path.name} for path in files if path.parent == folder]
     root = {
@@ -41,7 +40,7 @@ def crate(folder, published):
         "hasPart": [{"@id": f"{study.name}/"} for study in studies] + loose,
     }
     about = {
-        "@id": NAME,
+        "@id": CRATE,
         "@type": "CreativeWork",
         "conformsTo": {"@id": "https://w3id.org/ro/crate/1.1"},
         "about": {"@id": "./"},
@@ -83,5 +82,5 @@ def _file(path, folder):
 if __name__ == "__main__":
     results = ROOT / "results"
     found = crate(results, datetime.date.today().isoformat())
-    write_text(results / NAME, json.dumps(found, indent=1) + "\n")
-    print(f"{results / NAME}: {len(found['@graph'])} entries")
+    write_text(results / CRATE, json.dumps(found, indent=1) + "\n")
+    print(f"{results / CRATE}: {len(found['@graph'])} entries")

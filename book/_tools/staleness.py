@@ -15,8 +15,8 @@ from imports import parse, reached_modules, read_sources, strings
 from IPython.core.displayhook import DisplayHook
 from IPython.core.inputtransformer2 import TransformerManager
 
-# Written when chapters and checks are run, so no output can depend on them.
-STATUS, CHECKS = "book.json", "checks.json"
+# Written when chapters and checks are run or after them, so no output can depend on them.
+STATUS, CHECKS, CRATE = "book.json", "checks.json", "ro-crate-metadata.json"
 NAMED = re.compile(
     r"\bresults\b(?:/([\w.-]+))?"
 )  # a study or a file in results/; empty where a text names results alone
@@ -73,7 +73,7 @@ def tables(folder):
     """The CSV and JSON files of results/ and of its studies, which are committed; checkpoints are further below."""
     found = (*folder.glob("*"), *folder.glob("*/*"))
     whole = [path for path in found if path.suffix in (".csv", ".json") and not path.name.startswith(".")]
-    return [path for path in whole if path.name not in (STATUS, CHECKS)]
+    return [path for path in whole if path.name not in (STATUS, CHECKS, CRATE)]
 
 
 def digest(value):
