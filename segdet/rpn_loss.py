@@ -68,9 +68,9 @@ def rpn_loss(objectness, offsets, anchors, matched, positive, negative, hard=Fal
 
     Positives are few: some three in a slice with the object, none in the others. So the log loss is the mean over
     the positives and the mean over the negatives, averaged: the two kinds count 1:1 whatever their number, and where
-    one is missing the other counts alone. Smooth
-    L1 is summed over the four offsets and averaged over the positives. (Dividing both by the 256 anchors, as
-    torchvision's Faster R-CNN does, leaves the positives a few percent of the weight.)
+    one is missing the other counts alone. Smooth L1 is summed over the four offsets and averaged over the positives.
+    (Dividing both by the 256 anchors, as torchvision's Faster R-CNN does, leaves the positives a few percent of the
+    weight.)
 
     With `hard` the mean over the negatives is weighted with the object probability that the network gives each of
     them: what it already knows to be background counts little. This is the weight of the focal loss with exponent 1

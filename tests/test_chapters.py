@@ -17,7 +17,6 @@ from segdet.experiments import chapters, runs
 from segdet.experiments.config import PROFILES, Profile
 from segdet.training import detector, loop, recipes, segmenter
 
-pytestmark = pytest.mark.xdist_group("chapters")  # one worker computes what all of them compare with
 BACKBONE = "resnet18"
 
 

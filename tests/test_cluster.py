@@ -29,7 +29,6 @@ from segdet.training.loop import fit
 distributed = pytest.importorskip("distributed")
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the workers cannot import the tests
 
-pytestmark = pytest.mark.xdist_group("cluster")  # one worker starts the processes that all of them share
 TINY = Profile("tiny", (8, 48, 32), (8, 12, 8), 4, 2, 4, 2, 2, 1, 2, "resnet18")
 
 

@@ -30,7 +30,6 @@ for package in ("onnx", "onnxscript", "onnxruntime"):
     pytest.importorskip(package, reason=f"{package} is not installed; pip install 'segdet[export]'")
 
 MODELS = Path(exporting.__file__).parents[1] / "models"  # those that come with the package
-pytestmark = pytest.mark.xdist_group("export")  # one worker makes the export that all of them share
 GRIDS = Grids((16, 48, 32), (16, 96, 64), (16, 24, 16))
 
 

@@ -216,7 +216,7 @@ def test_loss(page):
 
 
 def test_boxes_are_painted_and_changed(page):
-    """One test: where the first part ends the second begins, and two workers share out the tests of a file."""
+    """One test, for the second part begins where the first one ends."""
     boxes_of_a_mouse_and_the_mask_of_the_library(page)
     boxes_are_moved_resized_and_removed(page)
 

@@ -19,7 +19,8 @@ from segdet.experiments.cost import seconds_of_a_phantom
 from segdet.runtime.progress import in_words
 
 BIN = Path(sys.executable).parent
-PYTEST = [sys.executable, "-m", "pytest", "-n", os.environ.get("SEGDET_TEST_WORKERS", "2")]
+# A file stays with one worker: its tests and cells share what is costly to make.
+PYTEST = [sys.executable, "-m", "pytest", "-n", os.environ.get("SEGDET_TEST_WORKERS", "2"), "--dist", "loadfile"]
 NOTEBOOKS = [str(path.relative_to(ROOT)) for path in chapters(ROOT)]
 RECORD = ROOT / "results" / CHECKS
 
@@ -33,10 +34,10 @@ STAGES = [
     ),
     (
         "every chapter executed at the smoke profile",
-        [*PYTEST, "--dist", "loadfile", "--nbval-lax", "--nbval-current-env", *NOTEBOOKS],
+        [*PYTEST, "--nbval-lax", "--nbval-current-env", *NOTEBOOKS],
         {**KERNEL_ENVIRONMENT, "SEGDET_PROFILE": "smoke"},
     ),
-    ("tests of the library, the book and the site", [*PYTEST, "--dist", "loadgroup", "tests"], {}),
+    ("tests of the library, the book and the site", [*PYTEST, "tests"], {}),
 ]
 
 
