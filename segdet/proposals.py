@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .boxes import area, box_iou
+from .boxes import area, box_iou, clip, decode
 from .errors import SegdetError
 
 
@@ -20,7 +20,7 @@ class Proposals:
     Raises
     ------
     SegdetError
-        `top_k` is below 1.
+        `top_k` is below 1, or a threshold is no number from 0 to 1.
     """
 
     top_k: int = 1
@@ -31,6 +31,32 @@ class Proposals:
     def __post_init__(self):
         if self.top_k < 1:
             raise SegdetError(f"proposals: top_k boxes a slice must be 1 or more, found {self.top_k}")
+        for name in ("threshold", "nms_iou"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise SegdetError(f"proposals: {name} must lie between 0 and 1, found {value}")
+
+
+def propose(objectness, offsets, anchors, shape, proposals):
+    """The boxes of every slice from what a detector says of its anchors (paper section 3, regression path).
+
+    Parameters
+    ----------
+    objectness : Tensor, (N, K, 2)
+        Logits of (background, object).
+    offsets : Tensor, (N, K, 4)
+    anchors : Tensor, (K, 4)
+    shape : (rows, columns)
+        Of a slice, to which the boxes are clipped.
+    proposals : Proposals
+
+    Returns
+    -------
+    boxes : Tensor, (N, top_k, 4)
+    scores : Tensor, (N, top_k)
+        As of `select`.
+    """
+    return select(clip(decode(offsets, anchors), shape), objectness.softmax(-1)[..., 1], proposals)
 
 
 def select(boxes, scores, proposals):

@@ -6,8 +6,7 @@ from torch import nn
 
 from .anchors import AnchorGrid
 from .backbones import make_backbone
-from .boxes import clip, decode
-from .proposals import Proposals, select
+from .proposals import Proposals, propose
 from .rpn_loss import Sampling, sampled_loss
 
 
@@ -118,7 +117,7 @@ class RPN(nn.Module):
         dict of two scalar Tensors
             ``log_loss`` and ``smooth_l1``, see `rpn_loss`. (The paper's text swaps the two names, `facts` B1.)
         """
-        return sampled_loss(*self(slices), boxes, self.sampling, generator)
+        return sampled_loss(*self(slices), boxes, slices.shape[-2:], self.sampling, generator)
 
     @torch.no_grad()
     def propose(self, slices, proposals=None):
@@ -136,9 +135,7 @@ class RPN(nn.Module):
         scores : Tensor, (N, top_k)
             Object probabilities; 0 where padded.
         """
-        objectness, offsets, anchors = self(slices)
-        boxes = clip(decode(offsets, anchors), slices.shape[-2:])
-        return select(boxes, objectness.softmax(-1)[..., 1], proposals or Proposals())
+        return propose(*self(slices), slices.shape[-2:], proposals or Proposals())
 
     def load_imagenet(self):
         """Fill the backbone with ImageNet weights, as the paper does (section 3.1).

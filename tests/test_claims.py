@@ -169,6 +169,14 @@ def test_the_file_is_bound_to_the_tables(study, tmp_path):
         check_claims(path)
 
 
+@pytest.mark.parametrize("text", ["[]", "{}", "no JSON", '{"claims": []}'])
+def test_a_file_of_something_else_holds_no_claims(tmp_path, text):
+    path = tmp_path / "other.json"
+    path.write_text(text)
+    with pytest.raises(SegdetError, match=r"other\.json: holds no claims; write them with `segdet claims`"):
+        check_claims(path)
+
+
 def test_claims_replace_claims_alone(study, tmp_path):
     write_claims(study, tmp_path / "claims.json")
     write_claims(study, tmp_path / "claims.json")

@@ -46,6 +46,12 @@ def random_cascade(margin, **rpn):
     return Cascade(detector, segmenter, GRIDS, Proposals(top_k=2, threshold=0.4), margin)
 
 
+@pytest.fixture(autouse=True)
+def in_float32(monkeypatch):
+    """The engines compute in float32, so PyTorch is to do so where bfloat16 is native, too."""
+    monkeypatch.setenv("SEGDET_PRECISION", "float32")
+
+
 @pytest.fixture(scope="module")
 def cascade():
     return random_cascade(margin=2.0, neighbours=True)

@@ -13,7 +13,7 @@ from segdet.errors import SegdetError
 from segdet.matching import match
 from segdet.proposals import Proposals, select
 from segdet.rpn import RPN
-from segdet.rpn_loss import Sampling, rpn_loss
+from segdet.rpn_loss import Sampling, rpn_loss, sampled_loss
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +77,48 @@ def test_equals_torchvision_s_loss():
     torch.testing.assert_close(boxes, bent)
     plain = F.smooth_l1_loss(offsets[positive], targets[0][positive[0]], reduction="sum") / 25
     torch.testing.assert_close(loss["smooth_l1"], plain)
+
+
+def test_normalised_per_anchor_it_is_torchvision_s_loss_whatever_the_numbers():
+    generator = torch.Generator().manual_seed(2)
+    scores, offsets = torch.randn(1, 50, 2, generator=generator), torch.randn(1, 50, 4, generator=generator)
+    anchors = AnchorGrid()((3, 2))[:50]
+    matched = anchors[None] + torch.tensor([3.0, -2, 5, 4])
+    positive = torch.arange(50)[None] < 7
+    negative = torch.arange(50)[None] >= 20  # thirteen are not sampled
+    loss = rpn_loss(scores, offsets, anchors, matched, positive, negative, per_anchor=True)
+    rpn = RegionProposalNetwork(None, None, 0.7, 0.3, 50, 0.5, {}, {}, 0.7)
+    rpn.fg_bg_sampler = lambda labels: ([positive[0]], [negative[0]])
+    targets = rpn.box_coder.encode([matched[0]], [anchors])
+    difference = (scores[..., 1] - scores[..., 0]).flatten()[:, None]
+    theirs, _ = rpn.compute_loss(difference, offsets[0], [positive[0].float()], targets)
+    torch.testing.assert_close(loss["log_loss"], theirs)
+    boxes = F.smooth_l1_loss(offsets[positive], targets[0][positive[0]], reduction="sum") / 37
+    torch.testing.assert_close(loss["smooth_l1"], boxes)
+    nobody = torch.zeros_like(positive)
+    empty = rpn_loss(scores, offsets, anchors, matched, nobody, nobody, per_anchor=True)
+    assert (empty["log_loss"], empty["smooth_l1"]) == (0, 0)
+
+
+def test_anchors_across_the_border_do_not_count():
+    """B17: of three anchors the best one crosses the border, so the next best is the box's."""
+    anchors = torch.tensor([[-2.0, 0, 10, 12], [0.0, 0, 8, 12], [20, 20, 32, 30]])
+    boxes = torch.tensor([[[0.0, 0, 10, 12]]])
+    given = torch.zeros(1, 3, 2), torch.zeros(1, 3, 4).requires_grad_(), anchors, boxes, (30, 32)
+    for inside, taught in ((False, [True, True, False]), (True, [False, True, False])):
+        loss = sampled_loss(*given, Sampling(inside=inside))
+        (gradient,) = torch.autograd.grad(loss["smooth_l1"], given[1])
+        assert gradient[0].abs().sum(1).bool().tolist() == taught
+    assert given[2][2, 2] == 32  # an edge at the border is inside: half-open boxes
+
+
+def test_the_boxes_term_has_a_weight():
+    anchors, boxes = torch.tensor([[0.0, 0, 8, 12]]), torch.tensor([[[0.0, 0, 10, 12]]])
+    given = torch.zeros(1, 1, 2), torch.zeros(1, 1, 4), anchors, boxes, (30, 32)
+    one, ten = (sampled_loss(*given, Sampling(box_weight=weight)) for weight in (1.0, 10.0))
+    assert ten["log_loss"] == one["log_loss"]
+    assert ten["smooth_l1"].item() == pytest.approx(10 * one["smooth_l1"].item())
+    assert one["smooth_l1"] > 0
 
 
 def test_few_positives_count_as_much_as_many_negatives():

@@ -155,13 +155,8 @@ def as_facts(study):
 
 def write_claims(study, path):
     """Write `as_facts` as JSON; returns the facts. Of what is there, only another file of claims is replaced."""
-    if Path(path).exists():
-        try:
-            replaced = json.loads(Path(path).read_text(encoding="utf-8"))
-        except ValueError:
-            replaced = None
-        if not (isinstance(replaced, dict) and "claims" in replaced):
-            raise SegdetError(f"{path}: is there already and holds no claims; choose another name")
+    if Path(path).exists() and _read(path) is None:
+        raise SegdetError(f"{path}: is there already and holds no claims; choose another name")
     facts = as_facts(study)
     write_text(path, json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
     return facts
@@ -179,9 +174,11 @@ def check_claims(path, root="."):
     Raises
     ------
     SegdetError
-        A table is another one, or a claim says something else than the tables.
+        The file holds no claims, a table is another one, or a claim says something else than the tables.
     """
-    written = json.loads(Path(path).read_text(encoding="utf-8"))
+    written = _read(path)
+    if written is None:
+        raise SegdetError(f"{path}: holds no claims; write them with `segdet claims`")
     study = Study(Path(root, written["study"]))
     there = _checksums(study)
     for name in sorted(written["tables"].keys() | there.keys()):
@@ -190,6 +187,15 @@ def check_claims(path, root="."):
     for old, new in zip(written["claims"], as_facts(study)["claims"], strict=True):
         if {**old, "command": ""} != {**new, "command": ""}:
             raise SegdetError(f"{path}: claim {old['claim']} does not follow from its tables; run `segdet claims`")
+
+
+def _read(path):
+    """The facts in a file of claims, None where it holds something else."""
+    try:
+        facts = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError:
+        return None
+    return facts if isinstance(facts, dict) and {"study", "tables", "claims"} <= facts.keys() else None
 
 
 def _checksums(study):

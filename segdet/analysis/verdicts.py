@@ -50,6 +50,11 @@ class Finding:
         """See `verdict_of`."""
         return verdict_of(self.interval, self.bound)
 
+    @property
+    def side(self):
+        """Where the interval lies: "above zero", "below zero", or the verdict where it is neither."""
+        return {"reproduced": "above zero", "reversed": "below zero"}.get(self.verdict, self.verdict)
+
 
 def verdict_of(interval, bound=EQUIVALENT):
     """The verdict on a claim that a quantity is positive, from its 95 % interval.

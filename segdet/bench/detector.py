@@ -9,12 +9,12 @@ from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 
 from ..boxes import area, clip, decode
 from ..cascade import detect
-from ..experiments.cost import flops_of
+from ..experiments.cost import flops_of, training_step
 from ..proposals import Proposals, select
 from ..rpn import RPN
 from ..rpn_loss import sampled_loss
 from ..runtime.device import default_device, precision
-from .measure import Row, bench_memory, paired, rate_note, training_step
+from .measure import Row, bench_memory, paired, rate_note
 
 KEEP = Proposals(threshold=0.0, vote=False)
 
@@ -114,7 +114,7 @@ def training(model, slices, boxes, context=None):
             return sum(model.loss(slices, boxes).values())
 
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 1e-4, momentum=0.9)
-    return training_step(model, optimizer, loss)
+    return training_step(model, loss, optimizer)
 
 
 @torch.no_grad()
@@ -129,7 +129,7 @@ def detect_as(peer, volume, context):
 def behind(outputs, sampling, boxes):
     """Matching, sampling, loss with its gradients, and proposals, from what the head returns."""
     objectness, offsets, anchors = outputs
-    loss = sampled_loss(objectness, offsets, anchors, boxes, sampling)
+    loss = sampled_loss(objectness, offsets, anchors, boxes, (184, 96), sampling)
     sum(loss.values()).backward()
     with torch.no_grad():
         found = clip(decode(offsets, anchors), (184, 96))

@@ -110,20 +110,6 @@ def printed_by(code, env=None):
     return subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout
 
 
-def training_step(model, optimizer, loss):
-    """A function that trains `model` for one step on the loss that ``loss()`` returns."""
-
-    def step():
-        model.train()
-        value = loss()
-        optimizer.zero_grad(set_to_none=True)
-        value.backward()
-        optimizer.step()
-        return value.item()  # waits for a GPU
-
-    return step
-
-
 def bench_memory(what, step_of, peers):
     """Rows for the memory of a step: on a GPU that of the tensors, else of a process with PyTorch in it.
 

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..experiments.cost import flops_of
+from ..experiments.cost import flops_of, training_step
 from ..runtime.device import default_device, precision
 from ..unet3d import UNet3D
 from .measure import (
@@ -31,7 +31,6 @@ from .measure import (
     rate_note,
     require,
     seconds,
-    training_step,
 )
 
 PAPER = (128, 184, 96)
@@ -110,7 +109,7 @@ def at_work(model, shape, device, tuned=True):
         return logits().softmax(1)[0, 1].cpu()  # waits for a GPU
 
     optimizer = torch.optim.Adam(model.parameters(), 0.001, fused=tuned)
-    return training_step(model, optimizer, lambda: F.cross_entropy(logits(), mask)), inference
+    return training_step(model, lambda: F.cross_entropy(logits(), mask), optimizer), inference
 
 
 def step_of(who):

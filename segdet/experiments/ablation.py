@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..attention import coverage_and_leakage
 from ..errors import SegdetError
-from ..io.dataset import folder_pairs, names_and_sizes
+from ..io.dataset import folder_pairs, names_and_contents
 from ..metrics import iou, score_boxes
 from ..phantom import acoustics
 from ..phantom.hip2 import chain
@@ -154,7 +154,7 @@ def run_study(plan, seeds, out, *, resume=False, max_minutes=None, scheduler=Non
         "phantom_version": phantom_version(plan),
     }
     if plan.data != "phantom":
-        fixed["scans"] = digest(*names_and_sizes(folder_pairs(plan.data)))
+        fixed["scans"] = digest(*names_and_contents(folder_pairs(plan.data)))
     if plan.protocol != 1:
         fixed["kind"] = check_terms(plan, seeds)
 

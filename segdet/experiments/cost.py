@@ -219,9 +219,9 @@ def measure(profile):
 
     share = np.prod(cut) / np.prod(profile.segmenter_shape)
     return Speed(
-        one["detector_step"] * count / 8 / _seconds(_step(detector, detector_loss), 2),
+        one["detector_step"] * count / 8 / _seconds(training_step(detector, detector_loss), 2),
         one["detector_slice"] * count / _seconds(detect, 2),
-        one["segmenter_step"] * share / _seconds(_step(segmenter, segmenter_loss), 2),
+        one["segmenter_step"] * share / _seconds(training_step(segmenter, segmenter_loss), 2),
         one["segmenter_volume"] * share / _seconds(segment, 2),
         seconds_of_a_phantom(),
     )
@@ -233,9 +233,9 @@ def seconds_of_a_phantom():
     return _seconds(lambda: make_phantom(0), 1)
 
 
-def _step(model, loss):
-    """A function that trains a network for a step."""
-    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad])
+def training_step(model, loss, optimizer=None):
+    """A function that trains a network for one step on what ``loss()`` returns, by default with Adam."""
+    optimizer = optimizer or torch.optim.Adam([p for p in model.parameters() if p.requires_grad])
 
     def step():
         model.train()
@@ -243,7 +243,7 @@ def _step(model, loss):
         value = loss()
         value.backward()
         optimizer.step()
-        return value.item()
+        return value.item()  # waits for a GPU
 
     return step
 

@@ -47,6 +47,13 @@ class Variant:
 LITERAL = Sampling(positives_only=True, best_anchor=False)
 HALF = Sampling(positive_iou=0.5)
 AUGMENTED = Recipe(gain=0.2, zoom=0.15)
+
+
+def compact_half(**changes):
+    """The `COMPACT` recipe with drawn negatives, as `HALF`, and what else changes its sampling."""
+    return replace(COMPACT, sampling=replace(HALF, **changes))
+
+
 VARIANTS = {
     "plain": Variant("", "plain: above 0.7, negatives drawn, mirrored only"),
     "literal": Variant("B2", "positive anchors only, above 0.7 only", Recipe(LITERAL)),
@@ -68,6 +75,10 @@ VARIANTS = {
     "no-vote": Variant("", "above 0.5, augmented, hard negatives, twice the rate", RECIPE),
     "book": Variant("", "the book's: all that and voting", RECIPE, vote=True),
     "compact": Variant("A21", "the book's with ResNet-18 for VGG-16", COMPACT, vote=True),
+    "compact-half": Variant("", "ResNet-18, above 0.5, augmented", compact_half()),
+    "inside": Variant("B17", "the same, no anchors across the border", compact_half(inside=True)),
+    "box-weight": Variant("B17", "the same, the boxes' term times 10", compact_half(box_weight=10.0)),
+    "per-anchor": Variant("B17", "the same, both terms over all sampled anchors", compact_half(per_anchor=True)),
 }
 
 

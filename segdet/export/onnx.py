@@ -10,9 +10,8 @@ import torch
 from torch import nn
 
 from .. import __version__
-from ..boxes import clip, decode
 from ..errors import SegdetError
-from ..proposals import select
+from ..proposals import propose
 from ..runtime.atomic import write_text, writing_folder
 from .exported import SETTINGS, open_network
 
@@ -36,8 +35,7 @@ class Proposer(nn.Module):
     def forward(self, slices):
         """See `segdet.rpn.RPN.forward` and `propose`."""
         objectness, offsets, anchors = self.detector(slices)
-        boxes = clip(decode(offsets, anchors), slices.shape[-2:])
-        return objectness, offsets, *select(boxes, objectness.softmax(-1)[..., 1], self.proposals)
+        return objectness, offsets, *propose(objectness, offsets, anchors, slices.shape[-2:], self.proposals)
 
 
 def export(cascade, folder):

@@ -1,5 +1,6 @@
 """Annotated scans in a folder: which mask belongs to which scan, and reading them (chapter 10)."""
 
+import hashlib
 import warnings
 from collections import defaultdict
 from dataclasses import replace
@@ -62,11 +63,16 @@ def folder_pairs(folder):
     return [(path, labels[names[name]]) for name, path in images.items()]
 
 
-def names_and_sizes(pairs):
-    """What tells one folder of annotated scans from another of that name, without reading a scan: a list of texts."""
+def names_and_contents(pairs):
+    """What tells one folder of annotated scans from another: a list of texts, the name and SHA-256 of every file."""
     paths = [path for pair in pairs for path in pair]
-    files = [sorted(path.rglob("*")) if path.is_dir() else [path] for path in paths]
-    return [f"{path.name} {sum(f.stat().st_size for f in held)}" for path, held in zip(paths, files, strict=True)]
+    files = [file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
+    return [f"{file.name} {_sha256(file)}" for file in files if file.is_file()]
+
+
+def _sha256(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_cases(pairs, label=None):
