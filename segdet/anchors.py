@@ -31,6 +31,8 @@ class AnchorGrid:
     """
 
     def __init__(self, sizes=(32.0, 48.0, 64.0), ratios=(1.0, 1.8, 2.6), stride=16):
+        if isinstance(sizes, str) or isinstance(ratios, str):  # whose letters would be numbers
+            raise SegdetError(f"anchors need sizes and ratios that are numbers, found {sizes!r} and {ratios!r}")
         self.sizes, self.ratios, self.stride = tuple(map(float, sizes)), tuple(map(float, ratios)), int(stride)
         for name, values in (("sizes", self.sizes), ("ratios", self.ratios)):
             if not values or not all(math.isfinite(value) and value > 0 for value in values):

@@ -167,13 +167,18 @@ class Cascade(Pipeline):
             detector.load_state_dict(load_tensors(folder / "detector.safetensors")[0])
             segmenter.load_state_dict(load_tensors(folder / "segmenter.safetensors")[0])
             cascade = cls(detector, segmenter, grids, proposals, settings.get("margin"))
+            for name in ("detector", "segmenter"):
+                if not all(weights.isfinite().all() for weights in getattr(cascade, name).state_dict().values()):
+                    raise CheckpointError(
+                        f"{folder / name}.safetensors: weights that are NaN or infinite; train it again"
+                    )
         except FileNotFoundError as error:
             raise CheckpointError(
                 f"{folder}: holds no cascade.json; train a model with `segdet fit --out {folder}`"
             ) from error
         except CheckpointError:  # of `load_tensors`: says what is wrong itself
             raise
-        except (SegdetError, OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
+        except (SegdetError, OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise CheckpointError(f"{folder}: not a model that this version of segdet saved ({reason})") from error
         detector.to(device, memory_format=torch.channels_last)

@@ -20,7 +20,7 @@ class Proposals:
     Raises
     ------
     SegdetError
-        `top_k` is below 1, or a threshold is no number from 0 to 1.
+        `top_k` is no whole number from 1 on, or a threshold none from 0 to 1.
     """
 
     top_k: int = 1
@@ -29,8 +29,8 @@ class Proposals:
     vote: bool = True
 
     def __post_init__(self):
-        if self.top_k < 1:
-            raise SegdetError(f"proposals: top_k boxes a slice must be 1 or more, found {self.top_k}")
+        if self.top_k != int(self.top_k) or self.top_k < 1:
+            raise SegdetError(f"proposals: top_k boxes a slice must be 1 or more, a whole number; found {self.top_k}")
         for name in ("threshold", "nms_iou"):
             value = getattr(self, name)
             if not 0 <= value <= 1:

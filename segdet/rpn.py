@@ -41,6 +41,9 @@ class RPN(nn.Module):
         if self.anchors.stride != self.backbone.stride:
             raise ValueError(f"{kind} has stride {self.backbone.stride}, the anchors {self.anchors.stride}")
         self.sampling = sampling or Sampling()
+        for name, value in (("neighbours", neighbours), ("padded", padded)):
+            if not isinstance(value, bool):
+                raise ValueError(f"{name} must be True or False, not {value!r}")
         self.neighbours, self.padded = neighbours, padded
         self.window = nn.Conv2d(self.backbone.channels, 512, 3, padding=1)
         self.scores = nn.Conv2d(512, 2 * len(self.anchors), 1)

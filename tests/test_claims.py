@@ -177,6 +177,37 @@ def test_a_file_of_something_else_holds_no_claims(tmp_path, text):
         check_claims(path)
 
 
+def test_cases_of_another_study_make_no_verdict(study):
+    """Rows that no run made, rows of another commit, and an overlap that is none."""
+    runs = [{"seed": s, "arm": a, "commit": "abc"} for s, a in sorted(study.done())]
+    study.add("runs", runs)
+    judge_claims(study)
+    cases = study.folder / "cases.csv"
+    kept = cases.read_text()
+    study.add("cases", [{"seed": 99, "arm": "unet", "case": "c0", "iou": 0.9}])
+    with pytest.raises(SegdetError, match=r"cases\.csv: row \d+: seed 99, unet is no run of runs\.csv; restore both"):
+        judge_claims(study)
+    for value in ("1.7", "-3", "nan"):
+        cases.write_text(kept)
+        study.add("cases", [dict(study.table("cases")[0]) | {"iou": float(value)}])
+        with pytest.raises(SegdetError, match=rf"cases\.csv: row 1: its iou is {value}.*; expected 0 to 1"):
+            judge_claims(study)
+    cases.write_text(kept)
+    study.add("cases", [dict(row) | {"commit": "abc"} for row in study.table("cases")])
+    judge_claims(study)
+    study.add("cases", [dict(study.table("cases")[0]) | {"commit": "def"}])
+    with pytest.raises(SegdetError, match=r"cases\.csv: row 1: .* is no run of runs\.csv"):
+        judge_claims(study)
+
+
+@pytest.mark.parametrize(("key", "value"), [("data", 5), ("phantom_version", 5), ("settings", "x")])
+def test_a_manifest_of_other_types_is_one_line(study, key, value):
+    path = study.folder / "manifest.json"
+    path.write_text(json.dumps(study.manifest | {key: value}))
+    with pytest.raises(SegdetError, match=rf"manifest\.json: its {key} is {value!r}; restore it"):
+        judge_claims(study)
+
+
 def test_claims_replace_claims_alone(study, tmp_path):
     write_claims(study, tmp_path / "claims.json")
     write_claims(study, tmp_path / "claims.json")

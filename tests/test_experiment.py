@@ -442,6 +442,12 @@ def test_loading_what_is_not_a_model(tmp_path):
         ({"grids": {"orientation": ["S", "P", "A"]}}, "its orientation is .*; expected a letter an axis"),
         ({"grids": {"orientation": ["S", "P"]}}, "its orientation is .*; expected a letter an axis"),
         ({"grids": {"orientation": ["S", "P", "LR"]}}, "its orientation is .*; expected a letter an axis"),
+        ({"proposals": {"top_k": 1.5}}, "top_k boxes a slice must be 1 or more, a whole number; found 1.5"),
+        ({"proposals": {"threshold": float("nan")}}, "threshold must lie between 0 and 1, found nan"),
+        ({"proposals": {"nms_iou": -0.1}}, "nms_iou must lie between 0 and 1, found -0.1"),
+        ({"anchors": {"sizes": "123"}}, "anchors need sizes and ratios that are numbers, found '123'"),
+        ({"rpn": {"padded": "no"}}, "padded must be True or False, not 'no'"),
+        ({"unet3d": {"depth": -1}}, "index"),
     ],
 )
 def test_a_model_with_settings_that_are_none_is_refused(changed, reason, tmp_path):
@@ -457,6 +463,16 @@ def test_a_model_with_settings_that_are_none_is_refused(changed, reason, tmp_pat
     assert str(caught.value).startswith(f"{tmp_path}: ")
 
 
+@pytest.mark.parametrize("name", ["detector", "segmenter"])
+def test_a_model_whose_weights_are_not_finite_is_refused(name, tmp_path):
+    grids = Grids((8, 96, 64), (8, 96, 64), (8, 24, 16))
+    cascade = Cascade(RPN(backbone="resnet18"), UNet3D(2, 2, 4), grids)
+    next(getattr(cascade, name).parameters()).data.view(-1)[3] = torch.nan
+    cascade.save(tmp_path)
+    with pytest.raises(CheckpointError, match=rf"{name}\.safetensors: weights that are NaN or infinite; train"):
+        Cascade.load(tmp_path)
+
+
 def test_resume_refuses_another_profile(small_phantoms, tmp_path):
     Study(tmp_path / "s").describe(profile="tiny", settings={"name": "other"})
     with pytest.raises(SegdetError, match="holds a study with settings"):
@@ -469,6 +485,12 @@ def test_a_study_of_a_folder_is_not_gone_on_with_on_another_of_its_name(folder, 
     size = dataclasses.replace(TINY, segmenter_steps=1, every=1)
     assert run_study(Plan(size, ("unet",), str(folder)), [0], tmp_path / "s", report=str)
     assert run_study(Plan(size, ("unet",), str(other)), [0], tmp_path / "s", resume=True, report=str)  # a copy
+    name = other / "labels" / "0.nii.gz"
+    kept = name.read_bytes()
+    name.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))  # edited, of the same size
+    with pytest.raises(SegdetError, match="holds a study with scans '"):
+        run_study(Plan(size, ("unet",), str(other)), [0, 1], tmp_path / "s", resume=True)
+    name.write_bytes(kept)
     (other / "images" / "0.nii.gz").rename(other / "images" / "7.nii.gz")
     (other / "labels" / "0.nii.gz").rename(other / "labels" / "7.nii.gz")
     with pytest.raises(SegdetError, match="holds a study with scans '"):

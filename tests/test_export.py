@@ -240,6 +240,12 @@ def test_what_is_no_export_is_refused(folder, tmp_path):
     (tmp_path / "exported.json").write_text(json.dumps({k: v for k, v in settings.items() if k != "detector"}))
     with pytest.raises(CheckpointError, match=r"not what `segdet export` wrote \(KeyError\('detector'\)\)"):
         ExportedCascade(tmp_path)
+    whole = tmp_path / "whole"
+    shutil.copytree(folder, whole)
+    grids = settings["grids"] | {"detector_shape": [16, 96, 65]}
+    (whole / "exported.json").write_text(json.dumps(settings | {"grids": grids}))
+    with pytest.raises(CheckpointError, match=r"detector\.onnx: onnxruntime cannot run it on an input of .*65\)"):
+        ExportedCascade(whole).propose(np.zeros((2, 3, 96, 65), np.float32))
     (tmp_path / "exported.json").write_bytes((folder / "exported.json").read_bytes())
     (tmp_path / "detector.onnx").write_bytes((folder / "detector.onnx").read_bytes()[:1000])
     with pytest.raises(CheckpointError, match=r"detector\.onnx: onnxruntime cannot read it"):

@@ -59,6 +59,7 @@ def test_a_broken_manifest_is_named(tmp_path):
         ("seed,arm,case,iou\n0,unet,a,0.5\n0,unet,b,0.1\n0,un,c,1,2\n", "row 3 has not one value a column"),
         ("seed,arm,case,iou\n0,unet,a,0.5\n0,unet,b,0.", "its last line is cut off"),
         ('seed,arm,case,iou\n0,unet,"a,0.5\n', "line 1 is no CSV"),
+        ("seed,arm,case,iou\n0,unet,a,0.5\n0,unet,b,0.5\n0,unet,a,0.6\n", "row 3 has the same names as row 1"),
         ("seed,Arm,case,iou\n0,unet,a,0.5\n", "has no column 'arm'"),
         ("seed;arm;case;iou\n0;unet;a;0.5\n", "has no column 'seed'"),
     ],
@@ -68,6 +69,16 @@ def test_a_damaged_table_is_named_and_kept(text, message, tmp_path):
     with pytest.raises(SegdetError, match=rf"cases\.csv: {message}.*; restore the file"):
         Study(tmp_path).done()
     assert (tmp_path / "cases.csv").read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [("half", "row 2 has 'half' as its iou; expected a number"), ("", "row 2 has no iou; run that")],
+)
+def test_a_measure_is_a_number(cell, message, tmp_path):
+    (tmp_path / "cases.csv").write_text(f"seed,arm,case,iou\n0,unet,a,0.5\n0,unet,b,{cell}\n")
+    with pytest.raises(SegdetError, match=rf"cases\.csv: {message}"):
+        Study(tmp_path).column("unet")
 
 
 def test_a_table_is_read_as_a_spreadsheet_writes_it(tmp_path):

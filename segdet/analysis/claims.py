@@ -98,6 +98,7 @@ def judge_claims(study):
     where there can be nothing to measure, such as another contrast of a real scan, or where a seed has no finite value,
     such as the roughness of masks that are all empty. The arms count over the seeds that all of a claim's arms have.
     """
+    study.check_cases()
     done = study.done()
     seeds = {seed for seed, _ in done}
     whole = {c for c in CLAIMS if any(done.issuperset((seed, arm) for arm in c.arms) for seed in seeds)}

@@ -245,8 +245,14 @@ def export(
 ):
     """Write both networks of a model as ONNX, and what else it takes to run it without PyTorch."""
     from ..cascade import Cascade
+    from ..errors import CheckpointError
+    from ..export.exported import SETTINGS
+    from ..export.load import found_model
     from ..export.onnx import export as write
 
+    model = found_model(model)
+    if (model / SETTINGS).exists():
+        raise CheckpointError(f"{model}: is an export already; `segdet predict --model` takes it as it is")
     differences = write(Cascade.load(model, "cpu"), out)
     names = ", ".join(f"{name} {value:.1e}" for name, value in differences.items())
     print(f"wrote {out}; largest differences between ONNX Runtime and PyTorch: {names}")

@@ -16,23 +16,36 @@ from ..runtime.provenance import code_digest, environment
 from ..training.loop import OutOfTime
 
 # columns that are text even where it looks like a number, as the commits 0123456 and 12e4567 do
-NAMES = ("part", "arm", "case", "initial_weights", "recipe", "device", "torch", "python", "commit")
+NAMES = ("part", "arm", "case", "initial_weights", "recipe", "device", "torch", "python", "commit", "train", "test")
+MANIFEST = {"data": str, "phantom_version": str, "profile": str, "commit": str, "kind": str, "settings": dict}
 KEYS = ("seed", "part", "arm", "case", "step")  # the columns that name a row, where a table has them
 
 
 class Row(dict):
-    """A row of a table, which knows the file that it came from."""
+    """A row of a table, which knows where it came from; of numbers it gives no word."""
 
-    def __init__(self, cells, path):
+    def __init__(self, cells, path, number):
         super().__init__(cells)
-        self.path = path
+        self.path, self.number = path, number
+
+    def __getitem__(self, column):
+        value = super().__getitem__(column)
+        if value and isinstance(value, str) and column not in NAMES:
+            raise SegdetError(
+                f"{self.path}: row {self.number} has {value!r} as its {column}; expected a number; restore the file"
+            )
+        return value
 
     def __missing__(self, column):
         raise SegdetError(f"{self.path}: has no column {column!r}; restore the file")
 
 
-class Manifest(Row):
+class Manifest(dict):
     """What holds for all rows of a study, which knows the file that it came from."""
+
+    def __init__(self, facts, path):
+        super().__init__(facts)
+        self.path = path
 
     def __missing__(self, key):
         raise SegdetError(f"{self.path}: does not say {key!r}; restore the file")
@@ -61,7 +74,8 @@ class Study:
         Raises
         ------
         SegdetError
-            The table is cut off or is no CSV; its rows raise it where a column is asked for that they lack.
+            The table is cut off or is no CSV, or has a row twice; its rows raise it where a column is asked for that
+            they lack or that holds no number.
         """
         path = self.folder / f"{name}.csv"
         if not path.exists():
@@ -77,7 +91,13 @@ class Study:
                 raise SegdetError(f"{path}: row {number} has not one value a column; restore the file")
         if not text.endswith("\n"):
             raise SegdetError(f"{path}: its last line is cut off; restore the file")
-        return [Row({k: v if k in NAMES else _number(v) for k, v in row.items()}, path) for row in rows]
+        parsed = ({k: v if k in NAMES else _number(v) for k, v in row.items()} for row in rows)
+        rows = [Row(row, path, number) for number, row in enumerate(parsed, 1)]
+        held = {}
+        for number, row in enumerate(rows, 1):
+            if (first := held.setdefault(_key(row), number)) != number:
+                raise SegdetError(f"{path}: row {number} has the same names as row {first}; restore the file")
+        return rows
 
     @property
     def tables(self):
@@ -89,7 +109,7 @@ class Study:
 
         A column that only some of the rows have is empty in the others.
         """
-        merged = {tuple(row.get(key, "") for key in KEYS): row for row in self.table(name) + rows}
+        merged = {_key(row): row for row in self.table(name) + rows}
         rows = list(merged.values())
         if not rows:
             return
@@ -105,6 +125,23 @@ class Study:
     def done(self):
         """Which arms of which seeds are complete, a set of (seed, arm)."""
         return {(row["seed"], row["arm"]) for row in self.table("cases")}
+
+    def check_cases(self):
+        """Refuse test cases that do not belong together.
+
+        Raises
+        ------
+        SegdetError
+            An arm of a seed is not in ``runs.csv``, if there is one, or of another commit there; or an overlap does not
+            lie between 0 and 1.
+        """
+        commits = {(run["seed"], run["arm"]): run["commit"] for run in self.table("runs")}
+        for row in self.table("cases"):
+            where, arm = f"{row.path}: row {row.number}", (row["seed"], row["arm"])
+            if commits and (arm not in commits or row.get("commit", commits[arm]) != commits[arm]):
+                raise SegdetError(f"{where}: seed {arm[0]}, {arm[1]} is no run of runs.csv; restore both files")
+            if row["iou"] == "" or not 0 <= row["iou"] <= 1:
+                raise SegdetError(f"{where}: its iou is {row['iou']}; expected 0 to 1; restore the file")
 
     def column(self, arm, name="iou"):
         """One column of an arm's test cases as an array, ordered by (seed, case)."""
@@ -145,7 +182,10 @@ class Study:
         return np.array([a[k] for k in both]), np.array([b[k] for k in both]), np.array([seed for seed, _ in both])
 
     def _by_case(self, arm, name):
-        return {(row["seed"], row["case"]): row[name] for row in self.table("cases") if row["arm"] == arm}
+        rows = [row for row in self.table("cases") if row["arm"] == arm]
+        if empty := [row for row in rows if row[name] == ""]:
+            raise SegdetError(f"{empty[0].path}: row {empty[0].number} has no {name}; run that arm again to compare")
+        return {(row["seed"], row["case"]): row[name] for row in rows}
 
     @property
     def manifest(self):
@@ -158,6 +198,9 @@ class Study:
             raise SegdetError(f"{path}: not valid JSON ({error}); restore it or name another --out folder") from error
         if not isinstance(found, dict):
             raise SegdetError(f"{path}: is no manifest of a study; restore it or name another --out folder")
+        for key, kind in MANIFEST.items():
+            if not isinstance(found.get(key), kind | None):
+                raise SegdetError(f"{path}: its {key} is {found[key]!r}; restore it or name another --out folder")
         return found
 
     def describe(self, **facts):
@@ -258,6 +301,10 @@ class Study:
 def _means(rows):
     columns = {k: [row[k] for row in rows] for k, v in rows[0].items() if isinstance(v, float)}
     return "".join(f"  {k} {np.nanmean(v):.3f}" for k, v in columns.items() if not np.isnan(v).all())
+
+
+def _key(row):
+    return tuple(row.get(key, "") for key in KEYS)
 
 
 def _number(text):

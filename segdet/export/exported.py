@@ -1,6 +1,7 @@
 """An exported cascade in ONNX Runtime or OpenVINO, without PyTorch (chapter 09)."""
 
 import json
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 
@@ -86,13 +87,26 @@ def open_network(path, engine, threads=None):
         module = import_module(package)
     except ImportError as error:
         raise SegdetError(f"{package} is not installed; pip install {package}, or leave out --engine") from error
+    with _one_line(f"{path}: {package} cannot read it", 1):
+        network = build(module, path, threads)
+
+    def run(x):
+        with _one_line(f"{path}: {package} cannot run it on an input of {x.shape}, as {SETTINGS} has it", 3):
+            return network(x)
+
+    return run
+
+
+@contextmanager
+def _one_line(what, lines):
+    """Make a `CheckpointError` of the errors that both engines have of their own, which say why in the last lines."""
     try:
-        return build(module, path, threads)
+        yield
     except MemoryError:
         raise
-    except Exception as error:  # both engines have errors of their own for a file that is missing or cut short
-        reason = str(error).strip().splitlines()[-1]
-        raise CheckpointError(f"{path}: {package} cannot read it ({reason})") from error
+    except Exception as error:
+        reason = " ".join(line.strip() for line in str(error).strip().splitlines()[-lines:])
+        raise CheckpointError(f"{what} ({reason})") from error
 
 
 def _with_onnxruntime(onnxruntime, path, threads):

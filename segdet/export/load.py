@@ -32,9 +32,7 @@ def load_cascade(folder, engine=None, report=print):
     CheckpointError
         There is no model in the folder, or PyTorch is asked to run an export.
     """
-    folder = Path(folder)
-    if folder == Path(folder.name) and not folder.exists() and (SHIPPED / folder).exists():
-        folder = SHIPPED / folder
+    folder = found_model(folder)
     is_export = (folder / SETTINGS).exists()
     engine = engine or ("onnx" if is_export else "torch")
     if is_export and engine == "torch":
@@ -53,6 +51,13 @@ def load_cascade(folder, engine=None, report=print):
         export(Cascade.load(folder, "cpu"), inside)
         report(f"wrote {inside}: the model as ONNX, for next time")
     return ExportedCascade(inside, engine)
+
+
+def found_model(folder):
+    """The folder of a model, which may be named as one in `SHIPPED`, as a Path."""
+    folder = Path(folder)
+    shipped = folder == Path(folder.name) and not folder.exists() and (SHIPPED / folder).exists()
+    return SHIPPED / folder if shipped else folder
 
 
 def _fingerprint(folder):
