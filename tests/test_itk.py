@@ -154,6 +154,64 @@ def test_a_sequence_of_slicer_is_read_by_frame(place, tmp_path):
         load_volume(vector, frame=1)
 
 
+@pytest.mark.parametrize("place", range(4))
+@pytest.mark.parametrize("kind", ["time", "none", "???"])
+def test_an_axis_that_is_no_space_stands_anywhere(kind, place, tmp_path):
+    frames = np.stack([VOXELS, VOXELS + 1, VOXELS + 2])
+    axes = ['domain 7 0.4 "cm" 1 node', 'domain 8 0.5 "mm" 2 node', 'domain 6 2 "mm" 3 node']
+    axes.insert(place, f'{kind} 3 30 "s" 9 node')
+    fields = zip(*[axis.split() for axis in axes], strict=True)
+    kinds, sizes, spacings, units, mins, centers = (" ".join(field) for field in fields)
+    for spacing, expected, origin in (("2", (2, 0.5, 4), (10, 2, 3)), ("nan", (1, 0.5, 4), (0, 0, 0))):
+        given = spacings.replace("2", spacing)
+        fields = f"kinds: {kinds}\nspacings: {given}\nunits: {units}\naxis mins: {mins}\ncenters: {centers}"
+        path = nrrd(tmp_path / "a.nrrd", fields, sizes, np.moveaxis(frames, 0, 3 - place))
+        volume = load_volume(path, frame=1)
+        assert np.array_equal(volume.voxels, VOXELS + 1)
+        np.testing.assert_allclose(volume.spacing, expected)
+        np.testing.assert_allclose(volume.affine[:3, 3], origin)  # ITK drops it where a spacing is nan
+        assert volume.notes == (
+            "the space of the header is not given: LPS directions are unknown",
+            *["the header gives the voxel size of 2 of 3 axes; 1 mm was assumed for the others"] * (spacing == "nan"),
+            "volume 2 of 3 was read, as frame=1 asked",
+        )
+
+
+def test_time_may_be_the_first_axis_of_a_patient_in_time_and_of_slices(tmp_path):
+    frames = np.stack([VOXELS, VOXELS + 1], -1)
+    directions = "(0,0,0,30) (0.4,0,0,0) (0,0.5,0,0) (0,0,2,0)"
+    fields = f"space: RAST\nkinds: time space space space\nspace directions: {directions}\nspace origin: (1,2,3,4)"
+    volume = load_volume(nrrd(tmp_path / "a.nrrd", fields, f"2 {SIZES}", frames), frame=1)
+    np.testing.assert_allclose(volume.affine[:3], [[0, 0, -0.4, -1], [0, -0.5, 0, -2], [2, 0, 0, 3]])
+    assert np.array_equal(volume.voxels, VOXELS + 1)
+    fields = "kinds: domain domain time\nspacings: 0.4 0.5 30"  # which was read as slices 30 mm apart
+    volume = load_volume(nrrd(tmp_path / "b.nrrd", fields), frame=4)
+    assert np.array_equal(volume.voxels, VOXELS[4:5])
+    np.testing.assert_allclose(volume.spacing, (1, 0.5, 0.4))
+
+
+@pytest.mark.parametrize(
+    ("fields", "sizes"),
+    [
+        ("spacings: nan 0.4 0.5 2", "2 7 8 3"),
+        ("kinds: domain domain domain domain\nspacings: 0.4 nan 0.5 2", "7 2 8 3"),
+        ("kinds: time domain domain time\nspacings: 30 0.4 0.5 30", "2 7 8 3"),
+        ("kinds: ??? domain ??? domain\nspacings: 0.4 0.5 2 2", "2 7 8 3"),
+        ("kinds: time time domain\nspacings: 30 0.4 0.5", SIZES),
+        (f"{PLACE}\nkinds: space space time", SIZES),
+        ("kinds: domain time\nspacings: 0.4 30", "7 48"),
+    ],
+)
+def test_axes_of_which_it_is_unclear_what_they_span_are_refused(fields, sizes, tmp_path):
+    count, kinds = len(sizes.split()), fields.partition("kinds: ")[2].partition("\n")[0] or "not given"
+    with pytest.raises(FormatError) as caught:
+        load_volume(nrrd(tmp_path / "a.nrrd", fields, sizes), frame=0)
+    assert str(caught.value) == (
+        f"{tmp_path / 'a.nrrd'}: which of its {count} axes span space is unclear, its kinds are {kinds}; expected two "
+        "or three domain, and the others list"
+    )
+
+
 def test_sheared_axes_are_refused(tmp_path):
     for path in (
         nrrd(tmp_path / "a.nrrd", "space: LPS\nspace directions: (1,0,0) (0.3,1,0) (0,0,2)"),

@@ -16,6 +16,7 @@ from .checks import NO_UNIT, choose, chosen_note, extension, one_line, room, sin
 
 SMALL = 256 << 20  # bytes that are never too many: a mask of 512 x 512 x 1024 packs a thousand to one
 TO_LPS = {"right-anterior-superior-time": [[-1], [-1]], "left-anterior-superior-time": [[1], [-1]]}
+NO_KIND = ("none", "???")
 UNKNOWN = ("", "?", "???", "unknown")
 MILLIMETRES = dict.fromkeys(UNKNOWN, 1.0) | {
     name: size
@@ -50,12 +51,14 @@ def read_nrrd(path, frame=None):
         image = reader.Execute()
     except RuntimeError as error:
         raise FormatError(f"{path}: not a readable NRRD file: {_reason(error)}") from error
-    notes = _notes(header, image)
-    affine, said = _geometry(path, image, header)
+    spatial, given = _spatial(path, header, image)
+    notes = _notes(image, given)
+    affine, said = _geometry(path, image, header, spatial)
     voxels = sitk.GetArrayViewFromImage(image)  # (..., slices, rows, columns), then the components
     if image.GetNumberOfComponentsPerPixel() > 1:
         voxels = np.moveaxis(voxels, -1, 0)
-    voxels = voxels.reshape(-1, *(*image.GetSize(), 1)[2::-1])
+    voxels = np.moveaxis(voxels, [-1 - axis for axis in spatial], range(-1, -1 - len(spatial), -1))
+    voxels = voxels.reshape(-1, *(*[image.GetSize()[axis] for axis in spatial], 1)[2::-1])
     chosen = choose(path, len(voxels), frame)
     notes += said + chosen_note(chosen, len(voxels))
     meta = {"format": "NRRD", "time_points": len(voxels), "frame": chosen}
@@ -146,17 +149,51 @@ def _header(path, held):
     return fields
 
 
-def _notes(header, image):
-    """What the header of an NRRD leaves open."""
+def _spatial(path, header, image):
+    """The axes of the image that span space, and whether the header gives the voxel size of each.
+
+    A time is no space, and of more than three axes neither are those of no kind; where no kind says it, the last are
+    none. ITK takes all for space but components, such as those of a "list".
+    """
+    dimension = image.GetDimension()
+    kinds, given = _of_axes(header, dimension)
+    others = list(range(3, dimension))
+    times = [axis for axis, kind in enumerate(kinds) if kind == "time"]
+    unknown = [axis for axis, kind in enumerate(kinds) if kind in NO_KIND and others]
+    sure = len(said := times or unknown) == max(len(others), 1)
+    if sure:
+        others = said
+    spatial = [axis for axis in range(dimension) if axis not in others]
+    guessed = any(given[axis] for axis in others) and not all(given[axis] for axis in spatial)
+    unclear = not sure and (times or (unknown and not set(others) <= set(unknown)) or guessed)
+    placed = dimension < 4 and others and "spacedirections" in header  # a time that has a direction of space
+    if unclear or placed or len(spatial) < 2:
+        raise FormatError(
+            f"{path}: which of its {dimension} axes span space is unclear, its kinds are "
+            f"{one_line(header.get('kinds', 'not given'), 64)}; expected two or three domain, and the others list"
+        )
+    return spatial, [given[axis] for axis in spatial]
+
+
+def _of_axes(header, dimension):
+    """The kinds of the axes of an image, and whether the header gives their voxel sizes; that of components is none."""
+    kinds = header.get("kinds", "").lower().split()
+    pixel = [axis for axis, kind in enumerate(kinds) if kind not in ("domain", "space", "time", *NO_KIND)]
+    sizes = header.get("spacedirections", header.get("spacings", ""))  # a number, a vector, "none" or of nan for each
+    given = ["n" not in size.lower() for size in re.findall(r"\([^)]*\)|[^\s()]+", sizes)]
+    kinds, given = ([value for axis, value in enumerate(values) if axis not in pixel] for values in (kinds, given))
+    return kinds or ["none"] * dimension, given or [False] * dimension
+
+
+def _notes(image, given):
+    """What the header of an NRRD leaves open; `given` has whether it gives the voxel size of each axis."""
     space, notes = _space(image), ()
     if not space.endswith(("superior", "superior-time")):
         notes += (f"the space of the header is {space or 'not given'}: LPS directions are unknown",)
-    if "spacedirections" in header:  # a vector, "none" or one of nan for each axis
-        given = re.findall(r"\([^()n]*\)", header["spacedirections"], re.IGNORECASE)
-    else:
-        given = re.findall(r"[-+.\d][-+.\de]*", header.get("spacings", ""), re.IGNORECASE)
-    if len(given) < (axes := min(image.GetDimension(), 3)):
-        notes += (f"the header gives the voxel size of {len(given)} of {axes} axes; 1 mm was assumed for the others",)
+    if not all(given):
+        notes += (
+            f"the header gives the voxel size of {sum(given)} of {len(given)} axes; 1 mm was assumed for the others",
+        )
     return notes
 
 
@@ -165,14 +202,15 @@ def _space(image):
     return image.GetMetaData("NRRD_space") if image.HasMetaDataKey("NRRD_space") else ""
 
 
-def _geometry(path, image, header):
+def _geometry(path, image, header, spatial):
     """Array index to LPS mm, (4, 4), and notes."""
-    dimension = image.GetDimension()
-    axes = min(dimension, 3)
-    factors, notes = millimetres(path, _units(header, image, axes))
+    dimension, axes = image.GetDimension(), len(spatial)
+    rows = list(range(axes)) if "spacedirections" in header else spatial  # without, those of space are those of voxels
+    factors, notes = millimetres(path, _units(header, image, rows))
     affine = np.eye(4)  # of (x, y, z), in the file's unit
-    affine[:axes, :axes] = (np.reshape(image.GetDirection(), (dimension, -1)) * image.GetSpacing())[:axes, :axes]
-    affine[:axes, 3] = image.GetOrigin()[:axes]
+    matrix = np.reshape(image.GetDirection(), (dimension, -1)) * image.GetSpacing()
+    affine[:axes, :axes] = matrix[np.ix_(rows, spatial)]
+    affine[:axes, 3] = np.take(image.GetOrigin(), rows)
     affine[:axes] *= np.reshape(factors, (-1, 1))
     affine[:2] *= TO_LPS.get(_space(image), 1)
     if axes == 2:
@@ -183,10 +221,10 @@ def _geometry(path, image, header):
 def _units(header, image, axes):
     """The names of the units of length, of the axes of the patient or of the voxels."""
     if "spaceunits" in header:
-        return re.findall(r'"([^"]*)"', header["spaceunits"])[:axes]
+        return re.findall(r'"([^"]*)"', header["spaceunits"])[: len(axes)]
     if "units" not in header:
         return ["mm"]
-    keys = [f"NRRD_units[{axis}]" for axis in range(axes)]  # which are those of the patient where there is no space
+    keys = [f"NRRD_units[{axis}]" for axis in axes]  # which are those of the patient where there is no space
     return [image.GetMetaData(key) if image.HasMetaDataKey(key) else "" for key in keys]
 
 
