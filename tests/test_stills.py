@@ -10,6 +10,7 @@ from segdet import load_volume
 from segdet.cli import app
 from segdet.errors import FormatError, GeometryError, PixelSizeError, SegdetError
 from segdet.io.digits import read_number
+from segdet.io.frames import read_frames
 from segdet.io.ruler import find_ruler
 from segdet.io.screen import image_areas
 from segdet.io.stills import load_picture, load_picture_labels, load_pictures
@@ -121,6 +122,19 @@ def test_numbers_beside_a_tick(text, expected, side):
     screen = np.asarray(canvas).copy()
     screen[25:28, 120:130] = 220
     assert read_number(screen, (25, 28, 120, 130))[0] == expected
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp"])
+@pytest.mark.parametrize(("orientation", "turned"), [(1, 0), (3, 2), (6, 1), (8, 3)])
+def test_a_picture_is_turned_as_its_exif_says(name, orientation, turned, tmp_path):
+    screen, exif = np.zeros((40, 64), np.uint8), Image.Exif()
+    screen[:16, :32] = 255
+    exif[0x112] = orientation
+    stored = Image.fromarray(np.rot90(screen, turned))
+    stored.save(tmp_path / name, exif=exif, **({"lossless": True} if name == "a.webp" else {}))
+    (frame,), spacing, notes = read_frames(tmp_path / name)
+    assert np.array_equal(frame, screen)
+    assert (spacing, notes) == (None, ())
 
 
 def test_two_images_on_one_screen(tmp_path):

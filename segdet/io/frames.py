@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageSequence
+from PIL import Image, ImageOps, ImageSequence
 
 from ..errors import FormatError
 from .checks import extension, is_dicom, reading, silenced
@@ -62,8 +62,11 @@ def holds_stills(path):
 
 def _picture_frames(path):
     with Image.open(path) as image:
-        return [_eight_bits(np.asarray(frame if frame.mode.startswith("I") else frame.convert("L")))
-                for frame in ImageSequence.Iterator(image)]  # fmt: skip
+        return [_eight_bits(_grey(ImageOps.exif_transpose(frame))) for frame in ImageSequence.Iterator(image)]
+
+
+def _grey(picture):
+    return np.asarray(picture if picture.mode.startswith("I") else picture.convert("L"))
 
 
 def _dicom_frames(path):
