@@ -137,6 +137,32 @@ def test_a_picture_is_turned_as_its_exif_says(name, orientation, turned, tmp_pat
     assert (spacing, notes) == (None, ())
 
 
+@pytest.mark.parametrize(("name", "mode"), [("a.png", "LA"), ("a.png", "RGBA"), ("a.webp", "RGBA"), ("a.gif", "RGBA")])
+def test_white_on_a_transparent_ground_is_white_on_black(name, mode, tmp_path):
+    drawn = np.zeros((20, 30), np.uint8)
+    drawn[4:9, 5:25] = 255
+    picture = Image.new(mode, (30, 20), "white")
+    picture.putalpha(Image.fromarray(drawn))
+    picture.save(tmp_path / name, **({"lossless": True} if name == "a.webp" else {}))
+    (frame,), *_ = read_frames(tmp_path / name)
+    assert np.array_equal(frame, drawn)
+
+
+@pytest.mark.parametrize(("mode", "ground"), [("L", 200), ("RGB", (200, 200, 200)), ("P", 200)])
+def test_a_colour_that_is_transparent_is_black(mode, ground, tmp_path):
+    drawn = np.full((20, 30), 200, np.uint8)
+    drawn[4:9, 5:25] = 255
+    Image.fromarray(drawn).convert(mode).save(tmp_path / "a.png", transparency=ground)
+    (frame,), *_ = read_frames(tmp_path / "a.png")
+    assert np.array_equal(frame, np.where(drawn == 255, 255, 0))
+
+
+def test_a_half_transparent_picture_is_half_as_bright(tmp_path):
+    Image.new("LA", (30, 20), (200, 128)).save(tmp_path / "a.png")
+    (frame,), *_ = read_frames(tmp_path / "a.png")
+    assert (frame == 100).all()
+
+
 def test_two_images_on_one_screen(tmp_path):
     screen = np.zeros((600, 1200), np.uint8)
     screen[50:550, 100:560], screen[50:550, 640:1100] = screens.speckle(500, 460), screens.speckle(500, 460, 1)

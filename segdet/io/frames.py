@@ -66,7 +66,12 @@ def _picture_frames(path):
 
 
 def _grey(picture):
-    return np.asarray(picture if picture.mode.startswith("I") else picture.convert("L"))
+    """Grey levels; what is transparent lies on black, as the ground of an ultrasound screen."""
+    if picture.mode.startswith("I"):
+        return np.asarray(picture)
+    if picture.mode in ("LA", "PA", "RGBA") or "transparency" in picture.info:
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "black"), picture.convert("RGBA"))
+    return np.asarray(picture.convert("L"))
 
 
 def _dicom_frames(path):
