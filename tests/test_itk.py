@@ -335,6 +335,26 @@ def test_a_metaimage_that_contradicts_itself(fields, message, tmp_path):
     assert load_volume(agreeing).notes == ()
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("ElementSpacing = 0.4 0.5 2", "ElementSpacing = 4 5 2"),
+        ("Offset = 1 2 3", "Offset = 1 2 4"),
+        (MATRIX, "TransformMatrix = 0 1 0 1 0 0 0 0 1"),
+        ("DistanceUnits = mm", "DistanceUnits = cm"),
+        ("ElementByteOrderMSB = False", "ElementByteOrderMSB = True"),
+        ("HeaderSize = 0", "HeaderSize = -1"),
+        ("ElementToIntensityFunctionSlope = 1", "ElementToIntensityFunctionSlope = 2"),
+    ],
+)
+def test_a_field_of_a_metaimage_that_says_two_things(first, second, tmp_path):
+    with pytest.raises(GeometryError) as caught:
+        load_volume(meta(tmp_path / "a.mha", first, second))
+    said = f"{first} and {second}; expected each once"
+    assert str(caught.value) == f"{tmp_path / 'a.mha'}: its header contradicts itself: {said}"
+    assert load_volume(meta(tmp_path / "b.mha", first, first, "Comment = a", "Comment = b")).voxels.shape == (6, 8, 7)
+
+
 def test_an_nrrd_with_its_voxels_elsewhere(tmp_path):
     (tmp_path / "there.raw").write_bytes(VOXELS.tobytes())
     path = nrrd(tmp_path / "a.nrrd", f"{PLACE}\ndata file: there.raw")

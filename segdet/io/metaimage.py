@@ -20,6 +20,11 @@ SPACINGS, ORIGINS = ("ElementSpacing", "ElementSize"), ("Offset", "Position", "O
 MATRICES = ("TransformMatrix", "Rotation", "Orientation")
 LOCAL = "LOCAL"  # the voxels are in the file itself
 SLOPE, INTERCEPT = "ElementToIntensityFunctionSlope", "ElementToIntensityFunctionOffset"
+ONCE = {  # the fields that are read
+    *SPACINGS, *ORIGINS, *MATRICES, SLOPE, INTERCEPT, "NDims", "DimSize", "BinaryData", "ElementType", "HeaderSize",
+    "ElementNumberOfChannels", "DistanceUnits", "BinaryDataByteOrderMSB", "ElementByteOrderMSB", "CompressedData",
+    "CompressedDataSize",
+}  # fmt: skip
 UNIT = 0.01  # by which the length of an axis may be off 1
 TYPES = {
     "CHAR": "i1", "UCHAR": "u1", "SHORT": "i2", "USHORT": "u2", "INT": "i4", "UINT": "u4", "LONG": "i4", "ULONG": "u4",
@@ -40,23 +45,26 @@ def read_metaimage(path, frame=None):
 
 
 def _header(path):
-    """The fields; refuses text voxels, odd sizes, and file names that lead out of the folder."""
-    header, unique = {}, True
+    """The fields; refuses two values of one, text voxels, odd sizes, and file names that lead out of the folder."""
+    header = {}
     with open(path, "rb") as file:
         while "ElementDataFile" not in header and (line := file.readline(1 << 20)):
             key, value = (*re.split("[=:]", os.fsdecode(line), maxsplit=1), "")[:2]
-            unique &= key.strip() not in header or key.strip() not in ("NDims", "DimSize", "BinaryData")
-            header[key.strip()] = value.strip()
+            key, value = key.strip(), value.strip()
+            if key in ONCE and header.get(key, value).split() != value.split():
+                said = " and ".join(f"{key} = {one_line(text, 64)}" for text in (header[key], value))
+                raise GeometryError(f"{path}: its header contradicts itself: {said}; expected each once")
+            header[key] = value
         header[""] = file.tell()  # where voxels in the same file begin
     dimensions, size = header.get("NDims", ""), header.get("DimSize", "").split()
     data = header.get("ElementDataFile", "")
     data = header["ElementDataFile"] = LOCAL if data.upper() == LOCAL else data
     beside = normpath(data) in (file.name for file in path.parent.iterdir())
     regular = dimensions in ("2", "3", "4") and len(size) == int(dimensions) and all(map(str.isdecimal, size))
-    if not (unique and regular and _is_true(path, header, "BinaryData") and (data == LOCAL or beside)):
+    if not (regular and _is_true(path, header, "BinaryData") and (data == LOCAL or beside)):
         raise FormatError(
             f"{path}: not a readable MetaImage file; expected NDims, as many numbers in DimSize, BinaryData = True, "
-            "each once, and ElementDataFile = LOCAL or a file beside it"
+            "and ElementDataFile = LOCAL or a file beside it"
         )
     return header
 
