@@ -335,6 +335,32 @@ def test_a_metaimage_that_contradicts_itself(fields, message, tmp_path):
     assert load_volume(agreeing).notes == ()
 
 
+BESIDE = "expected ElementDataFile = LOCAL or a file beside it"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("= LOCAL", "= gone.raw", f"there is no gone.raw beside it; {BESIDE}"),
+        ("= LOCAL", "= LIST", f"its voxels are in several files (LIST); {BESIDE}"),
+        ("= LOCAL", "= s%d.raw 0 7 1", f"its voxels are in several files (s%d.raw 0 7 1); {BESIDE}"),
+        ("= LOCAL", "=", f"it does not say where its voxels are; {BESIDE}"),
+        ("Data = True", "Data = False", "its BinaryData is False; expected BinaryData = True, no voxels as text"),
+        ("BinaryData = True\n", "", "its BinaryData is not given; expected BinaryData = True, no voxels as text"),
+        ("NDims = 3", "NDims = 5", "its NDims is 5; expected 2, 3 or 4"),
+        ("NDims = 3\n", "", "its NDims is not given; expected 2, 3 or 4"),
+        ("= 7 8 6", "= 7 8", "its DimSize is 7 8; expected 3 whole numbers"),
+        ("= 7 8 6", "= 7 8 -6", "its DimSize is 7 8 -6; expected 3 whole numbers"),
+    ],
+)
+def test_a_metaimage_says_what_keeps_it_from_being_read(old, new, said, tmp_path):
+    path = meta(tmp_path / "a.mhd", MATRIX, SPACING)
+    path.write_bytes(path.read_bytes().replace(old.encode(), new.encode()))
+    with pytest.raises(FormatError) as caught:
+        load_volume(path)
+    assert str(caught.value) == f"{path}: not a readable MetaImage file: {said}"
+
+
 @pytest.mark.parametrize(
     ("first", "second"),
     [
@@ -368,6 +394,24 @@ def test_an_nrrd_with_its_voxels_elsewhere(tmp_path):
 def test_axes_of_an_nrrd_that_span_no_space(tmp_path):
     with pytest.raises(FormatError, match=r"a\.nrrd: not a readable NRRD file: Bad direction, determinant is 0"):
         load_volume(nrrd(tmp_path / "a.nrrd", "space: LPS\nspace directions: (1,0,0) (1,0,0) (0,0,2)"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("content: 0123456789", "type: uchar", "already set field type"),
+        ("raw", "bzip2", "Sorry, bzip2 encoding not available in NrrdIO"),
+        ("raw", "raw", "fread got only 331 1-sized things, not 336 (98.5119% of expected)"),
+    ],
+)
+def test_the_reason_of_itk_is_told(old, new, reason, tmp_path):
+    path = nrrd(tmp_path / "a.nrrd", f"{PLACE}\ncontent: 0123456789")
+    path.write_bytes(path.read_bytes().replace(old.encode(), new.encode()))
+    if old == new:  # cut by less than the header is long, which only ITK sees
+        path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(FormatError) as caught:
+        load_volume(path)
+    assert str(caught.value) == f"{path}: not a readable NRRD file: {reason}"
 
 
 def test_a_refusal_by_itk_is_one_line_without_addresses(tmp_path):

@@ -113,8 +113,8 @@ def check_size(path, sizes, item, held, packed=True):
 def _reason(error):
     """What ITK says is wrong, without addresses, places in its code, and the matrices that it prints below."""
     lines = [line for line in str(error).strip().splitlines() if line != "Reason: Success"]
-    told = [line for line in lines if "ITK ERROR: " in line] or lines[-1:]
-    return one_line(re.sub(r".*ITK ERROR: \w+\(0x\w+\): ", "", told[-1]))
+    told = [line for line in lines if "ITK ERROR: " in line and not line.endswith(":")] or lines[-1:]
+    return one_line(re.sub(r".*ITK ERROR: \w+\(0x\w+\): |^\[nrrd\] \w+: ", "", told[-1]))
 
 
 def _check_components(path, reader):

@@ -56,17 +56,33 @@ def _header(path):
                 raise GeometryError(f"{path}: its header contradicts itself: {said}; expected each once")
             header[key] = value
         header[""] = file.tell()  # where voxels in the same file begin
-    dimensions, size = header.get("NDims", ""), header.get("DimSize", "").split()
     data = header.get("ElementDataFile", "")
-    data = header["ElementDataFile"] = LOCAL if data.upper() == LOCAL else data
-    beside = normpath(data) in (file.name for file in path.parent.iterdir())
-    regular = dimensions in ("2", "3", "4") and len(size) == int(dimensions) and all(map(str.isdecimal, size))
-    if not (regular and _is_true(path, header, "BinaryData") and (data == LOCAL or beside)):
-        raise FormatError(
-            f"{path}: not a readable MetaImage file; expected NDims, as many numbers in DimSize, BinaryData = True, "
-            "and ElementDataFile = LOCAL or a file beside it"
-        )
+    header["ElementDataFile"] = LOCAL if data.upper() == LOCAL else data
+    if wrong := _unreadable(path, header):
+        raise FormatError(f"{path}: not a readable MetaImage file: {wrong}")
     return header
+
+
+def _unreadable(path, header):
+    """What keeps the voxels from being found, and what was expected; nothing where all is well."""
+    names = "NDims", "DimSize", "BinaryData", "ElementDataFile"
+    found = {key: one_line(header.get(key) or "not given", 64) for key in names}
+    size, data = header.get("DimSize", "").split(), header["ElementDataFile"]
+    if found["NDims"] not in ("2", "3", "4"):
+        return f"its NDims is {found['NDims']}; expected 2, 3 or 4"
+    if len(size) != int(found["NDims"]) or not all(map(str.isdecimal, size)):
+        return f"its DimSize is {found['DimSize']}; expected {found['NDims']} whole numbers"
+    if not _is_true(path, header, "BinaryData"):
+        return f"its BinaryData is {found['BinaryData']}; expected BinaryData = True, no voxels as text"
+    if data == LOCAL or normpath(data) in (file.name for file in path.parent.iterdir()):
+        return None
+    if data.split()[:1] == ["LIST"] or "%" in data:
+        wrong = f"its voxels are in several files ({found['ElementDataFile']})"
+    elif data:
+        wrong = f"there is no {found['ElementDataFile']} beside it"
+    else:
+        wrong = "it does not say where its voxels are"
+    return f"{wrong}; expected ElementDataFile = LOCAL or a file beside it"
 
 
 def _is_true(path, header, key):
