@@ -184,6 +184,24 @@ def test_a_line_that_holds_no_box_is_named(tmp_path, text, message):
         read_boxes(path, (3, 6, 5))
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('"slice\nof the scan",x0\n', "its first line is slice of the scan,x0; expected the columns slice,x0,y0,x1,y1"),
+        (f"{'a' * 300},x0\n", f"its first line is {'a' * 200}...; expected the columns slice,x0,y0,x1,y1"),
+        (
+            f"slice,x0,y0,x1,y1\n0,1,1,2,{'a' * 300}\n",
+            f"expected five numbers, found ['0', '1', '1', '2', '{'a' * 178}...",
+        ),
+    ],
+)
+def test_what_a_file_of_boxes_holds_is_told_in_one_short_line(tmp_path, text, message):
+    (tmp_path / "boxes.csv").write_text(text)
+    with pytest.raises(FormatError) as caught:
+        read_boxes(tmp_path / "boxes.csv", (3, 6, 5))
+    assert str(caught.value).endswith(f": {message}")
+
+
 def test_a_file_of_boxes_that_is_not_there(tmp_path):
     with pytest.raises(FormatError, match="cannot be read"):
         read_boxes(tmp_path / "none.csv", (3, 6, 5))

@@ -5,6 +5,7 @@ import csv
 import numpy as np
 
 from ..errors import FormatError
+from .checks import one_line
 
 EDGES = "x0", "y0", "x1", "y1"
 
@@ -38,7 +39,7 @@ def read_boxes(path, shape):
                 raise ValueError("part of a slice")
             number = int(number)
         except (TypeError, ValueError) as error:
-            raise FormatError(f"{where}: expected five numbers, found {list(row.values())}") from error
+            raise FormatError(f"{where}: expected five numbers, found {one_line(list(row.values()))}") from error
         if not 0 <= number < depth:
             raise FormatError(f"{where}: slice {number}, but the scan has slices 0 to {depth - 1}")
         check_box(where, box, (rows, cols), "slice")
@@ -83,7 +84,7 @@ def csv_rows(path, columns):
             reader = csv.DictReader(file, skipinitialspace=True)
             names = reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
             if not set(columns) <= set(names):
-                found = ",".join(names) or "empty"
+                found = one_line(",".join(names)) or "empty"
                 raise FormatError(f"{path}: its first line is {found}; expected the columns {','.join(columns)}")
             if twice := next((name for name in columns if names.count(name) > 1), None):
                 raise FormatError(f"{path}: has two columns {twice}; keep one of them")
