@@ -15,8 +15,14 @@ from .errors import SegdetError
 MAX_LOG_SCALE = math.log(1000 / 16)
 
 
+def _wide(boxes):
+    """Boxes as float32, or float64 where they are: half precision holds no area over 65504, integers no ratio."""
+    return boxes.to(torch.promote_types(boxes.dtype, torch.float32))
+
+
 def area(boxes):
-    """Areas (...,) in square pixels of boxes (..., 4); zero for a box that is upside down."""
+    """Areas (...,) in square pixels of boxes (..., 4), at least float32; zero for a box that is upside down."""
+    boxes = _wide(boxes)
     return (boxes[..., 2:] - boxes[..., :2]).clamp(min=0).prod(-1)
 
 
@@ -32,8 +38,9 @@ def box_iou(a, b):
     Returns
     -------
     Tensor, (..., N, M)
-        In [0, 1]; 0 for two boxes without area.
+        In [0, 1], at least float32; 0 for two boxes without area.
     """
+    a, b = _wide(a), _wide(b)
     top_left = torch.maximum(a[..., :, None, :2], b[..., None, :, :2])
     bottom_right = torch.minimum(a[..., :, None, 2:], b[..., None, :, 2:])
     shared = (bottom_right - top_left).clamp(min=0).prod(-1)

@@ -9,8 +9,10 @@ import torch
 from torchvision.models.detection._utils import BoxCoder
 from torchvision.ops import box_iou as torchvision_iou
 
-from segdet.boxes import box_iou, clip, decode, encode, mirror, pad_boxes
+from segdet.boxes import area, box_iou, clip, decode, encode, mirror, pad_boxes
 from segdet.errors import SegdetError
+
+NARROW = [torch.float16, torch.bfloat16, torch.uint8, torch.int16, torch.int64]
 
 
 def random_boxes(n, seed, low=2.0):
@@ -93,3 +95,20 @@ def test_gradients():
     assert torch.autograd.gradcheck(lambda t: decode(t, anchors), offsets)
     boxes = random_boxes(5, 7).double().requires_grad_()
     assert torch.autograd.gradcheck(lambda b: encode(b, anchors), boxes)
+
+
+@pytest.mark.parametrize("kind", NARROW)
+def test_boxes_of_few_bits_and_whole_numbers(kind):
+    """An area of 90000 is above what float16 holds, and 240 - 250 is 246 in uint8."""
+    boxes = torch.tensor([[0, 0, 240, 240], [0, 0, 120, 240], [250, 0, 240, 240]]).to(kind)
+    assert torch.equal(area(boxes), torch.tensor([57600.0, 28800.0, 0.0]))
+    assert torch.equal(box_iou(boxes[:2], boxes), torch.tensor([[1.0, 0.5, 0.0], [0.5, 1.0, 0.0]]))
+    if kind != torch.uint8:
+        assert box_iou(torch.tensor([[0, 0, 300, 300]]).to(kind), torch.tensor([[0, 0, 300, 300]]).to(kind)) == 1
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_boxes_of_enough_bits_stay_as_they_are(kind):
+    boxes = random_boxes(5, 0).to(kind)
+    assert area(boxes).dtype == box_iou(boxes, boxes).dtype == kind
+    assert torch.equal(area(boxes), (boxes[:, 2:] - boxes[:, :2]).prod(-1))

@@ -50,6 +50,14 @@ def test_by_hand():
     assert match(anchors, far, best_anchor=False)[0].tolist() == [[NEGATIVE, NEGATIVE, IGNORED, NEGATIVE]]
 
 
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.int64])
+def test_boxes_of_few_bits_and_whole_numbers(kind):
+    anchors = torch.tensor([[0, 0, 300, 300], [0, 0, 300, 150], [0, 0, 10, 10]]).to(kind)
+    labels, matched = match(anchors, anchors[None, :1])
+    assert labels.tolist() == [[1, -1, 0]]
+    assert torch.equal(matched, anchors[None, :1].expand(1, 3, 4))
+
+
 def test_no_boxes_anywhere():
     labels, matched = match(ANCHORS, torch.zeros(3, 0, 4))
     assert (labels == NEGATIVE).all()
