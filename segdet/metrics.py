@@ -22,6 +22,14 @@ def dice(a, b):
     return 2 * np.count_nonzero(a & b) / total if total else 1.0
 
 
+def _voxel_size(spacing):
+    """The spacing as an array; of a size that is none, distances would be wrong without a word."""
+    sizes = np.asarray(spacing, float)
+    if not (np.isfinite(sizes) & (sizes > 0)).all():
+        raise ValueError(f"the spacing is {sizes.tolist()}; expected numbers above 0, (dz, dy, dx) in mm")
+    return sizes
+
+
 def surface_distances(a, b, spacing):
     """Distances in mm from every surface voxel of `a` to the nearest surface voxel of `b`, and the other way round.
 
@@ -36,8 +44,13 @@ def surface_distances(a, b, spacing):
     Returns
     -------
     a_to_b, b_to_a : ndarrays, one value a surface voxel
+
+    Raises
+    ------
+    ValueError
+        The spacing holds what is no size, as in all that is measured on surfaces.
     """
-    a, b = two_masks(a, b)
+    (a, b), spacing = two_masks(a, b), _voxel_size(spacing)
     around = ndimage.find_objects((a | b).astype(np.uint8))[0]
     places = []
     for mask in (a[around], b[around]):
@@ -49,7 +62,7 @@ def surface_distances(a, b, spacing):
 
 
 def _from_surfaces(a, b, spacing, summarise):
-    a, b = two_masks(a, b)
+    (a, b), spacing = two_masks(a, b), _voxel_size(spacing)
     if not a.any() and not b.any():
         return 0.0
     if not a.any() or not b.any():
@@ -106,7 +119,7 @@ def surface_dice(a, b, spacing, tolerance):
     float
         1 when both masks are empty, 0 when one is.
     """
-    a, b = two_masks(a, b)
+    (a, b), spacing = two_masks(a, b), _voxel_size(spacing)
     if not a.any() or not b.any():
         return float(a.any() == b.any())
     return float(np.mean(np.concatenate(surface_distances(a, b, spacing)) <= tolerance))
@@ -132,7 +145,7 @@ def roughness(mask, spacing):
     float
         NaN for an empty mask.
     """
-    mask, spacing = as_mask(mask), np.asarray(spacing, float)
+    mask, spacing = as_mask(mask), _voxel_size(spacing)
     if not mask.any():
         return float("nan")
     around = ndimage.find_objects(mask.astype(np.uint8))[0]

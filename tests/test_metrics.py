@@ -112,3 +112,20 @@ def test_no_box_at_all_is_no_detection():
     found = metrics.score_boxes(torch.zeros(2, 0, 4), target)
     assert found == {"box_iou": 0, "recall50": 0, "recall70": 0, "false_boxes": 0}
     assert metrics.score_boxes(target, target) == {"box_iou": 1, "recall50": 1, "recall70": 1, "false_boxes": 0}
+
+
+@pytest.mark.parametrize("size", [0, -1, float("nan"), float("inf")])
+@pytest.mark.parametrize("empty", [False, True])
+def test_a_spacing_that_is_no_size_is_refused(size, empty):
+    a, b = (mask & (not empty) for mask in blobs(0))
+    spacing = (size, 1.0, 1.0)
+    for measured in (
+        lambda: metrics.surface_distances(a, b, spacing),
+        lambda: metrics.hausdorff95(a, b, spacing),
+        lambda: metrics.average_surface_distance(a, b, spacing),
+        lambda: metrics.surface_dice(a, b, spacing, 1),
+        lambda: metrics.roughness(a, spacing),
+    ):
+        with pytest.raises(ValueError, match=r"the spacing is \[\S+, 1\.0, 1\.0\]; expected numbers above 0") as caught:
+            measured()
+        assert f"[{float(size)}, 1.0, 1.0]" in str(caught.value)
