@@ -2,11 +2,13 @@
 
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import time
 import traceback
 import warnings
+from pathlib import Path
 
 import highdicom
 import numpy as np
@@ -24,6 +26,7 @@ from segdet.experiments.study import Study
 from segdet.io.annotations import load_case, load_mask
 from segdet.io.checks import reading, without_values
 from segdet.io.dicom.read import identifying_tags
+from segdet.io.dicom.write import write_volume
 from segdet.io.files import check_mask_path, load_volume, save_mask
 from segdet.io.outputs import check_outputs
 from segdet.runtime.atomic import locked, remove_leftovers, writing, writing_folder
@@ -77,6 +80,44 @@ def test_the_scan_and_its_series_are_never_written_to(series, tmp_path, force):
                 save_mask(np.zeros(volume.shape, bool), path, volume, source=scan)
     assert content(series) == before
     check_outputs({"a mask": series / "mask.nii.gz", "a picture": series / "planes.png"}, series, force)
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_the_series_of_a_slice_is_never_written_to(force, series, tmp_path, monkeypatch):
+    (tmp_path / "linked.dcm").symlink_to(series / "0.dcm")
+    (tmp_path / "links").mkdir()
+    for file in series.iterdir():
+        (tmp_path / "links" / file.name).symlink_to(file)
+    os.link(series / "2.dcm", tmp_path / "hard.dcm")
+    volume, before = load_volume(series / "0.dcm"), content(series)
+    monkeypatch.chdir(series)
+    for scan in (series / "0.dcm", Path("0.dcm"), tmp_path / "linked.dcm", tmp_path / "links/0.dcm"):
+        for path in ("0.dcm", "1.dcm", "new.dcm", series / "1.dcm", "NEW.DCM", "../links/1.dcm", "../hard.dcm"):
+            refused = r"(dcm: would overwrite the scan or a file beside it|DCM|dcm: would become a part of the series)"
+            with pytest.raises(FormatError, match=refused):
+                check_outputs({"a mask": path}, scan, force)
+            with pytest.raises(FormatError, match=refused):
+                save_mask(np.zeros(volume.shape, bool), path, volume, source=scan)
+        check_outputs({"a mask": tmp_path / "mask.dcm"}, tmp_path / "series/0.dcm", force)
+        check_outputs({"a mask": "mask.nii.gz", "a picture": "planes.png"}, scan, force)
+    assert content(series) == before
+    with pytest.raises(FormatError, match=r"links/new\.dcm: would become a part of the series in .*links; choose"):
+        check_outputs({"a mask": tmp_path / "links/new.dcm"}, tmp_path / "links/0.dcm", force)
+
+
+def test_a_mask_may_lie_beside_a_whole_scan(series, tmp_path):
+    """A file of many frames is no slice of what is beside it, and a lone slice is no series."""
+    scan = Volume.from_spacing(np.arange(60, dtype=np.uint8).reshape(3, 4, 5), (1, 1, 1))
+    write_volume(scan, tmp_path / "scan.dcm")
+    shutil.copy(tmp_path / "scan.dcm", tmp_path / "copy.dcm")
+    shutil.copy(series / "0.dcm", tmp_path / "lone.dcm")
+    for source in (tmp_path / "scan.dcm", tmp_path / "lone.dcm"):
+        volume = load_volume(source)
+        for _ in range(2):  # the second replaces the first
+            check_outputs({"a mask": tmp_path / "mask.dcm"}, source, force=True)
+            save_mask(np.ones(volume.shape, bool), tmp_path / "mask.dcm", volume, source)
+    with pytest.raises(FormatError, match=r"copy\.dcm: would overwrite the scan or a file beside it"):
+        check_outputs({"a mask": tmp_path / "copy.dcm"}, tmp_path / "scan.dcm", force=True)
 
 
 def test_the_voxels_beside_a_header_are_never_replaced(tmp_path):

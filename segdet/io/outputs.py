@@ -2,10 +2,11 @@
 
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from ..errors import FormatError, SegdetError
-from .checks import extension
+from .checks import extension, is_dicom, reading, silenced
 
 KINDS = {
     "a mask": (".dcm", ".nii", ".nii.gz", ".mha", ".nrrd"),
@@ -67,14 +68,50 @@ def check_kind(path, kind):
 
 
 def check_not_of_scan(path, scan):
-    """Refuse to replace a file that a scan is read from, or to add one to its series."""
+    """Refuse to replace a file that a scan is read from, or another of its series, or to add one to its series."""
     path, scan = Path(path), Path(scan)
-    home = scan if scan.is_dir() else None
-    if extension(scan) in (".mhd", ".nhdr"):  # the voxels are in other files of its folder
-        home = scan.parent
-    files = home.iterdir() if home else [scan]
+    files = [scan]
+    if scan.is_dir():
+        files = scan.iterdir()
+    elif extension(scan) in (".mhd", ".nhdr"):  # the voxels are in other files of its folder
+        files = scan.parent.iterdir()
     replaced = os.path.exists(path) and any(path.samefile(file) for file in files if os.path.exists(file))
-    if replaced or path.resolve() == scan.resolve():
+    series = _series(scan)
+    if replaced or path.resolve() == scan.resolve() or (series is not None and series == _series(path)):
         raise FormatError(f"{path}: would overwrite the scan or a file beside it; choose another name or folder")
-    if scan.is_dir() and extension(path) == ".dcm" and path.resolve().parent == scan.resolve():
-        raise FormatError(f"{path}: would become a part of the series in {scan}; choose another folder")
+    if extension(path) == ".dcm" and (folder := _joined(path, scan, series)):
+        raise FormatError(f"{path}: would become a part of the series in {folder}; choose another folder")
+
+
+def _joined(path, scan, series):
+    """The folder of the scan's slices where the file would be one of them, by its name or by what the name links to."""
+    places = path.parent.resolve(), path.resolve().parent
+    if scan.is_dir():
+        return scan if scan.resolve() in places else None
+    if series is None or _multi_frame(scan):  # which is a whole scan, whatever is beside it
+        return None
+    for folder in {scan.parent, scan.resolve().parent}:
+        beside = (file for file in folder.iterdir() if not (os.path.exists(file) and file.samefile(scan)))
+        if folder.resolve() in places and any(_series(file) == series for file in beside):
+            return folder
+    return None
+
+
+def _series(path):
+    """The UID of the series of a DICOM file, "" where it has none; None for what is no readable DICOM file."""
+    header = _header(path)
+    return None if header is None else str(header.get("SeriesInstanceUID") or "")
+
+
+def _multi_frame(path):
+    return int(_header(path).get("NumberOfFrames") or 1) > 1
+
+
+def _header(path):
+    with suppress(SegdetError), reading(path):
+        if path.is_file() and is_dicom(path):
+            from .dicom.pixels import open_dicom  # pydicom is not needed for the others
+
+            with silenced():
+                return open_dicom(path, stop_before_pixels=True, specific_tags=["SeriesInstanceUID", "NumberOfFrames"])
+    return None
