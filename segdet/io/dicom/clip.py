@@ -4,10 +4,11 @@ import numpy as np
 
 from ...volume import Volume
 from ..checks import choose, chosen_note, single_slice_note
-from .geometry import NO_PLACE, facts, slice_distance, split_volumes, stack_slices
+from .geometry import NO_PLACE, facts, slice_distance, stack_slices
 from .pixels import grey_frames
 from .rescale import rescaled, scales_of
 from .ultrasound import plane_spacing
+from .volumes import of_clip, split_volumes
 
 NUCLEAR_MEDICINE = "1.2.840.10008.5.1.4.1.1.20"
 OFFSETS = "GridFrameOffsetVector", "SliceLocationVector"  # mm along the normal, one for every frame
@@ -38,7 +39,7 @@ def read_clip(ds, path, frame):
             notes += (f"image {frame + 1} of {count} was read, as frame={frame} asked",)
         offsets, distance = np.arange(len(picked)), distance if count == 1 else None
     else:
-        split = split_volumes(position + offsets[:, None] * normal, [("", 0)] * count, path)
+        split = split_volumes(position + offsets[:, None] * normal, [("", 0)] * count, path, of_clip(ds, count))
         layout, volumes, chosen = "stack of frames", len(split), choose(path, len(split), frame)
         picked, notes = split[chosen], notes + chosen_note(chosen, volumes)
         offsets = offsets[picked]

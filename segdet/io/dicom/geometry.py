@@ -1,6 +1,4 @@
-"""What all DICOM layouts share: telling volumes apart, stacking slices, facts about the file (chapter 02)."""
-
-from collections import defaultdict
+"""What all DICOM layouts share: stacking slices, facts about the file (chapter 02)."""
 
 import numpy as np
 
@@ -37,42 +35,6 @@ def facts(ds, layout, volumes, frame):
         "series_instance_uid": str(ds.get("SeriesInstanceUID") or ""),
         "frame_of_reference_uid": str(ds.get("FrameOfReferenceUID") or ""),
     }
-
-
-def split_volumes(positions, keys, path):
-    """Split frames into volumes: by stack and time where the file records them, else by repeated position.
-
-    Parameters
-    ----------
-    positions : ndarray, (n, 3)
-        Image positions in mm.
-    keys : list of n tuples
-        (stack, temporal index) of each frame.
-
-    Returns
-    -------
-    list of ndarrays
-        Frame indices, one array a volume.
-    """
-    members = defaultdict(list)
-    for index, key in enumerate(keys):
-        members[key].append(index)
-    groups = [np.array(members[key]) for key in sorted(members)]
-    sizes = sorted({len(group) for group in groups})
-    if len(sizes) > 1:
-        raise GeometryError(
-            f"{path}: its {len(groups)} time points or stacks have {sizes} frames; expected equal numbers"
-        )
-    if len(groups) > 1 and sizes != [1]:
-        return groups
-    _, place, repeats = np.unique(np.round(positions, 3), axis=0, return_inverse=True, return_counts=True)
-    if len(set(repeats)) > 1:
-        raise GeometryError(
-            f"{path}: some slice positions occur {repeats.max()} times and others {repeats.min()}; expected "
-            "every position equally often"
-        )
-    visits = np.argsort(place.ravel(), kind="stable").reshape(-1, repeats[0])  # a row for each place
-    return [np.sort(visit) for visit in visits.T]
 
 
 def stack_slices(positions, orientation, pixel_spacing, thickness, path):

@@ -16,12 +16,13 @@ from ...volume import Volume
 from ..checks import choose, chosen_note, one_line, reading, silenced, single_slice_note, without_values
 from .clip import read_clip
 from .folder import choose_series, dicom_files
-from .geometry import facts, slice_distance, sop_class_name, split_volumes, stack_slices
+from .geometry import facts, slice_distance, sop_class_name, stack_slices
 from .groups import Groups
 from .pixels import FLOATS, grey_frames, open_dicom
 from .rescale import rescaled, scales_of
 from .segmentation import SEGMENTATIONS, read_segmentation
 from .ultrasound import placeholder_spacing, read_philips
+from .volumes import of_frames, of_slices, split_volumes
 
 PHILIPS_CARTESIAN = "1.2.840.113543.6.6.1.3.10002"
 IDENTIFYING = (
@@ -113,7 +114,7 @@ def _read_enhanced(ds, path, frame):
     if ds.get("DimensionOrganizationType") != "3D" or len(places) < len(positions):
         content = groups.items("FrameContentSequence")
     keys = [(str(c.get("StackID") or ""), int(c.get("TemporalPositionIndex") or 0)) for c in content]
-    volumes = split_volumes(positions, groups.each(keys), path)
+    volumes = split_volumes(positions, groups.each(keys), path, of_frames(groups))
     chosen = choose(path, len(volumes), frame)
     picked, thickness = volumes[chosen], slice_distance(groups.items("PixelMeasuresSequence")[0])
     order, affine = stack_slices(positions[picked], orientation, spacing, thickness, path)
@@ -152,10 +153,10 @@ def _read_series(slices, path, frame):
         if np.abs(values - values[0]).max() > 1e-4:
             raise GeometryError(f"{path}: {keyword} differs between slices; expected one stack of equal slices")
     first = slices[0]
-    slices = sorted(slices, key=lambda ds: (int(ds.get("AcquisitionNumber") or 0), int(ds.get("InstanceNumber") or 0)))
+    numbers = [int(ds.get("InstanceNumber") or 0) for ds in slices]
     positions = np.asarray([ds.ImagePositionPatient for ds in slices], float)
     keys = [("", int(ds.get("TemporalPositionIdentifier") or 0)) for ds in slices]
-    volumes = split_volumes(positions, keys, path)
+    volumes = split_volumes(positions, keys, path, of_slices(slices), numbers)
     chosen = choose(path, len(volumes), frame)
     picked = volumes[chosen]
     thickness = slice_distance(first)
