@@ -3,18 +3,21 @@
 import numpy as np
 import pytest
 import screens
+from dicom_samples import ct_voxels, write_series
 from dicom_samples import image as write_dicom
 from PIL import Image
 
 from segdet import load_volume
 from segdet.cli import app
 from segdet.errors import FormatError, GeometryError, PixelSizeError, SegdetError
+from segdet.io.dicom.write import write_volume
 from segdet.io.digits import read_number
 from segdet.io.frames import read_frames
 from segdet.io.ruler import find_ruler
 from segdet.io.screen import image_areas
 from segdet.io.stills import load_picture, load_picture_labels, load_pictures
 from segdet.pipeline import Grids
+from segdet.volume import Volume, axis_aligned_affine
 
 BESIDE, INSIDE = (40, 760, 150, 860), (20, 620, 36, 850)
 GRIDS = Grids((40.0, 40.0, 40.0), (8, 32, 32), (8, 16, 16))
@@ -267,6 +270,29 @@ def test_folders_and_what_is_no_picture(tmp_path, capsys):
         load_picture(folder / "a.png", 1)
     with pytest.raises(FormatError, match=r"b\.png: \.png is not a format of scans"):
         load_volume(folder / "b.png")
+
+
+def test_a_picture_beside_a_scan_is_passed_over(tmp_path, capsys):
+    affine = axis_aligned_affine((2, 1, 1))
+    folder, planes = write_series(tmp_path / "ct", ct_voxels(), affine), tmp_path / "ct/planes.png"
+    assert f"wrote {planes}" in shown(["info", folder, "--png", planes], capsys)
+    said = shown(["info", folder], capsys)
+    assert "5 slices of 8 rows x 6 columns" in said
+    assert "files passed over: 1 x no DICOM" in said
+    (tmp_path / "us").mkdir()
+    write_volume(Volume(np.zeros((3, 4, 5), np.uint8), affine), tmp_path / "us/scan.dcm")
+    png(tmp_path / "us/b.png", screens.inside())
+    assert "3 slices of 4 rows x 5 columns" in shown(["info", tmp_path / "us"], capsys)
+    planes.rename(folder / ".hidden.png")
+    assert "5 slices of 8 rows x 6 columns" in shown(["info", folder], capsys)
+
+
+def test_a_picture_beside_pictures_in_dicom_is_one_of_them(tmp_path, capsys):
+    place = {"ImagePositionPatient": [0, 0, 0], "ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "SliceThickness": 1}
+    colour_dicom(tmp_path / "a.dcm", 1, Modality="US", PixelSpacing=[1, 1], **place)
+    colour_dicom(tmp_path / "b.dcm", 1, Modality="US", PixelSpacing=[0.08, 0.09])
+    png(tmp_path / "c.png", screens.inside())
+    assert "still pictures: 3; they are no slices" in shown(["info", tmp_path], capsys)
 
 
 def test_info_of_a_picture_without_a_ruler(tmp_path, capsys):

@@ -47,10 +47,11 @@ def may_hold_stills(path):
 
 
 def holds_stills(path):
-    """Whether a path is a picture, a folder with pictures, or DICOM that was made from pictures."""
+    """Whether a path is a picture, a folder with pictures and no scan, or DICOM that was made from pictures."""
     path = Path(path)
     if path.is_dir():
-        return any(extension(file) in PICTURES for file in path.iterdir())
+        files = [file for file in path.iterdir() if may_hold_stills(file)]
+        return any(extension(file) in PICTURES for file in files) and not any(map(_is_placed, files))
     if not path.is_file() or extension(path) in PICTURES or not is_dicom(path):
         return extension(path) in PICTURES
     from .dicom.pixels import open_dicom
@@ -58,6 +59,18 @@ def holds_stills(path):
 
     with reading(path), silenced():
         return bool(placeholder_spacing(open_dicom(path, stop_before_pixels=True)))
+
+
+def _is_placed(path):
+    """Whether a file is DICOM that says where its frames are, as no picture does."""
+    if extension(path) in PICTURES or not is_dicom(path):
+        return False
+    from .dicom.pixels import open_dicom
+    from .dicom.ultrasound import is_placed, placeholder_spacing
+
+    with reading(path), silenced():
+        ds = open_dicom(path, stop_before_pixels=True)
+        return is_placed(ds) and not placeholder_spacing(ds)
 
 
 def _picture_frames(path):

@@ -21,10 +21,9 @@ from .groups import Groups
 from .pixels import FLOATS, grey_frames, open_dicom
 from .rescale import rescaled, scales_of
 from .segmentation import SEGMENTATIONS, read_segmentation
-from .ultrasound import placeholder_spacing, read_philips
+from .ultrasound import PHILIPS_CARTESIAN, placeholder_spacing, read_philips
 from .volumes import of_frames, of_slices, split_volumes
 
-PHILIPS_CARTESIAN = "1.2.840.113543.6.6.1.3.10002"
 IDENTIFYING = (
     "PatientName", "PatientID", "PatientBirthDate", "PatientAddress", "PatientTelephoneNumbers",
     "PatientMotherBirthName", "OtherPatientIDs", "OtherPatientNames", "OtherPatientIDsSequence",

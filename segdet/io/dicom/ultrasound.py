@@ -7,6 +7,7 @@ from ...volume import Volume, axis_aligned_affine
 from ..checks import choose
 from .geometry import NO_PLACE, facts, sop_class_name
 
+PHILIPS_CARTESIAN = "1.2.840.113543.6.6.1.3.10002"
 CENTIMETRES = 3  # Physical Units X/Y Direction, PS3.3 C.8.5.5.1.15
 LARGEST_SCAN = 500.0  # mm; no diagnostic transducer sees half a metre
 DEEPEST_PLANE = 300.0  # mm; nor does one see further than this
@@ -75,6 +76,13 @@ def calibrated_regions(ds):
         return units == (CENTIMETRES, CENTIMETRES) and region.get("RegionSpatialFormat") == 1 and all(deltas)
 
     return list(filter(usable, ds.get("SequenceOfUltrasoundRegions") or []))
+
+
+def is_placed(ds):
+    """Whether a header says where in space its frames are; the Philips export says it of its voxels alone."""
+    positions = ds, *(ds.get("DetectorInformationSequence") or [])  # nuclear medicine has them with the detector
+    by_position = any(item.get("ImagePositionPatient") for item in positions)
+    return by_position or "PerFrameFunctionalGroupsSequence" in ds or ds.get("SOPClassUID") == PHILIPS_CARTESIAN
 
 
 def placeholder_spacing(ds):
