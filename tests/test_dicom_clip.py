@@ -7,6 +7,7 @@ from pydicom.dataset import Dataset
 
 from segdet.errors import GeometryError
 from segdet.io.files import load_volume
+from segdet.io.stills import load_pictures
 
 PIXELS = np.random.default_rng(5).integers(0, 255, (6, 4, 5), dtype=np.uint8)
 PLANE = {"PixelSpacing": [0.3, 0.2]}
@@ -100,3 +101,45 @@ def test_a_single_slice_counts_its_distance_as_positive(tmp_path):
     volume = load_volume(image(tmp_path / "a.dcm", PIXELS[0], **PLANE, **PLACE, SpacingBetweenSlices=-4.418))
     assert volume.spacing == pytest.approx((4.418, 0.3, 0.2))
     assert volume.notes == ("a single slice; its thickness was taken as 4.418 mm",)
+
+
+def us_region(delta_y, delta_x):
+    """A calibrated region as large as the image, its pixels in cm."""
+    region = Dataset()
+    region.RegionSpatialFormat, region.PhysicalUnitsXDirection, region.PhysicalUnitsYDirection = 1, 3, 3
+    region.RegionLocationMinX0 = region.RegionLocationMinY0 = 0
+    region.RegionLocationMaxX1, region.RegionLocationMaxY1 = 4, 3
+    region.PhysicalDeltaX, region.PhysicalDeltaY = delta_x, delta_y
+    return region
+
+
+SAID = "PixelSpacing says 2 x 1 mm, the largest calibrated ultrasound region 0.2 x 0.1 mm: read as the region says"
+
+
+@pytest.mark.parametrize("place", [{}, PLACE])
+@pytest.mark.parametrize("pixels", [PIXELS, PIXELS[0]])
+def test_a_calibrated_region_is_believed_against_pixel_spacing(pixels, place, tmp_path):
+    def read(stated):
+        regions = [us_region(0.02, 0.01)]
+        path = image(tmp_path / "us.dcm", pixels, Modality="US", SequenceOfUltrasoundRegions=regions, **place, **stated)
+        still = load_pictures(path)[0]
+        assert still.spacing[1:] == load_volume(path).spacing[1:]
+        return load_volume(path), still
+
+    volume, still = read({"PixelSpacing": [2, 1]})
+    assert volume.spacing[1:] == pytest.approx((0.2, 0.1))
+    assert SAID in volume.notes
+    assert SAID in still.notes
+    for stated in ([0.2, 0.1], [0.205, 0.0965]):  # within 5 %
+        volume, still = read({"PixelSpacing": stated})
+        assert volume.spacing[1:] == pytest.approx(stated)
+        assert not any("region" in note for note in volume.notes + still.notes)
+
+
+def test_slices_whose_regions_differ_are_refused(tmp_path):
+    for index, delta in enumerate((0.01, 0.02)):
+        place = PLACE | {"ImagePositionPatient": [index, 0, 0], "InstanceNumber": index + 1}
+        regions = [us_region(delta, delta)]
+        image(tmp_path / f"{index}.dcm", PIXELS[0], PixelSpacing=[2, 1], SequenceOfUltrasoundRegions=regions, **place)
+    with pytest.raises(GeometryError, match="the pixel size of its calibrated ultrasound region differs between"):
+        load_volume(tmp_path)

@@ -24,7 +24,7 @@ def read_frames(path):
     spacing : (dy, dx) in mm, or None
         As the header of a DICOM file states it, where it can be believed.
     notes : tuple of str
-        Why it cannot.
+        Why it cannot, or what in the header says otherwise.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def _grey(picture):
 def _dicom_frames(path):
     """Grey frames, the pixel size where the header can be believed, and what is to be said of it."""
     from .dicom.pixels import grey_frames, open_dicom
-    from .dicom.ultrasound import calibrated_regions, placeholder_spacing, plane_spacing
+    from .dicom.ultrasound import calibrated_regions, contradiction, placeholder_spacing, plane_spacing
 
     with silenced():
         ds = open_dicom(path)
@@ -101,10 +101,10 @@ def _dicom_frames(path):
             return frames, None, (placeholder,)
         if not (ds.get("PixelSpacing") or calibrated_regions(ds)):
             return frames, None, ("the header gives no pixel size",)
-        spacing = tuple(float(size) for size in plane_spacing(ds)[0])
+        spacing, wrong = tuple(float(size) for size in plane_spacing(ds)[0]), contradiction(ds)
     if len(spacing) != 2 or not all(0 < size < np.inf for size in spacing):
         return frames, None, (f"the header's pixel size of {list(spacing)} is not usable",)
-    return frames, spacing, ()
+    return frames, spacing, (wrong,) * bool(wrong)
 
 
 def _eight_bits(frame):

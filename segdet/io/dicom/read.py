@@ -21,7 +21,7 @@ from .groups import Groups
 from .pixels import FLOATS, grey_frames, open_dicom
 from .rescale import rescaled, scales_of
 from .segmentation import SEGMENTATIONS, read_segmentation
-from .ultrasound import PHILIPS_CARTESIAN, placeholder_spacing, read_philips
+from .ultrasound import PHILIPS_CARTESIAN, placeholder_spacing, plane_spacing, read_philips
 from .volumes import of_frames, of_slices, split_volumes
 
 IDENTIFYING = (
@@ -147,8 +147,11 @@ def _read_series(slices, path, frame):
         missing = [keyword for keyword in needed if ds.get(keyword) is None]
         if missing:
             raise GeometryError(f"{ds.filename}: lacks {', '.join(missing)}; the slice cannot be placed")
-    for keyword in needed[1:]:
-        values = np.asarray([ds[keyword].value for ds in slices], float)
+    spacing, of_plane = plane_spacing(slices[0])
+    equal = {keyword: [ds[keyword].value for ds in slices] for keyword in needed[1:]}
+    equal["the pixel size of its calibrated ultrasound region"] = [plane_spacing(ds)[0] for ds in slices]
+    for keyword, values in equal.items():
+        values = np.asarray(values, float)
         if np.abs(values - values[0]).max() > 1e-4:
             raise GeometryError(f"{path}: {keyword} differs between slices; expected one stack of equal slices")
     first = slices[0]
@@ -159,7 +162,7 @@ def _read_series(slices, path, frame):
     chosen = choose(path, len(volumes), frame)
     picked = volumes[chosen]
     thickness = slice_distance(first)
-    order, affine = stack_slices(positions[picked], first.ImageOrientationPatient, first.PixelSpacing, thickness, path)
+    order, affine = stack_slices(positions[picked], first.ImageOrientationPatient, spacing, thickness, path)
     picked = [slices[index] for index in picked[order]]
     planes, said, scales = [], {}, scales_of(picked, path)
     for ds in picked:
@@ -167,6 +170,6 @@ def _read_series(slices, path, frame):
         plane, notes = grey_frames(ds, ds.filename, scales)
         planes.append(plane[0])
         said |= dict.fromkeys(notes)
-    notes = (*said, *chosen_note(chosen, len(volumes)), *single_slice_note(len(planes), thickness))
+    notes = (*said, *of_plane, *chosen_note(chosen, len(volumes)), *single_slice_note(len(planes), thickness))
     meta = facts(first, "series of slices", len(volumes), chosen)
     return Volume(rescaled(np.stack(planes), scales), affine, name=path.name, notes=notes, meta=meta)

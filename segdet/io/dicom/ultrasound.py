@@ -10,6 +10,7 @@ from .geometry import NO_PLACE, facts, sop_class_name
 PHILIPS_CARTESIAN = "1.2.840.113543.6.6.1.3.10002"
 CENTIMETRES = 3  # Physical Units X/Y Direction, PS3.3 C.8.5.5.1.15
 LARGEST_SCAN = 500.0  # mm; no diagnostic transducer sees half a metre
+DISAGREE = 0.05  # by which PixelSpacing may differ from a calibrated region; units and slips differ by more
 DEEPEST_PLANE = 300.0  # mm; nor does one see further than this
 
 
@@ -99,21 +100,30 @@ def placeholder_spacing(ds):
     )
 
 
+def contradiction(ds):
+    """How PixelSpacing differs from the calibrated ultrasound region, "" where it does not or is a placeholder."""
+    stated, regions = np.ravel(ds.get("PixelSpacing") or ()).astype(float), _regions_by_area(ds)
+    if len(stated) != 2 or list(stated) == [1, 1] or not regions:
+        return ""
+    size = _region_spacing(regions[0])
+    if (np.abs(stated - size) <= DISAGREE * np.array(size)).all():
+        return ""
+    return (
+        f"PixelSpacing says {stated[0]:.4g} x {stated[1]:.4g} mm, the largest calibrated ultrasound region "
+        f"{size[0]:.4g} x {size[1]:.4g} mm: read as the region says"
+    )
+
+
 def plane_spacing(ds):
     """(dy, dx) in mm of an image without functional groups, and where it was found (PS3.3, C.8.5.5)."""
-    regions = calibrated_regions(ds)
-    if ds.get("PixelSpacing") and not (regions and list(ds.PixelSpacing) == [1, 1]):  # a placeholder beside regions
+    regions, wrong = _regions_by_area(ds), contradiction(ds)
+    placeholder = regions and list(np.ravel(ds.get("PixelSpacing") or ())) == [1, 1]
+    if ds.get("PixelSpacing") and not (placeholder or wrong):
         return ds.PixelSpacing, ()
-
-    def area(region):
-        width = region.RegionLocationMaxX1 - region.RegionLocationMinX0
-        return width * (region.RegionLocationMaxY1 - region.RegionLocationMinY0)
-
-    regions.sort(key=area, reverse=True)
     if not regions:
         return (1.0, 1.0), ("no PixelSpacing and no 2D region in cm: the pixel size was set to 1 mm",)
-    sizes = [(abs(10 * float(r.PhysicalDeltaY)), abs(10 * float(r.PhysicalDeltaX))) for r in regions]
-    notes = ("the pixel size is that of the largest calibrated ultrasound region",)
+    notes = (wrong or "the pixel size is that of the largest calibrated ultrasound region",)
+    sizes = [_region_spacing(region) for region in regions]
     right, bottom = regions[0].RegionLocationMaxX1, regions[0].RegionLocationMaxY1
     if right >= ds.Columns or bottom >= ds.Rows:
         notes += (
@@ -123,3 +133,18 @@ def plane_spacing(ds):
     if len(set(sizes)) > 1:
         notes += (f"its {len(sizes)} calibrated regions differ in pixel size; the others are not to scale",)
     return sizes[0], notes
+
+
+def _regions_by_area(ds):
+    """The calibrated regions, the largest first."""
+
+    def area(region):
+        width = region.RegionLocationMaxX1 - region.RegionLocationMinX0
+        return width * (region.RegionLocationMaxY1 - region.RegionLocationMinY0)
+
+    return sorted(calibrated_regions(ds), key=area, reverse=True)
+
+
+def _region_spacing(region):
+    """(dy, dx) in mm."""
+    return abs(10 * float(region.PhysicalDeltaY)), abs(10 * float(region.PhysicalDeltaX))
