@@ -623,6 +623,20 @@ def test_monochrome1_slices_are_inverted_all_or_none(tmp_path):
     assert np.array_equal(load_volume(folder).voxels, ct_voxels(depth=2) * np.array([1.0, 2.0])[:, None, None])
 
 
+@pytest.mark.parametrize("slope", [1, 2])
+def test_slices_of_both_senses_are_brought_to_one_or_refused(slope, tmp_path):
+    folder = write_series(tmp_path / "a", ct_voxels(depth=3), axis_aligned_affine((2, 1, 1)), slope=slope)
+    ds = pydicom.dcmread(folder / "037.dcm")  # the second slice
+    ds.PhotometricInterpretation = "MONOCHROME1"
+    ds.PixelData = (-1 - ct_voxels(depth=3)[1]).tobytes()
+    ds.save_as(folder / "037.dcm")
+    if slope == 1:
+        assert np.array_equal(load_volume(folder).voxels, ct_voxels(depth=3))
+    else:
+        with pytest.raises(FormatError, match=r"a: large values are dark in 1 of 3 slices, which are MONOCHROME1, and"):
+            load_volume(folder)
+
+
 # ------------------------------------------------------------------------------------- what a file may become
 
 

@@ -104,13 +104,19 @@ def grey_frames(ds, path, scales):
     if lut:
         pixels, notes = apply_modality_lut(pixels.astype(np.int32), ds), (*notes, "its Modality LUT was applied")
     if ds.PhotometricInterpretation == "MONOCHROME1":
-        if set(scales) == {(1, 0)} and not lut:
+        if not stays_dark(ds, scales):
             # The stored values fill -2^(n-1) to 2^(n-1) - 1, or 0 to 2^n - 1; the ends change places.
             np.subtract(-1 if ds.PixelRepresentation else 2**ds.BitsStored - 1, pixels, out=pixels)
             notes += ("MONOCHROME1, large values were dark: inverted, so that large values are bright",)
         else:
             notes += ("MONOCHROME1, large values are dark: kept, for rescaled values are physical",)
     return pixels, notes
+
+
+def stays_dark(ds, scales):
+    """Whether the large values of an image are dark in what `grey_frames` makes of it: MONOCHROME1 that is physical."""
+    physical = set(scales) != {(1, 0)} or ds.get("ModalityLUTSequence") or any(keyword in ds for keyword in FLOATS)
+    return ds.get("PhotometricInterpretation") == "MONOCHROME1" and bool(physical)
 
 
 def _float_frames(ds, keyword, path):

@@ -18,7 +18,7 @@ from .clip import read_clip
 from .folder import choose_series, dicom_files
 from .geometry import facts, slice_distance, sop_class_name, stack_slices
 from .groups import Groups
-from .pixels import FLOATS, grey_frames, open_dicom
+from .pixels import FLOATS, grey_frames, open_dicom, stays_dark
 from .rescale import rescaled, scales_of
 from .segmentation import SEGMENTATIONS, read_segmentation
 from .ultrasound import PHILIPS_CARTESIAN, placeholder_spacing, plane_spacing, read_philips
@@ -164,12 +164,18 @@ def _read_series(slices, path, frame):
     thickness = slice_distance(first)
     order, affine = stack_slices(positions[picked], first.ImageOrientationPatient, spacing, thickness, path)
     picked = [slices[index] for index in picked[order]]
-    planes, said, scales = [], {}, scales_of(picked, path)
+    planes, dark, said, scales = [], [], {}, scales_of(picked, path)
     for ds in picked:
         ds = ds if _holds_pixels(ds) else open_dicom(ds.filename)
         plane, notes = grey_frames(ds, ds.filename, scales)
         planes.append(plane[0])
+        dark.append(stays_dark(ds, scales))
         said |= dict.fromkeys(notes)
+    if len({*dark}) > 1:
+        raise FormatError(
+            f"{path}: large values are dark in {sum(dark)} of {len(dark)} slices, which are MONOCHROME1, and bright in "
+            "the others, and rescaled values are not inverted; export the series again in one of the two"
+        )
     notes = (*said, *of_plane, *chosen_note(chosen, len(volumes)), *single_slice_note(len(planes), thickness))
     meta = facts(first, "series of slices", len(volumes), chosen)
     return Volume(rescaled(np.stack(planes), scales), affine, name=path.name, notes=notes, meta=meta)
