@@ -11,6 +11,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from io import StringIO
 
+import nibabel
 import numpy as np
 import pytest
 import SimpleITK
@@ -317,3 +318,12 @@ def test_ctrl_c_costs_one_line(tmp_path):
     assert process.returncode == 130
     assert error.startswith("segdet: interrupted; what was saved is kept")
     assert error.count("\n") == 1
+
+
+def test_what_the_library_says_of_arguments_is_said_of_options(tmp_path, capsys, monkeypatch):
+    write_nifti = nibabel.Nifti1Image(np.zeros((4, 5, 6, 3), np.uint8), np.diag([1.0, 1, 1, 1]))
+    nibabel.save(write_nifti, tmp_path / "four.nii.gz")
+    monkeypatch.setattr("sys.argv", ["segdet", "info", str(tmp_path / "four.nii.gz")])
+    with pytest.raises(SystemExit):
+        main()
+    assert "choose one with --frame 0 to --frame 2; to train" in capsys.readouterr().err

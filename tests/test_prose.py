@@ -126,6 +126,16 @@ def test_claims_hold_at_the_stored_profile(capsys):
     assert capsys.readouterr().out == said
 
 
+def test_a_reader_s_book_is_told_what_does_not_hold_in_its_run(monkeypatch, capsys):
+    """Trainings differ between processors, and a book is not thrown away for one sentence; results/ are the same."""
+    monkeypatch.setenv("SEGDET_READER", "1")
+    written_for({"two is more than one": True, "one is more than two": False}, PROFILES[STORED_PROFILE])
+    said = "as the text says: two is more than one\nnot so in this run: one is more than two\n"
+    assert capsys.readouterr().out == said
+    with pytest.raises(SegdetError, match="one is more than two; change the prose"):
+        written_for({"one is more than two": False})
+
+
 @pytest.mark.parametrize("path", runner.chapters(ROOT), ids=lambda path: path.stem)
 def test_a_chapter_folds_its_plumbing_and_ends_in_what_to_remember(path):
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]

@@ -151,8 +151,10 @@ def test_rows_of_other_code_are_not_mixed(tmp_path, monkeypatch):
     assert whole.fill({"profile": "x"}, rows("box3d"), resume=True, report=str)
     commit = whole.manifest["commit"]
     monkeypatch.setattr(study, "code_digest", lambda: "another")
+    before = (tmp_path / "s/manifest.json").read_bytes()
     with pytest.raises(SegdetError, match=r"made by other code \(commit .*\); check that out to go on, or name"):
-        whole.fill({"profile": "x"}, rows("cascade"), resume=True, report=str)
+        whole.fill({"profile": "x", "study": "new"}, rows("cascade"), resume=True, report=str)
+    assert (tmp_path / "s/manifest.json").read_bytes() == before
     assert {row["arm"] for row in whole.table("cases")} == {"unet", "box3d"}
     assert whole.manifest["commit"] == commit
 

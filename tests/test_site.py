@@ -218,6 +218,18 @@ def test_the_site_is_light(pages):
     assert sum(path.stat().st_size for path in SITE.rglob("*") if path.is_file()) <= 80e6
 
 
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_list_of_sections_is_behind_its_button(width, pages, visitor):
+    """Where it has no place beside the page it opens by keyboard, and leads to a module of the reference."""
+    visit(visitor, "book/api", width)
+    assert visitor.run("document.querySelector('#pst-secondary-sidebar-modal').open") is False
+    visitor.run("document.querySelector('button.secondary-toggle').focus()")
+    visitor.key("Enter")
+    visitor.wait("document.querySelector('#pst-secondary-sidebar-modal').open")
+    sections = "document.querySelector('#pst-secondary-sidebar-modal').innerText"
+    assert "segdet.phantom: the simulated hip" in visitor.run(sections)
+
+
 def test_figures_answer_to_keys(pages, visitor):
     """Slider, legend and camera of the plotly figures in chapter 02, a slider of an explorer, what is folded away."""
     visit(visitor, "book/02-data", 1280)

@@ -172,13 +172,14 @@ def failure(path, index, where, error, traceback=()):
     """The message for a chapter that failed."""
     place = "before its first cell" if index is None else f"cell {index + 1} ({where[index]})"
     lines = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(traceback)).splitlines()[-20:]
+    again = f"SEGDET_PROFILE={os.environ.get('SEGDET_PROFILE', 'quick')}"
     return "\n".join(
         [
             f"FAILED {path.name}, {place}",
             *(f"    {line}" for line in lines),
             f"{error}",
             "What was stored before is as it was. Run this chapter alone with:",
-            f"    .venv/bin/python book/_tools/runner.py execute {path.stem}",
+            f"    {again} .venv/bin/python book/_tools/runner.py execute {path.stem}",
         ]
     )
 
@@ -249,6 +250,7 @@ def read_book(names, profile):
     kept = [path.stem for path in chosen(names) if path not in wanted]
     if kept:
         print(f"executed before and kept: {', '.join(kept)} (make clean forgets them)", flush=True)
+    os.environ["SEGDET_READER"] = "1"
     execute_chapters(wanted, folder, folder / STATUS, profile)
     if not names:
         build(stage(profile))

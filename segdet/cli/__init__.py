@@ -8,7 +8,7 @@ import typer
 
 from ..errors import NO_ROOM, SegdetError, is_out_of_memory
 from . import check, confirm, scan, study, train  # noqa: F401 - their commands register themselves
-from .app import app
+from .app import app, as_options
 
 INTERRUPTED = 130  # the exit code after Ctrl-C
 UsageError = typer.BadParameter.__base__  # of the parser that this version of typer brings
@@ -33,7 +33,7 @@ def main():
             print(f"segdet: {message}; see {error.ctx.command_path} --help", file=sys.stderr)
         sys.exit(error.exit_code)
     except SegdetError as error:
-        print(f"segdet: {error}", file=sys.stderr)
+        print(f"segdet: {as_options(str(error))}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
         print(f"segdet: {error.filename or 'system'}: {error.strerror or error}", file=sys.stderr)

@@ -1,6 +1,7 @@
 """What the commands share: their options, and checks before the work."""
 
 import os
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -116,3 +117,8 @@ def check_choice(data, label, preset):
         check_preset(preset)
     if data == "phantom" and label is not None:
         raise SegdetError("--label chooses from the annotation of --data; a simulated hip has one label only")
+
+
+def as_options(text):
+    """What the library says of its arguments ("frame=0"), said of the options of a command ("--frame 0")."""
+    return re.sub(r"\b(frame|series)=(?=\d)", r"--\1 ", text)

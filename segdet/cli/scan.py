@@ -10,7 +10,7 @@ import numpy as np
 import typer
 
 from ..errors import SegdetError
-from .app import Engine, ForceOption, FrameOption, PresetOption, ScanArgument, SeriesOption, Side, app
+from .app import Engine, ForceOption, FrameOption, PresetOption, ScanArgument, SeriesOption, Side, app, as_options
 
 
 @app.command()
@@ -53,7 +53,7 @@ def info(
     voxels = volume.voxels
     rows.append(("intensity", f"{voxels.min():g} to {voxels.max():g}, mean {voxels.mean(dtype=float):.4g}"))
     rows += [(key.replace("_", " "), value) for key, value in volume.meta.items() if value != ""]
-    rows += [("note", note) for note in volume.notes]
+    rows += [("note", as_options(note)) for note in volume.notes]
     rows += [("privacy", warning) for warning in identifying_tags(scan)]
     width = max(len(key) for key, _ in rows) + 1
     for key, value in rows:
@@ -202,7 +202,7 @@ def predict(
     check_mask_path(out, volume, scan)
     drawn = boxes and read_boxes(boxes, volume.shape)
     for note in _notes(cascade.grids, volume, drawn, boxes):
-        print(f"note: {note}")
+        print(f"note: {as_options(note)}")
     start = time.monotonic()
     prediction = cascade.predict(volume, drawn and (lambda scan: boxes_to_mask(drawn, scan.shape).numpy()), step)
     seconds = time.monotonic() - start
@@ -210,7 +210,9 @@ def predict(
     detected = int(prediction.attention.any((1, 2)).sum())
     millilitres = prediction.mask.sum() * abs(np.linalg.det(volume.affine)) / 1000
     print(f"boxes on {detected} of {len(prediction.attention)} slices; mask {millilitres:.2f} ml; {seconds:.1f} s")
-    if not prediction.mask.any():
+    if not prediction.mask.any() and drawn:
+        print("the mask is empty: the boxes miss what the model knows; paint every slice that shows the object")
+    elif not prediction.mask.any():
         print("the mask is empty: nothing in this scan looked like what the model was trained on")
     elif not detected:
         print("there is no box: the mask rests on nothing")

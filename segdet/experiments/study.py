@@ -16,7 +16,8 @@ from ..runtime.provenance import code_digest, environment
 from ..training.loop import OutOfTime
 
 # columns that are text even where it looks like a number, as the commits 0123456 and 12e4567 do
-NAMES = ("part", "arm", "case", "initial_weights", "recipe", "device", "torch", "python", "commit", "train", "test")
+NAMES = ("part", "arm", "case", "initial_weights", "recipe", "device", "torch", "python", "commit")
+SOURCES = ("train", "test")  # of attention, in the table of runs; curves have numbers there
 MANIFEST = {"data": str, "phantom_version": str, "profile": str, "commit": str, "kind": str, "settings": dict}
 KEYS = ("seed", "part", "arm", "case", "step")  # the columns that name a row, where a table has them
 
@@ -30,7 +31,7 @@ class Row(dict):
 
     def __getitem__(self, column):
         value = super().__getitem__(column)
-        if value and isinstance(value, str) and column not in NAMES:
+        if value and isinstance(value, str) and column not in NAMES + SOURCES:
             raise SegdetError(
                 f"{self.path}: row {self.number} has {value!r} as its {column}; expected a number; restore the file"
             )
@@ -211,6 +212,11 @@ class Study:
         SegdetError
             What is fixed for a study (its profile, data or phantom version) would change.
         """
+        facts = self._check_facts(facts)
+        write_text(self.folder / "manifest.json", json.dumps(self.manifest | facts, indent=1) + "\n")
+
+    def _check_facts(self, facts):
+        """The facts as a file holds them; refuses those of another study than is there."""
         manifest, facts = self.manifest, json.loads(json.dumps(facts))  # tuples become lists, as in the file
         for key in ("study", "profile", "data", "phantom_version", "scans", "settings", "protocol", "kind"):
             if key in manifest and key in facts and manifest[key] != facts[key]:
@@ -218,7 +224,7 @@ class Study:
                     f"{self.folder}: holds a study with {key} {manifest[key]!r}, not {facts[key]!r}; "
                     "name another --out folder"
                 )
-        write_text(self.folder / "manifest.json", json.dumps(manifest | facts, indent=1) + "\n")
+        return facts
 
     def fill(self, fixed, runs, *, resume=False, max_minutes=None, report=print):
         """Add what the runs of all seeds find, as soon as it is ready; each complete arm is reported.
@@ -267,8 +273,7 @@ class Study:
             raise SegdetError(
                 f"{self.folder}: holds results already; add --resume to go on with them, or name another --out folder"
             )
-        if self.manifest:
-            self.describe(**fixed)  # refuses another study; who made the rows changes only where rows are added
+        self._check_facts(fixed)
         if tables and self.manifest.get("code") != code:
             raise SegdetError(
                 f"{self.folder}: its rows were made by other code (commit {self.manifest.get('commit')}); check that "
