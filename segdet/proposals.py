@@ -29,8 +29,10 @@ class Proposals:
     vote: bool = True
 
     def __post_init__(self):
-        if self.top_k != int(self.top_k) or self.top_k < 1:
-            raise SegdetError(f"proposals: top_k boxes a slice must be 1 or more, a whole number; found {self.top_k}")
+        if self.top_k != int(self.top_k):
+            raise SegdetError(f"proposals: top_k boxes a slice must be a whole number, found {self.top_k}")
+        if self.top_k < 1:
+            raise SegdetError(f"proposals: top_k boxes a slice must be 1 or more, found {self.top_k}")
         for name in ("threshold", "nms_iou"):
             value = getattr(self, name)
             if not 0 <= value <= 1:

@@ -49,6 +49,12 @@ def vgg16_weights():
 
 
 @pytest.fixture
+def in_float32(monkeypatch):
+    """PyTorch computes in float32 where bfloat16 is native, too."""
+    monkeypatch.setenv("SEGDET_PRECISION", "float32")
+
+
+@pytest.fixture
 def small_phantoms(monkeypatch, tmp_path):
     """Phantoms on a coarse grid, and a cache of their own."""
     from segdet.phantom import make

@@ -153,12 +153,11 @@ def test_data_are_found_from_anywhere(cluster, tmp_path, monkeypatch):
     assert rows[0]["case"] == str(tmp_path / "scans")
 
 
-def test_fit_under_torchrun_is_fit_with_as_many_batches(tmp_path, monkeypatch):
+def test_fit_under_torchrun_is_fit_with_as_many_batches(tmp_path, monkeypatch, in_float32):
     """The command in two processes: one of them speaks and writes, the model is that of one process, which is this."""
     write_scans(tmp_path / "scans")
     script = [Path(parallel_fit.__file__), tmp_path / "scans", tmp_path / "two"]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *script]
-    monkeypatch.setenv("SEGDET_PRECISION", "float32")  # equal but for its rounding
     hidden = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "SEGDET_DEVICE": "cpu"}
     done = subprocess.run(command, env=os.environ | hidden, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

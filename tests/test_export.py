@@ -29,6 +29,7 @@ from segdet.volume import Volume
 for package in ("onnx", "onnxscript", "onnxruntime"):
     pytest.importorskip(package, reason=f"{package} is not installed; pip install 'segdet[export]'")
 
+pytestmark = pytest.mark.usefixtures("in_float32")  # as the engines
 MODELS = Path(exporting.__file__).parents[1] / "models"  # those that come with the package
 GRIDS = Grids((16, 48, 32), (16, 96, 64), (16, 24, 16))
 
@@ -44,12 +45,6 @@ def random_cascade(margin, **rpn):
         segmenter.head.weight *= 100
         segmenter.head.bias -= segmenter(torch.randn(1, 2, 16, 24, 16)).median(-1)[0].median(-1)[0].median(-1)[0][0]
     return Cascade(detector, segmenter, GRIDS, Proposals(top_k=2, threshold=0.4), margin)
-
-
-@pytest.fixture(autouse=True)
-def in_float32(monkeypatch):
-    """The engines compute in float32, so PyTorch is to do so where bfloat16 is native, too."""
-    monkeypatch.setenv("SEGDET_PRECISION", "float32")
 
 
 @pytest.fixture(scope="module")

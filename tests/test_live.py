@@ -38,6 +38,9 @@ def write_page(folder):
     return folder / "page.html"
 
 
+pytestmark = pytest.mark.usefixtures("in_float32")  # as the network in the page
+
+
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory):
     """The page with what is loaded on the click, or skip."""

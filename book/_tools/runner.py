@@ -251,7 +251,10 @@ def read_book(names, profile):
     if kept:
         print(f"executed before and kept: {', '.join(kept)} (make clean forgets them)", flush=True)
     os.environ["SEGDET_READER"] = "1"
-    execute_chapters(wanted, folder, folder / STATUS, profile)
+    try:
+        execute_chapters(wanted, folder, folder / STATUS, profile)
+    finally:
+        del os.environ["SEGDET_READER"]
     if not names:
         build(stage(profile))
 

@@ -14,42 +14,10 @@ from ..runtime.atomic import locked, remove_leftovers, write_text, writing
 from ..runtime.device import default_device
 from ..runtime.provenance import code_digest, environment
 from ..training.loop import OutOfTime
+from .rows import Manifest, Row, parsed
 
-# columns that are text even where it looks like a number, as the commits 0123456 and 12e4567 do
-NAMES = ("part", "arm", "case", "initial_weights", "recipe", "device", "torch", "python", "commit")
-SOURCES = ("train", "test")  # of attention, in the table of runs; curves have numbers there
 MANIFEST = {"data": str, "phantom_version": str, "profile": str, "commit": str, "kind": str, "settings": dict}
 KEYS = ("seed", "part", "arm", "case", "step")  # the columns that name a row, where a table has them
-
-
-class Row(dict):
-    """A row of a table, which knows where it came from; of numbers it gives no word."""
-
-    def __init__(self, cells, path, number):
-        super().__init__(cells)
-        self.path, self.number = path, number
-
-    def __getitem__(self, column):
-        value = super().__getitem__(column)
-        if value and isinstance(value, str) and column not in NAMES + SOURCES:
-            raise SegdetError(
-                f"{self.path}: row {self.number} has {value!r} as its {column}; expected a number; restore the file"
-            )
-        return value
-
-    def __missing__(self, column):
-        raise SegdetError(f"{self.path}: has no column {column!r}; restore the file")
-
-
-class Manifest(dict):
-    """What holds for all rows of a study, which knows the file that it came from."""
-
-    def __init__(self, facts, path):
-        super().__init__(facts)
-        self.path = path
-
-    def __missing__(self, key):
-        raise SegdetError(f"{self.path}: does not say {key!r}; restore the file")
 
 
 class Study:
@@ -92,8 +60,7 @@ class Study:
                 raise SegdetError(f"{path}: row {number} has not one value a column; restore the file")
         if not text.endswith("\n"):
             raise SegdetError(f"{path}: its last line is cut off; restore the file")
-        parsed = ({k: v if k in NAMES else _number(v) for k, v in row.items()} for row in rows)
-        rows = [Row(row, path, number) for number, row in enumerate(parsed, 1)]
+        rows = [Row(parsed(row), path, number) for number, row in enumerate(rows, 1)]
         held = {}
         for number, row in enumerate(rows, 1):
             if (first := held.setdefault(_key(row), number)) != number:
@@ -310,14 +277,6 @@ def _means(rows):
 
 def _key(row):
     return tuple(row.get(key, "") for key in KEYS)
-
-
-def _number(text):
-    try:
-        value = float(text)
-    except ValueError:
-        return text
-    return int(value) if value.is_integer() and "." not in text and "e" not in text else value
 
 
 def _text(value):
