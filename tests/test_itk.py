@@ -180,10 +180,11 @@ def test_an_axis_that_is_no_space_stands_anywhere(kind, place, tmp_path):
 def test_time_may_be_the_first_axis_of_a_patient_in_time_and_of_slices(tmp_path):
     frames = np.stack([VOXELS, VOXELS + 1], -1)
     directions = "(0,0,0,30) (0.4,0,0,0) (0,0.5,0,0) (0,0,2,0)"
-    fields = f"space: RAST\nkinds: time space space space\nspace directions: {directions}\nspace origin: (1,2,3,4)"
-    volume = load_volume(nrrd(tmp_path / "a.nrrd", fields, f"2 {SIZES}", frames), frame=1)
-    np.testing.assert_allclose(volume.affine[:3], [[0, 0, -0.4, -1], [0, -0.5, 0, -2], [2, 0, 0, 3]])
-    assert np.array_equal(volume.voxels, VOXELS + 1)
+    fields = f"space: RAST\nspace directions: {directions}\nspace origin: (1,2,3,4)"
+    for kinds in ("", "\nkinds: time space space space"):
+        volume = load_volume(nrrd(tmp_path / "a.nrrd", fields + kinds, f"2 {SIZES}", frames), frame=1)
+        np.testing.assert_allclose(volume.affine[:3], [[0, 0, -0.4, -1], [0, -0.5, 0, -2], [2, 0, 0, 3]])
+        assert np.array_equal(volume.voxels, VOXELS + 1)
     fields = "kinds: domain domain time\nspacings: 0.4 0.5 30"  # which was read as slices 30 mm apart
     volume = load_volume(nrrd(tmp_path / "b.nrrd", fields), frame=4)
     assert np.array_equal(volume.voxels, VOXELS[4:5])
@@ -193,6 +194,11 @@ def test_time_may_be_the_first_axis_of_a_patient_in_time_and_of_slices(tmp_path)
 @pytest.mark.parametrize(
     ("fields", "sizes"),
     [
+        ("", f"{SIZES} 2"),
+        ("spacings: 0.4 0.5 2 30", "2 7 8 3"),
+        ("kinds: none none none none\nspacings: 0.4 0.5 2 30", f"{SIZES} 2"),
+        ("kinds: domain domain ??? ???\nspacings: 0.4 0.5 2 30", f"{SIZES} 2"),
+        ("space dimension: 4\nspace directions: (1,0,0,0) (0,1,0,0) (0,0,1,0) (0,0,0,1)", f"{SIZES} 2"),
         ("spacings: nan 0.4 0.5 2", "2 7 8 3"),
         ("kinds: domain domain domain domain\nspacings: 0.4 nan 0.5 2", "7 2 8 3"),
         ("kinds: time domain domain time\nspacings: 30 0.4 0.5 30", "2 7 8 3"),
@@ -204,8 +210,9 @@ def test_time_may_be_the_first_axis_of_a_patient_in_time_and_of_slices(tmp_path)
 )
 def test_axes_of_which_it_is_unclear_what_they_span_are_refused(fields, sizes, tmp_path):
     count, kinds = len(sizes.split()), fields.partition("kinds: ")[2].partition("\n")[0] or "not given"
+    voxels = np.resize(VOXELS, [int(size) for size in sizes.split()])
     with pytest.raises(FormatError) as caught:
-        load_volume(nrrd(tmp_path / "a.nrrd", fields, sizes), frame=0)
+        load_volume(nrrd(tmp_path / "a.nrrd", fields, sizes, voxels), frame=0)
     assert str(caught.value) == (
         f"{tmp_path / 'a.nrrd'}: which of its {count} axes span space is unclear, its kinds are {kinds}; expected two "
         "or three domain, and the others list"

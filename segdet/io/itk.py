@@ -152,20 +152,21 @@ def _header(path, held):
 def _spatial(path, header, image):
     """The axes of the image that span space, and whether the header gives the voxel size of each.
 
-    A time is no space, and of more than three axes neither are those of no kind; where no kind says it, the last are
-    none. ITK takes all for space but components, such as those of a "list".
+    A time is no space, nor is what runs along the time of a patient in time, and of more than three axes neither are
+    those of no kind; where all are "domain", as ITK writes them, the last are none. ITK takes all for space but
+    components, such as those of a "list".
     """
     dimension = image.GetDimension()
     kinds, given = _of_axes(header, dimension)
     others = list(range(3, dimension))
-    times = [axis for axis, kind in enumerate(kinds) if kind == "time"]
+    times = [axis for axis, kind in enumerate(kinds) if kind == "time"] or _along_time(image)
     unknown = [axis for axis, kind in enumerate(kinds) if kind in NO_KIND and others]
     sure = len(said := times or unknown) == max(len(others), 1)
     if sure:
         others = said
     spatial = [axis for axis in range(dimension) if axis not in others]
     guessed = any(given[axis] for axis in others) and not all(given[axis] for axis in spatial)
-    unclear = not sure and (times or (unknown and not set(others) <= set(unknown)) or guessed)
+    unclear = not sure and (times or unknown or guessed)
     placed = dimension < 4 and others and "spacedirections" in header  # a time that has a direction of space
     if unclear or placed or len(spatial) < 2:
         raise FormatError(
@@ -183,6 +184,12 @@ def _of_axes(header, dimension):
     given = ["n" not in size.lower() for size in re.findall(r"\([^)]*\)|[^\s()]+", sizes)]
     kinds, given = ([value for axis, value in enumerate(values) if axis not in pixel] for values in (kinds, given))
     return kinds or ["none"] * dimension, given or [False] * dimension
+
+
+def _along_time(image):
+    """The axes that run along time where the space of the header has one."""
+    steps = image.GetDirection()[-image.GetDimension() :]  # of all axes along the last of the space
+    return [axis for axis, step in enumerate(steps) if step and _space(image).endswith("-time")]
 
 
 def _notes(image, given):
