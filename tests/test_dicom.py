@@ -172,7 +172,9 @@ def test_two_time_points_need_a_choice(scan, enhanced, tmp_path):
     path = saved(enhanced, tmp_path / "4d.dcm")
     with pytest.raises(FormatError, match=r"holds 2 volumes .* frame=0 to frame=1"):
         load_volume(path)
-    assert np.array_equal(load_volume(path, frame=0).voxels, scan.voxels)
+    told = load_volume(path, frame=0)
+    assert np.array_equal(told.voxels, scan.voxels)
+    assert told.notes == ("volume 1 of 2 was read, as frame=0 asked",)
     assert np.array_equal(load_volume(path, frame=1).voxels, 255 - scan.voxels)
     with pytest.raises(FormatError, match="frame=2 does not exist"):
         load_volume(path, frame=2)
@@ -180,7 +182,12 @@ def test_two_time_points_need_a_choice(scan, enhanced, tmp_path):
         del item.FrameContentSequence[0].TemporalPositionIndex
     for item in first:
         del item.FrameContentSequence[0].TemporalPositionIndex
-    assert np.array_equal(load_volume(saved(enhanced, path), frame=0).voxels, 255 - scan.voxels)
+    untold = load_volume(saved(enhanced, path), frame=0)
+    assert np.array_equal(untold.voxels, 255 - scan.voxels)
+    assert untold.notes == (
+        "nothing but their order in the file says which frames of one position belong together",
+        "volume 1 of 2 was read, as frame=0 asked",
+    )
 
 
 def test_volume_frame_of_reference_is_said(scan, enhanced, tmp_path):

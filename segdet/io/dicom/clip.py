@@ -39,9 +39,10 @@ def read_clip(ds, path, frame):
             notes += (f"image {frame + 1} of {count} was read, as frame={frame} asked",)
         offsets, distance = np.arange(len(picked)), distance if count == 1 else None
     else:
-        split = split_volumes(position + offsets[:, None] * normal, [("", 0)] * count, path, of_clip(ds, count))
+        positions, keys = position + offsets[:, None] * normal, [("", 0)] * count
+        split, of_volumes = split_volumes(positions, keys, path, of_clip(ds, count))
         layout, volumes, chosen = "stack of frames", len(split), choose(path, len(split), frame)
-        picked, notes = split[chosen], notes + chosen_note(chosen, volumes)
+        picked, notes = split[chosen], notes + of_volumes + chosen_note(chosen, volumes)
         offsets = offsets[picked]
     order, affine = stack_slices(position + offsets[:, None] * normal, orientation, spacing, distance, path)
     picked = picked[order]

@@ -113,7 +113,7 @@ def _read_enhanced(ds, path, frame):
     if ds.get("DimensionOrganizationType") != "3D" or len(places) < len(positions):
         content = groups.items("FrameContentSequence")
     keys = [(str(c.get("StackID") or ""), int(c.get("TemporalPositionIndex") or 0)) for c in content]
-    volumes = split_volumes(positions, groups.each(keys), path, of_frames(groups))
+    volumes, of_volumes = split_volumes(positions, groups.each(keys), path, of_frames(groups))
     chosen = choose(path, len(volumes), frame)
     picked, thickness = volumes[chosen], slice_distance(groups.items("PixelMeasuresSequence")[0])
     order, affine = stack_slices(positions[picked], orientation, spacing, thickness, path)
@@ -124,7 +124,7 @@ def _read_enhanced(ds, path, frame):
     pixels, said = grey_frames(ds, path, scales)
     if not np.array_equal(picked, range(len(pixels))):  # most files are in order already
         pixels = pixels[picked]
-    notes += said + chosen_note(chosen, len(volumes)) + single_slice_note(len(pixels), thickness)
+    notes += said + of_volumes + chosen_note(chosen, len(volumes)) + single_slice_note(len(pixels), thickness)
     meta = facts(ds, "enhanced multi-frame", len(volumes), chosen)
     return Volume(rescaled(pixels, scales), affine, name=path.name, notes=notes, meta=meta)
 
@@ -158,7 +158,7 @@ def _read_series(slices, path, frame):
     numbers = [int(ds.get("InstanceNumber") or 0) for ds in slices]
     positions = np.asarray([ds.ImagePositionPatient for ds in slices], float)
     keys = [("", int(ds.get("TemporalPositionIdentifier") or 0)) for ds in slices]
-    volumes = split_volumes(positions, keys, path, of_slices(slices), numbers)
+    volumes, _ = split_volumes(positions, keys, path, of_slices(slices), numbers)
     chosen = choose(path, len(volumes), frame)
     picked = volumes[chosen]
     thickness = slice_distance(first)

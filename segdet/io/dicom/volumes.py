@@ -17,6 +17,7 @@ OF_FRAMES = (
     ("MRImageFrameTypeSequence", "ComplexImageComponent"), ("CTImageFrameTypeSequence", "FrameType"),
     ("FrameContentSequence", "FrameAcquisitionNumber"),
 )  # fmt: skip
+BY_ORDER = "nothing but their order in the file says which frames of one position belong together"
 OF_CLIPS = (
     "EnergyWindowVector", "DetectorVector", "PhaseVector", "RotationVector", "RRIntervalVector", "TimeSlotVector",
     "TimeSliceVector",
@@ -67,8 +68,10 @@ def split_volumes(positions, keys, path, attributes=(), numbers=None):
 
     Returns
     -------
-    list of ndarrays
+    volumes : list of ndarrays
         Frame indices, one array a volume.
+    notes : tuple of str
+        That some were told apart by the order of the frames in the file alone.
 
     Raises
     ------
@@ -88,14 +91,16 @@ def split_volumes(positions, keys, path, attributes=(), numbers=None):
         groups = [np.arange(len(keys))]
     place = np.unique(np.round(positions, 3), axis=0, return_inverse=True)[1].ravel()
     if all(len(np.unique(place[group])) == len(group) for group in groups):
-        return groups
+        return groups, ()
     attributes = list(attributes)
-    numbers = range(len(keys)) if numbers is None else numbers
-    return [volume for group in groups for volume in _split_places(group, place, attributes, numbers, path)]
+    told = [frames for group in groups for frames in _told_apart(group, place, attributes, path)]
+    order = range(len(keys)) if numbers is None else numbers
+    volumes = [volume for frames in told for volume in _visits(frames, place, order, path)]
+    return volumes, (BY_ORDER,) * (numbers is None and len(volumes) > len(told))
 
 
-def _split_places(group, place, attributes, numbers, path):
-    """The volumes among frames of which several are at each place."""
+def _told_apart(group, place, attributes, path):
+    """Frames of which several are at each place, apart where attributes tell them apart."""
     repeats = Counter(place[group].tolist()).values()
     if len(set(repeats)) > 1:
         raise GeometryError(
@@ -110,7 +115,7 @@ def _split_places(group, place, attributes, numbers, path):
     members = defaultdict(list)
     for index, key in keys.items():
         members[key].append(index)
-    return [volume for key in sorted(members) for volume in _visits(members[key], place, numbers, path)]
+    return [members[key] for key in sorted(members)]
 
 
 def _is_complete(keys, place):
