@@ -414,7 +414,12 @@ def test_an_interrupted_fit_goes_on_as_it_began_or_not_at_all(folder, small_phan
             fit_cascade(TINY, seed, tmp_path / "m", label=label, resume=True, **options)
     monkeypatch.setattr(runs.Run, "segmenter", original)
     (tmp_path / "m/.segdet-0123abcd.part.json").touch()  # what a kill leaves of a file that was being written
-    fit_cascade(TINY, 0, tmp_path / "m", label=1, resume=True, **options)
+    lines = []
+    fit_cascade(TINY, 0, tmp_path / "m", label=1, resume=True, **options | {"report": lines.append})
+    assert lines[0] == (
+        "5 of 6 scans: 2 to train, 1 to select, 2 left aside; "
+        "the profile tiny takes no more, and the seed chooses which"
+    )
     names = {p.name for p in (tmp_path / "m").iterdir()}
     assert names == MODEL
 

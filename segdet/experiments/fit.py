@@ -64,8 +64,7 @@ def fit_cascade(
 
     with locked(out) if first else nullcontext():
         begun = _check_begun(out, this, resume)
-        if data != "phantom":
-            folder_pairs(data)  # is there something to train on?
+        there = 0 if data == "phantom" else len(folder_pairs(data))  # is there something to train on?
         if foretell and first:
             foretell(lambda p: work_of_a_study(replace(p, test=0), 1, 1, data == "phantom"))
         used = replace(profile, test=0) if data == "phantom" else profile  # no hip is simulated to be left aside
@@ -74,7 +73,7 @@ def fit_cascade(
         if first:
             remove_leftovers(out)
             write_text(begun, json.dumps(this) + "\n")
-        score = _train_both(run, arm, report)
+        score = _train_both(run, arm, report, there)
         if first:
             for name in ("detector", arm):
                 (out / f"{seed}-{name}.safetensors").unlink(missing_ok=True)
@@ -111,10 +110,16 @@ def _check_begun(out, this, resume):
     return begun
 
 
-def _train_both(run, arm, report):
-    """Train the networks of a `Run` and save them to its folder; returns the IoU on the validation scans."""
-    used, spare = len(run.train) + len(run.validation), len(run.test)
-    report(f"{used + spare} scans: {len(run.train)} to train, {len(run.validation)} to select, {spare} left aside")
+def _train_both(run, arm, report, there):
+    """Train the networks of a `Run` and save them to its folder; returns the IoU on the validation scans.
+
+    `there` is how many scans the folder holds that those of the run are from.
+    """
+    parts = len(run.train), len(run.validation), len(run.test)
+    of, more = "", ""
+    if there > sum(parts):
+        of, more = f" of {there}", f"; the profile {run.plan.profile.name} takes no more, and the seed chooses which"
+    report(f"{sum(parts)}{of} scans: {parts[0]} to train, {parts[1]} to select, {parts[2]} left aside{more}")
     report(f"detector: {len(run.train)} scans, {run.plan.profile.detector_steps} steps")
     found = np.nanmean([score_boxes(run.detect(c), c.boxes)["box_iou"] for c in run.validation])
     report(f"detector: box IoU on the validation scans {found:.3f}")
