@@ -29,7 +29,8 @@ class TrainingError(SegdetError):
     """Training data or a loss that training cannot go on with."""
 
 
-NO_ROOM = "memory does not suffice; take a smaller profile, or for the segmenter `segdet fit --checkpointing`"
+NO_ROOM = "memory does not suffice"
+NO_ROOM_TO_TRAIN = f"{NO_ROOM}; take a smaller profile, or for the segmenter `segdet fit --checkpointing`"
 
 
 def is_out_of_memory(error):

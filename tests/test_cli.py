@@ -269,6 +269,20 @@ def test_mistakes_are_one_line_and_exit_2(arguments, message, tmp_path, monkeypa
     assert "Traceback" not in failed.stderr
 
 
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory. Tried to allocate 9.00 GiB.")])
+def test_too_little_memory_for_a_scan_names_what_helps(error, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise error
+
+    monkeypatch.setattr("segdet.export.load.load_cascade", full)
+    failed = here("predict", "scan.nii", "--model", "m", "--out", tmp_path / "mask.nii")
+    assert (failed.returncode, failed.stdout) == (2, "")
+    assert failed.stderr == (
+        "segdet: memory does not suffice; close other programs, or crop the scan or resample it to larger voxels; if "
+        "it was a GPU's, set SEGDET_DEVICE=cpu\n"
+    )
+
+
 def test_import_is_light():
     """The path of phantoms and ablation needs neither the readers nor plotly (design: imports stay light)."""
     heavy = ("pydicom", "SimpleITK", "highdicom", "plotly", "dask", "ipywidgets", "matplotlib")

@@ -11,6 +11,10 @@ from . import check, confirm, scan, study, train  # noqa: F401 - their commands 
 from .app import app, as_options
 
 INTERRUPTED = 130  # the exit code after Ctrl-C
+# Of all commands; a step of a training says itself what makes it smaller.
+MORE_ROOM = (
+    "close other programs, or crop the scan or resample it to larger voxels; if it was a GPU's, set SEGDET_DEVICE=cpu"
+)
 UsageError = typer.BadParameter.__base__  # of the parser that this version of typer brings
 
 
@@ -41,5 +45,5 @@ def main():
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        print(f"segdet: {NO_ROOM}", file=sys.stderr)
+        print(f"segdet: {NO_ROOM}; {MORE_ROOM}", file=sys.stderr)
         sys.exit(2)

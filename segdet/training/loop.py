@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from ..errors import NO_ROOM, TrainingError, is_out_of_memory
+from ..errors import NO_ROOM_TO_TRAIN, TrainingError, is_out_of_memory
 from ..runtime import distributed
 from ..runtime.atomic import one_writer
 from ..runtime.device import random_state_kept
@@ -211,7 +211,7 @@ def _backward(model, batch_loss, streams, batches, where):
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            raise TrainingError(f"{where}: {NO_ROOM}") from error
+            raise TrainingError(f"{where}: {NO_ROOM_TO_TRAIN}") from error
         for name, term in found.items():
             terms[name] = terms.get(name, 0) + term.detach() / batches
         for total, buffer in zip(after, running, strict=True):
