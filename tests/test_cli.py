@@ -269,6 +269,31 @@ def test_mistakes_are_one_line_and_exit_2(arguments, message, tmp_path, monkeypa
     assert "Traceback" not in failed.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "before"),
+    [
+        (("info", ""), "info"),
+        (("info", "--png", "", "scan.nii"), "--png"),
+        (("predict", "", "--model", "m", "--out", "m.nii"), "predict"),
+        (("predict", "scan.nii", "--model", "", "--out", "m.nii"), "--model"),
+        (("predict", "scan.nii", "--model=", "--out", "m.nii"), "--model="),
+        (("fit", "--out", "", "--profile", "smoke"), "--out"),
+        (("fit", "--data", "", "--out", "m"), "--data"),
+        (("claims", ""), "claims"),
+        (("check", "03", ""), "03"),
+        (("export", "", "--out", "m"), "export"),
+    ],
+)
+def test_an_empty_path_is_not_this_folder(arguments, before, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    refused = here(*arguments)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr == (
+        f"segdet: what follows {before} is empty; name a file or folder, or whatever is meant (. is this folder)\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory. Tried to allocate 9.00 GiB.")])
 def test_too_little_memory_for_a_scan_names_what_helps(error, tmp_path, monkeypatch):
     def full(*_, **__):

@@ -8,7 +8,7 @@ import typer
 
 from ..errors import NO_ROOM, SegdetError, is_out_of_memory
 from . import check, confirm, scan, study, train  # noqa: F401 - their commands register themselves
-from .app import app, as_options
+from .app import app, as_options, check_filled
 
 INTERRUPTED = 130  # the exit code after Ctrl-C
 # Of all commands; a step of a training says itself what makes it smaller.
@@ -24,6 +24,7 @@ def main():
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     warnings.formatwarning = lambda message, *_, **__: f"segdet: {message}\n"
     try:
+        check_filled(sys.argv[1:])
         ended = app(standalone_mode=False)
         if ended == INTERRUPTED:
             print(

@@ -3,6 +3,7 @@
 import os
 import re
 from enum import StrEnum
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
@@ -85,6 +86,16 @@ def only_fit_is_shared(context: typer.Context):
     """Refuse torchrun for everything that does not share its work among processes."""
     if "TORCHELASTIC_RUN_ID" in os.environ and context.invoked_subcommand != "fit":
         raise SegdetError(f"torchrun is for `segdet fit` only; start `segdet {context.invoked_subcommand}` without it")
+
+
+def check_filled(arguments):
+    """Refuse an empty argument, as a shell makes it of a variable that is not set: a path would be this folder."""
+    for before, argument in pairwise(["segdet", *arguments]):
+        if not argument or re.fullmatch(r"--[a-z-]+=", argument):
+            raise SegdetError(
+                f"what follows {argument or before} is empty; name a file or folder, or whatever is meant (. is this "
+                "folder)"
+            )
 
 
 def foretell(profile, work):
