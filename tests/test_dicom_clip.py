@@ -5,7 +5,7 @@ import pytest
 from dicom_samples import image
 from pydicom.dataset import Dataset
 
-from segdet.errors import GeometryError
+from segdet.errors import FormatError, GeometryError
 from segdet.io.files import load_volume
 from segdet.io.stills import load_pictures
 
@@ -95,6 +95,21 @@ def test_a_dose_grid_states_the_place_of_every_frame(start, tmp_path):
     offsets[3] += 1
     with pytest.raises(GeometryError, match=r"dose\.dcm: the slices are not evenly spaced"):
         load_volume(image(path, PIXELS, **PLANE, **PLACE, GridFrameOffsetVector=offsets))
+
+
+def test_a_dose_grid_is_read_as_doses_or_not_at_all(tmp_path):
+    grid = {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.481.2", "GridFrameOffsetVector": [2.5 * n for n in range(6)]}
+    path, header = tmp_path / "dose.dcm", PLANE | PLACE | grid
+    volume = load_volume(image(path, PIXELS, DoseGridScaling="0.25", **header))
+    assert np.array_equal(volume.voxels, PIXELS * np.float32(0.25))
+    assert volume.notes == ()
+    for scaling, said in (
+        ({}, "is an RT Dose without DoseGridScaling, so its doses are unknown; export it again"),
+        ({"DoseGridScaling": "0"}, "its DoseGridScaling is 0; expected a scale: put it right or take it out"),
+    ):
+        with pytest.raises(FormatError) as caught:
+            load_volume(image(path, PIXELS, **scaling, **header))
+        assert str(caught.value) == f"{path}: {said}"
 
 
 def test_a_single_slice_counts_its_distance_as_positive(tmp_path):

@@ -6,23 +6,30 @@ import numpy as np
 
 from ...errors import FormatError
 
+RT_DOSE = "1.2.840.10008.5.1.4.1.1.481.2"
+
 
 def scales_of(items, path):
     """(slope, intercept) that data sets or functional groups give for their stored values; (1, 0) where none.
 
-    Elements that are there but empty count as absent, and a Modality LUT takes the place of both.
+    Elements that are there but empty count as absent, and a Modality LUT takes the place of both. The slope of an RT
+    Dose is its DoseGridScaling (PS3.3, C.8.8.3).
 
     Raises
     ------
     FormatError
-        If a slope is 0 or no number, or some items lack the scale that others have.
+        If a slope is 0 or no number, or some items lack the scale that others have, or an RT Dose its own.
     """
-    slopes, scales = [item.get("RescaleSlope") for item in items], []
+    dose = items[0].get("SOPClassUID") == RT_DOSE
+    keyword = "DoseGridScaling" if dose else "RescaleSlope"
+    slopes, scales = [item.get(keyword) for item in items], []
+    if dose and None in slopes:
+        raise FormatError(f"{path}: is an RT Dose without DoseGridScaling, so its doses are unknown; export it again")
     for item, slope in zip(items, slopes, strict=True):
         physical = (1.0 if slope is None else float(slope), float(item.get("RescaleIntercept") or 0))
         scales.append((1.0, 0.0) if item.get("ModalityLUTSequence") else physical)
         if not (scales[-1][0] and isfinite(scales[-1][0])):
-            raise FormatError(f"{path}: its RescaleSlope is {slope}; expected a scale: put it right or take it out")
+            raise FormatError(f"{path}: its {keyword} is {slope}; expected a scale: put it right or take it out")
     if (lacking := slopes.count(None)) and len({*scales}) > 1:
         raise FormatError(
             f"{path}: RescaleSlope is missing in {lacking} of {len(slopes)} slices or frames; put it in, or take it "
