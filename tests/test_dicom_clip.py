@@ -97,6 +97,22 @@ def test_a_dose_grid_states_the_place_of_every_frame(start, tmp_path):
         load_volume(image(path, PIXELS, **PLANE, **PLACE, GridFrameOffsetVector=offsets))
 
 
+def test_pixels_that_are_not_square_are_not_read_as_square(tmp_path):
+    path = image(tmp_path / "a.dcm", PIXELS[0], PixelAspectRatio=[3, 2])
+    volume = load_volume(path)
+    assert volume.spacing == (1, 1.5, 1)
+    unknown = "no PixelSpacing and no 2D region in cm: the pixel size was set to"
+    assert f"{unknown} 1.5 x 1 mm, in the ratio of PixelAspectRatio" in volume.notes
+    with pytest.raises(FormatError) as caught:
+        load_pictures(path)
+    assert str(caught.value) == (
+        f"{path}: its pixels are 1.5 times as high as wide (PixelAspectRatio) and of unknown size; expected "
+        "square ones, or PixelSpacing: resample the picture first"
+    )
+    square = load_volume(image(path, PIXELS[0], PixelAspectRatio=[1, 1]))
+    assert f"{unknown} 1 mm" in square.notes
+
+
 def test_a_dose_grid_is_read_as_doses_or_not_at_all(tmp_path):
     grid = {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.481.2", "GridFrameOffsetVector": [2.5 * n for n in range(6)]}
     path, header = tmp_path / "dose.dcm", PLANE | PLACE | grid

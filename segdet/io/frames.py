@@ -90,7 +90,7 @@ def _grey(picture):
 def _dicom_frames(path):
     """Grey frames, the pixel size where the header can be believed, and what is to be said of it."""
     from .dicom.pixels import grey_frames, open_dicom
-    from .dicom.ultrasound import calibrated_regions, contradiction, placeholder_spacing, plane_spacing
+    from .dicom.ultrasound import aspect_ratio, calibrated_regions, contradiction, placeholder_spacing, plane_spacing
 
     with silenced():
         ds = open_dicom(path)
@@ -100,6 +100,11 @@ def _dicom_frames(path):
         if placeholder := placeholder_spacing(ds):
             return frames, None, (placeholder,)
         if not (ds.get("PixelSpacing") or calibrated_regions(ds)):
+            if (ratio := aspect_ratio(ds)) != 1:
+                raise FormatError(
+                    f"{path}: its pixels are {ratio:.4g} times as high as wide (PixelAspectRatio) and of unknown size; "
+                    "expected square ones, or PixelSpacing: resample the picture first"
+                )
             return frames, None, ("the header gives no pixel size",)
         spacing, wrong = tuple(float(size) for size in plane_spacing(ds)[0]), contradiction(ds)
     if len(spacing) != 2 or not all(0 < size < np.inf for size in spacing):

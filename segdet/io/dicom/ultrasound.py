@@ -120,6 +120,11 @@ def plane_spacing(ds):
     placeholder = regions and list(np.ravel(ds.get("PixelSpacing") or ())) == [1, 1]
     if ds.get("PixelSpacing") and not (placeholder or wrong):
         return ds.PixelSpacing, ()
+    if not regions and (ratio := aspect_ratio(ds)) != 1:
+        return (ratio, 1.0), (
+            f"no PixelSpacing and no 2D region in cm: the pixel size was set to {ratio:.4g} x 1 mm, in the ratio of "
+            "PixelAspectRatio",
+        )
     if not regions:
         return (1.0, 1.0), ("no PixelSpacing and no 2D region in cm: the pixel size was set to 1 mm",)
     notes = (wrong or "the pixel size is that of the largest calibrated ultrasound region",)
@@ -133,6 +138,12 @@ def plane_spacing(ds):
     if len(set(sizes)) > 1:
         notes += (f"its {len(sizes)} calibrated regions differ in pixel size; the others are not to scale",)
     return sizes[0], notes
+
+
+def aspect_ratio(ds):
+    """How many times as high as wide the pixels are (PS3.3, C.7.6.3.1.7); 1 where it is not said or no ratio."""
+    stated = np.ravel(ds.get("PixelAspectRatio") or ()).astype(float)
+    return float(stated[0] / stated[1]) if len(stated) == 2 and stated.min() > 0 else 1.0
 
 
 def _regions_by_area(ds):
