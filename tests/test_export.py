@@ -245,3 +245,20 @@ def test_what_is_no_export_is_refused(folder, tmp_path):
     (tmp_path / "detector.onnx").write_bytes((folder / "detector.onnx").read_bytes()[:1000])
     with pytest.raises(CheckpointError, match=r"detector\.onnx: onnxruntime cannot read it"):
         ExportedCascade(tmp_path)
+
+
+@pytest.mark.parametrize("part", ["detector", "segmenter"])
+def test_weights_that_are_no_numbers_are_the_fault_of_the_model(part, folder, scan, tmp_path):
+    import onnx
+
+    shutil.copytree(folder, tmp_path / "m")
+    path = tmp_path / "m" / f"{part}.onnx"
+    network = onnx.load(path)
+    for tensor in network.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.FLOAT and len(tensor.dims) > 3:
+            values = np.full_like(onnx.numpy_helper.to_array(tensor), np.nan)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+    onnx.save(network, path)
+    with pytest.raises(CheckpointError) as caught:
+        load_cascade(tmp_path / "m").predict(scan)
+    assert str(caught.value) == f"{path}: finds values that are NaN or infinite; train and export the model again"

@@ -76,7 +76,7 @@ def open_network(path, engine, threads=None):
     Raises
     ------
     CheckpointError
-        The file is missing or the engine cannot read it.
+        The file is missing or the engine cannot read it; when it is run, that it finds what is no number.
     SegdetError
         There is no such engine, or it is not installed.
     """
@@ -92,7 +92,10 @@ def open_network(path, engine, threads=None):
 
     def run(x):
         with _one_line(f"{path}: {package} cannot run it on an input of {x.shape}, as {SETTINGS} has it", 3):
-            return network(x)
+            found = network(x)
+        if not all(np.isfinite(values).all() for values in found.values()):
+            raise CheckpointError(f"{path}: finds values that are NaN or infinite; train and export the model again")
+        return found
 
     return run
 
