@@ -54,6 +54,7 @@ def here(*arguments, **environment):
         for name, value in environment.items():
             patch.setenv(name, value)
         patch.setattr(sys, "argv", ["segdet", *map(str, arguments)])
+        patch.delitem(sys.modules, "ipykernel", raising=False)  # of a plugin of pytest; a command is no notebook
         patch.setattr(warnings, "formatwarning", warnings.formatwarning)  # which `main` replaces
         try:
             main()
@@ -292,6 +293,28 @@ def test_an_empty_path_is_not_this_folder(arguments, before, tmp_path, monkeypat
         f"segdet: what follows {before} is empty; name a file or folder, or whatever is meant (. is this folder)\n"
     )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_predict_says_on_a_terminal_what_it_does_and_nothing_in_a_log(tmp_path, monkeypatch):
+    from segdet.pipeline import Grids, Prediction
+
+    class Model:
+        grids = Grids((4.0, 5.0, 6.0), (4, 5, 6), (4, 5, 6))
+
+        def predict(self, volume, attention, step):
+            none = np.zeros(volume.shape, bool)
+            return Prediction(none, none, none, np.zeros((4, 0, 4)), ())
+
+    monkeypatch.setattr("segdet.export.load.load_cascade", lambda *_: Model())
+    scan = tmp_path / "scan.nii"
+    nibabel.save(nibabel.Nifti1Image(np.arange(120, dtype=np.uint8).reshape(6, 5, 4), np.eye(4)), scan)
+    command = "predict", scan, "--model", "hips", "--force", "--out", tmp_path / "mask.nii"
+    assert here(*command).stderr == ""
+    terminal = type("Terminal", (StringIO,), {"isatty": lambda _: True})
+    monkeypatch.setitem(globals(), "StringIO", terminal)
+    said = here(*command).stderr
+    stages = [said.find(stage) for stage in ("reading hips: ", "reading scan.nii: ", "segmenting 4 x 5 x 6 voxels: ")]
+    assert -1 < stages[0] < stages[1] < stages[2]
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory. Tried to allocate 9.00 GiB.")])

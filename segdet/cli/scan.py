@@ -195,16 +195,20 @@ def predict(
     from ..io.boxes_csv import read_boxes
     from ..io.files import check_mask_path, load_volume, save_mask
     from ..io.outputs import check_outputs
+    from ..runtime.progress import progress
 
     check_outputs({"a mask": out, "a picture": png}, scan, force)
-    cascade = load_cascade(model, engine and engine.value)
-    volume = load_volume(scan, frame=frame, series=series)
+    with progress(None, f"reading {model.name}", total=1):
+        cascade = load_cascade(model, engine and engine.value)
+    with progress(None, f"reading {scan.name}", total=1):
+        volume = load_volume(scan, frame=frame, series=series)
     check_mask_path(out, volume, scan)
     drawn = boxes and read_boxes(boxes, volume.shape)
     for note in _notes(cascade.grids, volume, drawn, boxes):
         print(f"note: {as_options(note)}")
     start = time.monotonic()
-    prediction = cascade.predict(volume, drawn and (lambda scan: boxes_to_mask(drawn, scan.shape).numpy()), step)
+    with progress(None, f"segmenting {' x '.join(map(str, volume.shape))} voxels", total=1):
+        prediction = cascade.predict(volume, drawn and (lambda scan: boxes_to_mask(drawn, scan.shape).numpy()), step)
     seconds = time.monotonic() - start
     said = save_mask(prediction.mask, out, volume, source=scan)
     detected = int(prediction.attention.any((1, 2)).sum())
