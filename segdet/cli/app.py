@@ -91,6 +91,8 @@ def only_fit_is_shared(context: typer.Context):
 def check_filled(arguments):
     """Refuse an empty argument, as a shell makes it of a variable that is not set: a path would be this folder."""
     for before, argument in pairwise(["segdet", *arguments]):
+        if before == "--infants":  # of transfer: an empty list means no training on infants
+            continue
         if not argument or re.fullmatch(r"--[a-z-]+=", argument):
             raise SegdetError(
                 f"what follows {argument or before} is empty; name a file or folder, or whatever is meant (. is this "
