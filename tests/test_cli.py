@@ -298,9 +298,8 @@ def test_an_empty_path_is_not_this_folder(arguments, before, tmp_path, monkeypat
 def test_an_empty_list_of_infants_is_an_answer(tmp_path):
     nothing = tmp_path / "nothing"
     refused = here("transfer", "--data", nothing, "--infants", "", "--out", tmp_path / "out")
-    assert refused.stderr.startswith(f"segdet: {nothing}: ") and refused.returncode == 2
-
-
+    assert refused.returncode == 2
+    assert refused.stderr.startswith(f"segdet: {nothing}: ")
 
 
 def test_predict_says_on_a_terminal_what_it_does_and_nothing_in_a_log(tmp_path, monkeypatch):
