@@ -319,6 +319,8 @@ def test_predict_says_on_a_terminal_what_it_does_and_nothing_in_a_log(tmp_path, 
     assert here(*command).stderr == ""
     terminal = type("Terminal", (StringIO,), {"isatty": lambda _: True})
     monkeypatch.setitem(globals(), "StringIO", terminal)
+    for name in ("SEGDET_PROGRESS", "SEGDET_STATIC"):  # as `make test` sets them
+        monkeypatch.delenv(name, raising=False)
     said = here(*command).stderr
     stages = [said.find(stage) for stage in ("reading hips: ", "reading scan.nii: ", "segmenting 4 x 5 x 6 voxels: ")]
     assert -1 < stages[0] < stages[1] < stages[2]

@@ -15,6 +15,7 @@ from staleness import STATUS
 
 from segdet.runtime.progress import in_words
 
+PAGES = 80  # phantoms: building the pages takes as long as making so many
 PATIENCE = 30 * 60  # seconds that `make book` takes on its own account
 NETWORKS = ("detector-filmed", "unet", "box3d", "cascade", "unet-by-test", "cascade-crop")  # trained in this order
 
@@ -47,15 +48,16 @@ def foretell(root, profile, chapters):
     """Say how long these chapters will take at a profile, one by one, and what memory they need: seconds by name."""
     import torch
 
-    from segdet.experiments.cost import matmul_rate
+    from segdet.experiments.cost import matmul_rate, seconds_of_a_phantom
     from segdet.runtime.device import default_device
 
     found = predicted(root, profile, chapters)
-    share = ", ".join(f"{name} {in_words(seconds)}" for name, seconds in found.items())
+    whole = found | {"the pages": PAGES * seconds_of_a_phantom()}
+    share = ", ".join(f"{name} {in_words(seconds)}" for name, seconds in whole.items())
     print(
         f"{os.cpu_count()} cores, matrix product {matmul_rate(default_device(), torch.float32) / 1e9:.0f} GFLOP/s in float32"
     )
-    print(f"profile {profile}: about {in_words(sum(found.values()))} here ({share or 'nothing is left to execute'})")
+    print(f"profile {profile}: about {in_words(sum(whole.values()))} here ({share})")
     if ready := [name for name, share in trained(profile).items() if share == 1]:
         print(f"trained before and read back: {', '.join(ready)}")
     need = max((row.get("gib", 0) for row in status(root).values()), default=0)

@@ -8,8 +8,6 @@ from pathlib import Path
 from tqdm.auto import tqdm
 from tqdm.std import tqdm as plain_tqdm
 
-from . import distributed
-
 EVERY = 15  # seconds between two lines
 LINE = "{desc}: {n_fmt} of {total_fmt}{unit}, {elapsed} so far, {remaining} left{postfix}"
 
@@ -60,7 +58,8 @@ def progress(items, label, total=None, unit="", **more):
     """
     named, static = os.environ.get("SEGDET_PROGRESS"), os.environ.get("SEGDET_STATIC")
     more |= {"desc": label, "total": total, "leave": False}
-    if distributed.processes()[0] > 0 or (static and not named):
+    beside = "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("RANK") != "0"  # another process of torchrun tells
+    if beside or (static and not named):
         return tqdm(items, disable=True, **more)
     if not named and (sys.stderr.isatty() or "ipykernel" in sys.modules):
         return tqdm(items, dynamic_ncols=True, mininterval=0.5, unit=unit or "it", **more)
