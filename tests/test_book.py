@@ -672,6 +672,19 @@ def test_a_long_cell_says_what_it_does_and_its_output_stays_free_of_it(write, mo
     assert all(not cell.outputs for cell in nbformat.read(path, as_version=4).cells[1:])
 
 
+def test_ctrl_c_is_one_line(monkeypatch, capsys):
+    def stop(page, profile):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, "make_book", stop)
+    monkeypatch.setattr(sys, "argv", ["runner.py", "book"])
+    with pytest.raises(SystemExit) as ended:
+        runner.main()
+    assert ended.value.code == 130
+    said = "interrupted; chapters and trainings are kept, and the same command goes on from there\n"
+    assert capsys.readouterr() == ("", said)
+
+
 def test_an_unknown_chapter_or_a_missing_file_is_named(repository):
     (repository / "_toc.yml").write_text("format: jb-book\nroot: book/intro\n")
     with pytest.raises(runner.BookError, match=r"_toc\.yml names book/intro, but there is no book/intro\.ipynb"):

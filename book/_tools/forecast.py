@@ -13,6 +13,7 @@ from functools import cache
 import psutil
 from staleness import STATUS
 
+from segdet.analysis.prose import STORED_PROFILE
 from segdet.runtime.progress import in_words
 
 PAGES = 80  # phantoms: building the pages takes as long as making so many
@@ -33,14 +34,17 @@ def choose_profile(root, named, left):
     from segdet.experiments.config import get_profile
 
     if named:
-        get_profile(named)
-        foretell(root, named, left(named))
-        return named
-    laptop = sum(predicted(root, "laptop", left("laptop")).values())
-    profile = "laptop" if laptop <= PATIENCE else "quick"
+        profile = get_profile(named).name
+    else:
+        laptop = sum(predicted(root, "laptop", left("laptop")).values())
+        profile = "laptop" if laptop <= PATIENCE else "quick"
     foretell(root, profile, left(profile))
-    other = f"the profile laptop would take about {in_words(laptop)}" if profile == "quick" else "quick takes less"
-    print(f"{other}; SEGDET_PROFILE=smoke, quick, laptop or paper before `make book` chooses", flush=True)
+    if profile in ("laptop", "paper"):
+        print(f"the profile quick would take about {in_words(sum(predicted(root, 'quick', left('quick')).values()))}")
+    elif not named:
+        print(f"the profile laptop would take about {in_words(laptop)}")
+    if not named:
+        print("SEGDET_PROFILE=smoke, quick, laptop or paper before `make book` chooses", flush=True)
     return profile
 
 
@@ -48,21 +52,23 @@ def foretell(root, profile, chapters):
     """Say how long these chapters will take at a profile, one by one, and what memory they need: seconds by name."""
     import torch
 
+    from segdet.bench.measure import precisions
     from segdet.experiments.cost import matmul_rate, seconds_of_a_phantom
     from segdet.runtime.device import default_device
 
     found = predicted(root, profile, chapters)
     whole = found | {"the pages": PAGES * seconds_of_a_phantom()}
     share = ", ".join(f"{name} {in_words(seconds)}" for name, seconds in whole.items())
-    print(
-        f"{os.cpu_count()} cores, matrix product {matmul_rate(default_device(), torch.float32) / 1e9:.0f} GFLOP/s in float32"
-    )
+    device = default_device()
+    used = precisions(device)[-1]
+    rate = matmul_rate(device, getattr(torch, used)) / 1e9
+    print(f"{os.cpu_count()} cores, matrix product {rate:.0f} GFLOP/s in {used}")
     print(f"profile {profile}: about {in_words(sum(whole.values()))} here ({share})")
     if ready := [name for name, share in trained(profile).items() if share == 1]:
         print(f"trained before and read back: {', '.join(ready)}")
-    need = max((row.get("gib", 0) for row in status(root).values()), default=0)
-    free = psutil.virtual_memory().available / 2**30
-    print(f"memory: {need:.1f} GiB at the profile that is stored; {free:.1f} GiB are free", flush=True)
+    need, free = memory(root, profile), psutil.virtual_memory().available / 2**30
+    enough = "" if need <= free else ": too little; close other programs or take a smaller profile"
+    print(f"memory: about {need:.1f} GiB; {free:.1f} GiB are free{enough}", flush=True)
     return found
 
 
@@ -76,6 +82,18 @@ def predicted(root, profile, chapters):
         row = stored.get(name, {})
         found[name] = seconds + row.get("rest", row.get("seconds", 30)) * phantom / row.get("phantom", phantom)
     return found
+
+
+def memory(root, profile):
+    """GiB of main memory at a profile: what the stored chapters took, and what its trainings need beyond theirs."""
+    import torch
+
+    from segdet.experiments.config import get_profile
+    from segdet.experiments.memory import predicted as needs
+
+    cpu = torch.device("cpu")
+    here, stored = (max(n.gib(cpu) for n in needs(get_profile(name)).values()) for name in (profile, STORED_PROFILE))
+    return max((row.get("gib", 0) for row in status(root).values()), default=0) + max(0, here - stored)
 
 
 def of_networks(profile, chapters):

@@ -128,7 +128,7 @@ def run_cells(path, where, say):
                 kernel_name="python3",
                 cwd=path.parent,
                 progress_bar=False,
-                extra_arguments=["--log-level=ERROR"],  # no warning that the kernel talks over local TCP
+                extra_arguments=["--log-level=CRITICAL"],  # it talks over local TCP, and is stopped by Ctrl-C
                 on_cell_start=on_start,
                 on_cell_executed=on_executed,
             )
@@ -373,6 +373,9 @@ def main():
         options.do(options)
     except (BookError, SegdetError) as error:
         sys.exit(str(error))
+    except KeyboardInterrupt:
+        print("interrupted; chapters and trainings are kept, and the same command goes on from there", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":
