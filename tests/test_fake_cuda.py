@@ -147,8 +147,9 @@ def test_precision_is_bfloat16(cuda):
         Sampling(),
         Sampling(best_anchor=False, positives_only=True),
         Sampling(positive_iou=0.5, hard_negatives=True),
+        Sampling(inside=True, box_weight=10.0, per_anchor=True),
     ],
-    ids=("plain", "literal", "hard negatives"),
+    ids=("plain", "literal", "hard negatives", "Faster R-CNN's"),
 )
 @pytest.mark.parametrize("boxes", [0, 1, 2])
 def test_the_loss_of_the_detector(cuda, sampling, boxes):
@@ -235,8 +236,8 @@ def test_the_cascade(cuda, tmp_path):
     Cascade(detector_on("cpu"), segmenter_on("cpu"), grids, margin=1.0).save(tmp_path)
     cascade = Cascade.load(tmp_path)
     assert on_gpu(*cascade.detector.parameters(), *cascade.segmenter.parameters())
-    for attention in (None, lambda scan: volume.mask):
-        prediction = cascade.predict(volume, attention)
+    for attention, step in ((None, 1), (None, 4), (lambda scan: volume.mask, 1)):
+        prediction = cascade.predict(volume, attention, step=step)
         assert prediction.mask.shape == volume.shape
 
 

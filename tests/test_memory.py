@@ -88,10 +88,11 @@ def test_live_bytes_of_a_layer_and_its_gradients():
     ("build", "steps", "shape"),
     [
         (lambda: RPN(backbone="vgg16"), detector_steps, (2, 184, 96)),
+        (lambda: RPN(backbone="resnet18"), detector_steps, (8, 184, 96)),
         (lambda: UNet3D(2, 2, 16), segmenter_steps, (32, 64, 48)),
         (lambda: UNet3D(2, 2, 16, checkpointing=True), segmenter_steps, (32, 64, 48)),
     ],
-    ids=("detector", "segmenter", "checkpointing"),
+    ids=("detector", "compact detector", "segmenter", "checkpointing"),
 )
 def test_what_is_predicted_is_what_is_measured(build, steps, shape):
     """Within 10 %: oneDNN's scratch memory inside the convolutions is measured and not predicted."""
