@@ -5,9 +5,11 @@ import dataclasses
 import pytest
 import torch
 
-from segdet.experiments import cost
+from segdet.cli.app import foretell
+from segdet.experiments import cost, memory
 from segdet.experiments.config import PROFILES, Profile
 from segdet.experiments.cost import Speed, Work, forecast, work_of_a_study
+from segdet.experiments.memory import Need
 from segdet.runtime.progress import in_words
 
 TINY = Profile("tiny", (4, 32, 32), (16, 16, 16), 2, 6, 10, 5, 2, 1, 3, "resnet18")
@@ -54,6 +56,19 @@ def test_the_line_names_every_part(monkeypatch):
     line = forecast(TINY, lambda profile: Work(phantoms=60))
     assert line == "about 2 min here: phantoms 2 min"
     assert "--profile quick takes about" in forecast(PROFILES["paper"], lambda p: work_of_a_study(p, 1, 1))
+
+
+def test_commands_say_what_memory_the_work_takes(monkeypatch, capsys):
+    monkeypatch.setattr(cost, "measure", lambda profile: UNIT)
+    needs = {"detector": Need(2**31, 2**29, 0), "segmenter": Need(2**32, 0, 0)}
+    monkeypatch.setattr(memory, "predicted", lambda profile: needs)
+    for work, said in (
+        (Work(detectors=1), "; up to 2.5 GiB of memory for a training\n"),
+        (Work(detectors=1, segmenters=1), "; up to 4.0 GiB of memory for a training\n"),
+        (Work(phantoms=1), "about 2 s here: phantoms 2 s\n"),
+    ):
+        foretell(TINY, lambda profile, work=work: work)
+        assert capsys.readouterr().out.endswith(said)
 
 
 def test_a_machine_is_measured():

@@ -101,11 +101,16 @@ def check_filled(arguments):
 
 
 def foretell(profile, work):
-    """Say how long the work will take on this machine, after measuring it for a few seconds; smoke is sooner done."""
+    """Say how long the work takes here, after measuring for a few seconds, and its memory; smoke is sooner done."""
     from ..experiments.cost import forecast
+    from ..experiments.memory import predicted
+    from ..runtime.device import default_device
 
     if profile.name != "smoke":
-        print(forecast(profile, work), flush=True)
+        left = work(profile)
+        needs = [need.gib(default_device()) for part, need in predicted(profile).items() if getattr(left, f"{part}s")]
+        memory = [f"up to {max(needs):.1f} GiB of memory for a training"] if needs else []
+        print("; ".join([forecast(profile, work), *memory]), flush=True)
 
 
 def say_end(complete, out):
