@@ -226,6 +226,14 @@ def colour_dicom(path, count=2, **header):
     return write_dicom(path, pixels, **header)
 
 
+def test_predict_refuses_pictures_before_it_says_what_the_model_sees(tmp_path, capsys):
+    path, out = colour_dicom(tmp_path / "a.dcm", Modality="US", NumberOfFrames=2), tmp_path / "mask.nii.gz"
+    with pytest.raises(GeometryError, match=r"a\.dcm: holds still pictures, not the slices of one scan"):
+        shown(["predict", path, "--model", "hip-small", "--out", out], capsys)
+    assert capsys.readouterr().out == ""
+    assert not out.exists()
+
+
 def test_a_header_with_a_placeholder(tmp_path, capsys):
     place = {"ImagePositionPatient": [0, 0, 0], "ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "SliceThickness": 1}
     path = colour_dicom(tmp_path / "a.dcm", Modality="US", PixelSpacing=[1, 1], NumberOfFrames=2, **place)

@@ -202,6 +202,7 @@ def predict(
         cascade = load_cascade(model, engine and engine.value)
     with progress(None, f"reading {scan.name}", total=1):
         volume = load_volume(scan, frame=frame, series=series)
+    volume.check_scan()
     check_mask_path(out, volume, scan)
     drawn = boxes and read_boxes(boxes, volume.shape)
     for note in _notes(cascade.grids, volume, drawn, boxes):
