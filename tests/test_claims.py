@@ -1,6 +1,7 @@
 """The claims against a study made by hand, and the file that binds them to its tables."""
 
 import json
+import re
 import shlex
 
 import numpy as np
@@ -215,6 +216,17 @@ def test_claims_replace_claims_alone(study, tmp_path):
     with pytest.raises(SegdetError, match=r"manifest\.json: is there already and holds no claims"):
         write_claims(study, study.folder / "manifest.json")
     assert (study.folder / "manifest.json").read_bytes() == before
+
+
+def test_the_command_names_the_unit_of_each_number(study, capsys):
+    get_command(app).main(["claims", str(study.folder)], standalone_mode=False)
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].split("  ") == ["1", " ours is better than the 3D U-Net", *[""] * 9, " inconclusive"]
+    assert told[1] == "    IoU, cascade - unet: +0.2000 (-0.0484 to +0.4484)"
+    assert "    steps saved to a common validation IoU: +50.0 (+50.0 to +50.0)" in told
+    assert "    fall of the gain with contrast, IoU a dB: +0.0100 (+0.0100 to +0.0100)" in told
+    assert not [line for line in told if re.search(r"[+-]\d", line) and not re.match(r"    [^:+]{3,}: ", line)]
+    assert told[-1] == "development seeds, commit abc"
 
 
 def test_only_protocol_2_has_claims(tmp_path):

@@ -89,8 +89,14 @@ def claims(
     check_outputs({"measurements": out}, force=True)
     facts = write_claims(Study(study), out) if out else as_facts(Study(study))
     for claim in facts["claims"]:
-        found = f"{claim['ours']:+.4f}" if "ours" in claim else ""
-        if claim.get("interval"):
-            found += " ({:+.4f} to {:+.4f})".format(*claim["interval"])
-        print(f"{claim['claim']:<3} {claim['text']:<52} {found:<29} {claim['verdict']}")
+        print(f"{claim['claim']:<3} {claim['text']:<52} {claim['verdict']}")
+        if "ours" in claim:
+            print(f"    {claim['measure']}: {_found(claim)}")
     print(f"{facts['kind']} seeds, commit {facts['commit']}")
+
+
+def _found(claim):
+    """What is measured and its interval, in the unit that the measure names; counts of steps need no four decimals."""
+    digits = 4 if abs(claim["ours"]) < 10 else 1
+    ours, *ends = (f"{value:+.{digits}f}" for value in (claim["ours"], *(claim["interval"] or ())))
+    return f"{ours} ({' to '.join(ends)})" if ends else ours
