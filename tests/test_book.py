@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import nbformat
 import normal
 import papermill
 import pytest
+import questions
 import runner
 import staleness
 from conftest import ROOT
@@ -148,6 +150,48 @@ def test_claims_that_hold_are_folded():
     assert "<ul><li>1 &lt; 2</li><li>b</li></ul>" in told["source"]
     assert [output.get("text") for output in cell["outputs"]] == ["IoU 0.7\nnot so at the profile smoke: 2 < 1\n", None]
     assert fold_claims({"id": "d", "outputs": [{"output_type": "stream", "text": "IoU 0.7\n"}]}) == []
+
+
+# --- questions
+
+
+def test_choices_and_what_is_said_of_them():
+    text = "- [ ] one | No `a`. - [x] two < 3 | Because\nit is."
+    choices = questions.choices_of(" ".join(text.splitlines()))
+    assert choices == [(False, "one", "No `a`."), (True, "two < 3", "Because it is.")]
+    page = questions.question_html("question-0", "How many?", choices)
+    assert page.startswith('<fieldset class="segdet-question"><legend>How many?</legend>')
+    assert '<input type="radio" name="question-0" value="1"> two &lt; 3</label>' in page
+    assert '<div aria-live="polite"><p>No. No <code>a</code>.</p></div>' in page
+    assert "<p>Right. Because it is.</p>" in page
+
+
+def test_the_answer_about_a_claim_is_that_of_the_study():
+    claim = {"measure": "steps saved", "ours": 25.0, "interval": [18.92, 31.08], "verdict": "reproduced"}
+    choices = questions.verdicts_on(claim, "So.")
+    assert [right for right, *_ in choices] == [True, False, False]
+    assert choices[0][2] == "steps saved: +25 (+19 to +31). So."
+    turned = claim | {"ours": -0.0309, "interval": [-0.0378, -0.0239], "verdict": "reversed"}
+    assert [right for right, *_ in questions.verdicts_on(turned, "")] == [False, True, False]
+    assert questions.verdicts_on(turned, "")[1][2] == "steps saved: -0.031 (-0.038 to -0.024)."
+
+
+ASKED = re.compile(r"^```\{segdet-question\} (.+)\n([\s\S]*?)^```$", re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", runner.chapters(ROOT), ids=lambda path: path.stem)
+def test_a_chapter_asks_and_knows_the_answer(path):
+    cells = nbformat.read(path, 4).cells
+    asked = ASKED.findall("\n".join(cell.source for cell in cells if cell.cell_type == "markdown"))
+    assert bool(asked) == path.stem[:2].isdigit()
+    verdicts = {c["claim"]: c["verdict"] for c in json.loads((ROOT / questions.CLAIMS).read_text())["claims"]}
+    for question, content in asked:
+        if key := re.match(r":claim: (\w+)\n", content):
+            assert verdicts[key[1]] in questions.VERDICTS, question
+        else:
+            choices = questions.choices_of(" ".join(content.splitlines()))
+            assert len(choices) == content.count("- [") == 3, question
+            assert [right for right, *_ in choices].count(True) == 1, question
 
 
 # --- pages mended after the build

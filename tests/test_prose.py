@@ -59,7 +59,8 @@ HERE = {
 }
 
 FENCES = re.compile(
-    r"^(`{3,})(?!\{(?:exercise|solution|admonition|glossary|list-table)).*?^\1\s*$", re.DOTALL | re.MULTILINE
+    r"^(`{3,})(?!\{(?:exercise|solution|admonition|glossary|list-table|segdet-question)).*?^\1\s*$",
+    re.DOTALL | re.MULTILINE,
 )
 NO_PROSE = [
     FENCES,

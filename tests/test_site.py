@@ -218,6 +218,19 @@ def test_the_site_is_light(pages):
     assert sum(path.stat().st_size for path in SITE.rglob("*") if path.is_file()) <= 80e6
 
 
+def test_questions_are_answered_by_keys(pages, visitor):
+    """What is said of a choice is seen when it is chosen, and nothing before."""
+    visit(visitor, "book/01-paper", 390)
+    shown = "[...document.querySelector('.segdet-question').querySelectorAll('p')].map(e => e.offsetParent !== null)"
+    visitor.run("document.querySelector('.segdet-question input').focus()")
+    assert visitor.run(shown) == [False, False, False]
+    visitor.key(" ")
+    assert visitor.run(shown) == [True, False, False]
+    visitor.key("ArrowDown")
+    assert visitor.run(shown) == [False, True, False]
+    assert visitor.run("document.activeElement.closest('div').innerText").split("\n")[-1].startswith("Right. ")
+
+
 @pytest.mark.parametrize("width", [1280, 390])
 def test_the_list_of_sections_is_behind_its_button(width, pages, visitor):
     """Where it has no place beside the page it opens by keyboard, and leads to a module of the reference."""

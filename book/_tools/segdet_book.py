@@ -15,6 +15,7 @@ import icons
 import live
 import mending
 import plotly
+import questions
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
@@ -39,6 +40,7 @@ def setup(app):
     app.add_directive("segdet-status", StatusTable)
     app.add_directive("segdet-model-card", ModelCard)
     app.add_directive("segdet-live", LiveNetwork)
+    app.add_directive("segdet-question", questions.Question)
     app.config.html_static_path.append(str(HERE.parent / "_static"))
     app.add_css_file("segdet.css")
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
