@@ -226,8 +226,13 @@ def colour_dicom(path, count=2, **header):
     return write_dicom(path, pixels, **header)
 
 
+def placeholder_dicom(path):
+    place = {"ImagePositionPatient": [0, 0, 0], "ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "SliceThickness": 1}
+    return colour_dicom(path, Modality="US", PixelSpacing=[1, 1], NumberOfFrames=2, **place)
+
+
 def test_predict_refuses_pictures_before_it_says_what_the_model_sees(tmp_path, capsys):
-    path, out = colour_dicom(tmp_path / "a.dcm", Modality="US", NumberOfFrames=2), tmp_path / "mask.nii.gz"
+    path, out = placeholder_dicom(tmp_path / "a.dcm"), tmp_path / "mask.nii.gz"
     with pytest.raises(GeometryError, match=r"a\.dcm: holds still pictures, not the slices of one scan"):
         shown(["predict", path, "--model", "hip-small", "--out", out], capsys)
     assert capsys.readouterr().out == ""
@@ -235,8 +240,7 @@ def test_predict_refuses_pictures_before_it_says_what_the_model_sees(tmp_path, c
 
 
 def test_a_header_with_a_placeholder(tmp_path, capsys):
-    place = {"ImagePositionPatient": [0, 0, 0], "ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "SliceThickness": 1}
-    path = colour_dicom(tmp_path / "a.dcm", Modality="US", PixelSpacing=[1, 1], NumberOfFrames=2, **place)
+    path = placeholder_dicom(tmp_path / "a.dcm")
     for volume in load_pictures(path):
         assert volume.spacing[1:] == pytest.approx((5 / 70, 5 / 70))
         assert "placeholder" in volume.notes[1]
