@@ -73,10 +73,12 @@ def backbone_rows(device):
     )
     large.backbone.freeze()  # as in training
     note = f"forward {gflop(compact, slices[:1]):.2g} and {gflop(large, slices[:1]):.2g} GFLOP a slice"
-    times = paired(training(compact, slices, boxes), training(large, slices, boxes), repeats=5)
-    yield Row("detector, ResNet-18, training step, 16 slices", "VGG-16", *times, limit=0.25, note=note)
-    times = paired(*(lambda m=m: detect(m, slices.cpu(), KEEP) for m in (compact, large)), repeats=5)
-    yield Row("detector, ResNet-18, proposals, 16 slices", "VGG-16", *times, limit=0.25, note=note)
+    steps = [training(model, slices, boxes) for model in (compact, large)]
+    scans = [lambda m=m: detect(m, slices.cpu(), KEEP) for m in (compact, large)]
+    for what, pair in (("training step", steps), ("proposals", scans)):
+        times = paired(*pair, repeats=5)
+        said = f"{note}; {rate_note(flops_of(pair[0]), times[0])}"
+        yield Row(f"detector, ResNet-18, {what}, 16 slices", "VGG-16", *times, limit=0.25, note=said)
 
 
 @torch.no_grad()

@@ -13,6 +13,7 @@ import torch
 from ..attention import attended_region, painted
 from ..boxes import pad_boxes
 from ..cascade import Cascade
+from ..experiments.cost import flops_of
 from ..export.exported import ENGINES, ExportedCascade, open_network
 from ..export.onnx import Proposer, export, write_onnx
 from ..phantom.acoustics import make_phantom
@@ -22,7 +23,7 @@ from ..unet3d import UNet3D
 from ..volume import slice_boxes
 from .cascade import MARGIN
 from .detector import KEEP
-from .measure import MissingPeer, Row, grid, paired
+from .measure import MissingPeer, Row, grid, in_precision, paired, rate_note
 from .segmenter import PAPER, SHAPES
 
 STEP = 8  # the detector looks at every eighth slice first
@@ -54,7 +55,9 @@ def rows(label, network, example, engines, repeats):
         write_onnx(network.eval(), example, path, "x", None, ())
         for name, package in engines.items():
             peer = open_network(path, name, torch.get_num_threads())
-            yield Row(label, package, *paired(ours, lambda run=peer: run(example.numpy()), repeats))
+            times = paired(ours, lambda run=peer: run(example.numpy()), repeats)
+            with in_precision("float32"):
+                yield Row(label, package, *times, note=rate_note(flops_of(ours), times[0]))
 
 
 def in_torch(network, example):
