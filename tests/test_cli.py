@@ -278,6 +278,7 @@ def test_mistakes_are_one_line_and_exit_2(arguments, message, tmp_path, monkeypa
         (("predict", "", "--model", "m", "--out", "m.nii"), "predict"),
         (("predict", "scan.nii", "--model", "", "--out", "m.nii"), "--model"),
         (("predict", "scan.nii", "--model=", "--out", "m.nii"), "--model="),
+        (("transfer", "--infants", "--data=", "--out", "o"), "--data="),
         (("fit", "--out", "", "--profile", "smoke"), "--out"),
         (("fit", "--data", "", "--out", "m"), "--data"),
         (("claims", ""), "claims"),
@@ -295,9 +296,10 @@ def test_an_empty_path_is_not_this_folder(arguments, before, tmp_path, monkeypat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_empty_list_of_infants_is_an_answer(tmp_path):
+@pytest.mark.parametrize("empty", [("--infants", ""), ("--infants=",)])
+def test_an_empty_list_of_infants_is_an_answer(empty, tmp_path):
     nothing = tmp_path / "nothing"
-    refused = here("transfer", "--data", nothing, "--infants", "", "--out", tmp_path / "out")
+    refused = here("transfer", "--data", nothing, *empty, "--out", tmp_path / "out")
     assert refused.returncode == 2
     assert refused.stderr.startswith(f"segdet: {nothing}: ")
 

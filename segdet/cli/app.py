@@ -79,6 +79,7 @@ ScanArgument = Annotated[Path, typer.Argument(help="A DICOM file or folder, .nii
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace files that are there, but never the scan.")]
 FrameOption = Annotated[int | None, typer.Option(help="Which volume of several, or image of a clip, counted from 0.")]
 SeriesOption = Annotated[str | None, typer.Option(help="Which series of a DICOM folder: its number, or its UID.")]
+MAY_BE_EMPTY = ("--infants",)  # of transfer: an empty list means no training on infants
 
 
 @app.callback()
@@ -91,9 +92,9 @@ def only_fit_is_shared(context: typer.Context):
 def check_filled(arguments):
     """Refuse an empty argument, as a shell makes it of a variable that is not set: a path would be this folder."""
     for before, argument in pairwise(["segdet", *arguments]):
-        if before == "--infants":  # of transfer: an empty list means no training on infants
-            continue
-        if not argument or re.fullmatch(r"--[a-z-]+=", argument):
+        joined = re.fullmatch(r"(--[a-z-]+)=", argument)
+        option = joined[1] if joined else before
+        if (joined or not argument) and option not in MAY_BE_EMPTY:
             raise SegdetError(
                 f"what follows {argument or before} is empty; name a file or folder, or whatever is meant (. is this "
                 "folder)"
