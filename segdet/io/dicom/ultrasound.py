@@ -91,8 +91,8 @@ def placeholder_spacing(ds):
 
     Programs that turn pictures into DICOM write 1 x 1 mm; a screen would then be wider than any transducer sees.
     """
-    one = [float(size) for size in ds.get("PixelSpacing") or ()] == [1, 1]
-    if not one or ds.get("Modality") != "US" or max(ds.Rows, ds.Columns) <= DEEPEST_PLANE or calibrated_regions(ds):
+    small = ds.get("Modality") != "US" or max(ds.Rows, ds.Columns) <= DEEPEST_PLANE
+    if small or not _is_placeholder(ds) or calibrated_regions(ds):
         return ""
     return (
         f"the header's pixel size is a placeholder and not used: 1 x 1 mm would make the picture {ds.Columns} x "
@@ -103,7 +103,7 @@ def placeholder_spacing(ds):
 def contradiction(ds):
     """How PixelSpacing differs from the calibrated ultrasound region, "" where it does not or is a placeholder."""
     stated, regions = np.ravel(ds.get("PixelSpacing") or ()).astype(float), _regions_by_area(ds)
-    if len(stated) != 2 or list(stated) == [1, 1] or not regions:
+    if len(stated) != 2 or _is_placeholder(ds) or not regions:
         return ""
     size = _region_spacing(regions[0])
     if (np.abs(stated - size) <= DISAGREE * np.array(size)).all():
@@ -117,7 +117,7 @@ def contradiction(ds):
 def plane_spacing(ds):
     """(dy, dx) in mm of an image without functional groups, and where it was found (PS3.3, C.8.5.5)."""
     regions, wrong = _regions_by_area(ds), contradiction(ds)
-    placeholder = regions and list(np.ravel(ds.get("PixelSpacing") or ())) == [1, 1]
+    placeholder = regions and _is_placeholder(ds)
     if ds.get("PixelSpacing") and not (placeholder or wrong):
         return ds.PixelSpacing, ()
     if not regions and (ratio := aspect_ratio(ds)) != 1:
@@ -144,6 +144,11 @@ def aspect_ratio(ds):
     """How many times as high as wide the pixels are (PS3.3, C.7.6.3.1.7); 1 where it is not said or no ratio."""
     stated = np.ravel(ds.get("PixelAspectRatio") or ()).astype(float)
     return float(stated[0] / stated[1]) if len(stated) == 2 and stated.min() > 0 else 1.0
+
+
+def _is_placeholder(ds):
+    """Whether PixelSpacing is 1 x 1 mm, which programs write that do not know it."""
+    return [float(size) for size in np.ravel(ds.get("PixelSpacing") or ())] == [1, 1]
 
 
 def _regions_by_area(ds):
