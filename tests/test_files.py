@@ -7,11 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from segdet import make_phantom
 from segdet.errors import FormatError, GeometryError, LabelError, SegdetError
+from segdet.infants.pictures import read_infants
 from segdet.io.annotations import load_case, load_mask
+from segdet.io.dataset import folder_pairs
+from segdet.io.dicom.read import read_dicom
 from segdet.io.dicom.write import write_volume
 from segdet.io.files import load_volume, save_mask
 from segdet.io.itk import write_itk
+from segdet.io.stills import read_stills
 from segdet.volume import Volume
 
 sitk = pytest.importorskip("SimpleITK")
@@ -320,6 +325,18 @@ def test_bad_files(name, content, message, tmp_path):
         load_volume(tmp_path / name)
     assert name in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("read", [load_volume, load_mask, read_dicom, read_stills, folder_pairs, read_infants])
+def test_an_empty_path_is_not_the_current_folder(read, tmp_path, monkeypatch):
+    scan = make_phantom(1, shape=(8, 24, 16))
+    for folder in (tmp_path, tmp_path / "images", tmp_path / "labels"):
+        folder.mkdir(exist_ok=True)
+        write_volume(scan, folder / "scan.dcm")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FormatError, match=r"^the path is empty; name a file or folder \(\. is this folder\)$"):
+        read("")
+    assert load_volume(".").shape == (8, 24, 16)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs symbolic links and pipes")

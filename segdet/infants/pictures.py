@@ -3,7 +3,6 @@
 import math
 import re
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from ..boxes import area, pad_boxes
 from ..errors import FormatError, PixelSizeError, SegdetError
 from ..intensities import normalise
 from ..io.boxes_csv import EDGES, check_box, csv_rows
+from ..io.checks import given
 from ..io.stills import load_picture_labels, load_pictures
 from ..resampling import covered
 from ..runtime.tensors import digest
@@ -156,7 +156,7 @@ def read_infants(folder, pixel_mm=None):
         There is no such infant in the folder, `pixel_mm` names one that is not there, or a line of a ``boxes.csv``
         holds no box of a picture, or a second one.
     """
-    folder, pixel_mm = Path(folder), dict(pixel_mm or {})
+    folder, pixel_mm = given(folder), dict(pixel_mm or {})
     paths = {path.stem: path for path in folder.glob("*.dcm") if path.with_suffix(".nii.gz").exists()}
     paths |= {path.parent.name: path.parent for path in folder.glob("*/boxes.csv")}
     if not paths:

@@ -1,10 +1,12 @@
 """What all readers share: errors in one line, what a file may hold, one volume of several, notes (chapter 02)."""
 
 import logging
+import os
 import re
 import struct
 import warnings
 from contextlib import contextmanager
+from pathlib import Path
 from threading import RLock
 
 import numpy as np
@@ -29,6 +31,13 @@ def reading(path):
     except Exception as error:  # pydicom, its decoders and ITK raise nearly every type on damaged input
         reason = without_values(error)  # and without the cause, whose message may name the patient
         raise FormatError(f"{path}: cannot be understood, the file may be damaged: {reason}") from None
+
+
+def given(path):
+    """A path as a Path; refuses an empty one, which would be the current folder."""
+    if not os.fspath(path):
+        raise FormatError("the path is empty; name a file or folder (. is this folder)")
+    return Path(path)
 
 
 def one_line(text, longest=200):

@@ -4,14 +4,13 @@ import hashlib
 import warnings
 from collections import defaultdict
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
 from ..errors import FormatError, LabelError, SegdetError
 from ..runtime.progress import progress
 from .annotations import load_case
-from .checks import extension
+from .checks import extension, given
 from .files import DICOM, FORMATS, is_scan, load_volume
 
 EXTENSIONS = (*FORMATS, *DICOM)
@@ -35,7 +34,7 @@ def folder_pairs(folder):
     SegdetError
         The folder holds no scan, a scan has no mask, or two files have the same name but for the extension.
     """
-    folder = Path(folder)
+    folder = given(folder)
     if not folder.is_dir():
         raise SegdetError(f"{folder}: is no folder; name one with scans in images/ and their masks in labels/")
     images, labels = (_by_name(folder / kind) for kind in ("images", "labels"))

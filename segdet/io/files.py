@@ -8,7 +8,7 @@ import numpy as np
 from ..errors import FormatError, GeometryError, LabelError
 from ..masks import as_mask
 from ..runtime.atomic import writing
-from .checks import extension, is_dicom, reading
+from .checks import extension, given, is_dicom, reading
 from .itk import read_nrrd, write_itk
 from .labels import label_numbers, listed
 from .metaimage import read_metaimage
@@ -56,7 +56,7 @@ def load_volume(path, *, label=None, frame=None, series=None):
     GeometryError
         If its voxels do not lie on a regular grid or are not finite.
     """
-    path = Path(path)
+    path = given(path)
     with reading(path):
         if not (path.is_file() or path.is_dir()):  # a pipe would be waited on for ever
             raise FormatError(f"{path}: no such file or folder")

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import FormatError, GeometryError, PixelSizeError
 from ..volume import Volume
-from .checks import reading
+from .checks import given, reading
 from .files import PICTURES
 from .frames import may_hold_stills, read_frames
 from .labels import label_numbers
@@ -117,7 +117,7 @@ def read_stills(path):
     FormatError
         If the path is missing, damaged, or holds no picture.
     """
-    path = Path(path)
+    path = given(path)
     if not path.is_dir():
         return _read_file(path)
     files = sorted(file for file in path.iterdir() if may_hold_stills(file))

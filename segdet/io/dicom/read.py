@@ -13,7 +13,7 @@ import numpy as np
 
 from ...errors import FormatError, GeometryError
 from ...volume import Volume
-from ..checks import choose, chosen_note, one_line, reading, silenced, single_slice_note, without_values
+from ..checks import choose, chosen_note, given, one_line, reading, silenced, single_slice_note, without_values
 from .clip import read_clip
 from .folder import choose_series, dicom_files
 from .geometry import facts, slice_distance, sop_class_name, stack_slices
@@ -58,7 +58,7 @@ def read_dicom(path, frame=None, label=None, series=None):
     GeometryError
         If the slices are not a regular grid.
     """
-    path = Path(path)
+    path = given(path)
     with reading(path), silenced() as caught:
         volume = _read_folder(path, frame, label, series) if path.is_dir() else _read_file(path, frame, label)
     said = dict.fromkeys(f"pydicom: {without_values(warning.message)}" for warning in caught)
