@@ -15,6 +15,7 @@ from ..errors import FormatError, GeometryError
 from ..volume import Volume
 from .checks import choose, chosen_note, one_line, single_slice_note
 from .itk import check_size, millimetres
+from .scaling import rescaled
 
 SPACINGS, ORIGINS = ("ElementSpacing", "ElementSize"), ("Offset", "Position", "Origin")
 MATRICES = ("TransformMatrix", "Rotation", "Orientation")
@@ -142,10 +143,8 @@ def _scaled(voxels, header, path):
         return voxels, ()
     if slope == 0:
         raise FormatError(f"{path}: its {SLOPE} is 0; expected a scale")
-    kind = np.result_type(voxels, np.float32).type
-    return voxels * kind(slope) + kind(offset), (
-        f"its ElementToIntensityFunction, {slope:g} x + {offset:g}, was applied",
-    )
+    note = f"its ElementToIntensityFunction, {slope:g} x + {offset:g}, was applied"
+    return rescaled(voxels, [(slope, offset)] * len(voxels)), (note,)
 
 
 def _numbers(path, header, keys, count, otherwise):

@@ -15,6 +15,7 @@ from ..errors import FormatError, GeometryError
 from ..volume import Volume
 from .checks import NO_UNIT, apart, choose, chosen_note, single_slice_note
 from .itk import check_size
+from .scaling import rescaled
 
 NIFTI1 = np.dtype({
     "names": ["size", "dim", "datatype", "bits", "pixdim", "vox_offset", "scl_slope", "scl_inter", "xyzt_units",
@@ -141,9 +142,7 @@ def _scaled(voxels, header, path):
         return voxels
     if not np.isfinite(intercept):
         raise FormatError(f"{path}: its scl_slope is {slope:g}, its scl_inter {intercept}; expected a number")
-    kind = np.result_type(voxels, np.float32).type
-    with np.errstate(over="ignore", invalid="ignore"):  # a Volume refuses infinity and NaN
-        return voxels * kind(slope) + kind(intercept)
+    return rescaled(voxels, [(slope, intercept)] * len(voxels))
 
 
 def _geometry(header, path):

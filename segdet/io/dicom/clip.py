@@ -4,9 +4,10 @@ import numpy as np
 
 from ...volume import Volume
 from ..checks import choose, chosen_note, single_slice_note
+from ..scaling import rescaled
 from .geometry import NO_PLACE, facts, slice_distance, stack_slices
 from .pixels import grey_frames
-from .rescale import rescaled, scales_of
+from .rescale import scales_of
 from .ultrasound import plane_spacing
 from .volumes import of_clip, split_volumes
 

@@ -14,12 +14,13 @@ import numpy as np
 from ...errors import FormatError, GeometryError
 from ...volume import Volume
 from ..checks import choose, chosen_note, given, one_line, reading, silenced, single_slice_note, without_values
+from ..scaling import rescaled
 from .clip import read_clip
 from .folder import choose_series, dicom_files
 from .geometry import facts, slice_distance, sop_class_name, stack_slices
 from .groups import Groups
 from .pixels import FLOATS, grey_frames, open_dicom, stays_dark
-from .rescale import rescaled, scales_of
+from .rescale import scales_of
 from .segmentation import SEGMENTATIONS, read_segmentation
 from .ultrasound import PHILIPS_CARTESIAN, placeholder_spacing, plane_spacing, read_philips
 from .volumes import of_frames, of_slices, split_volumes

@@ -1,8 +1,6 @@
-"""From stored to physical values: the rescaling of every slice or frame (PS3.3, C.11.1; chapter 02)."""
+"""The slope and the intercept that DICOM gives for every slice or frame (PS3.3, C.11.1; chapter 02)."""
 
 from math import isfinite
-
-import numpy as np
 
 from ...errors import FormatError
 
@@ -36,14 +34,3 @@ def scales_of(items, path):
             "out of the others"
         )
     return scales
-
-
-def rescaled(frames, scales):
-    """Frames times slope plus intercept of each, as float32; unchanged where every scale is (1, 0)."""
-    if set(scales) == {(1, 0)}:
-        return frames
-    frames = frames.astype(np.float32)
-    for frame, (slope, intercept) in zip(frames, scales, strict=True):
-        frame *= slope
-        frame += intercept
-    return frames
