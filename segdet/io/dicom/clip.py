@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ...errors import GeometryError
 from ...volume import Volume
 from ..checks import choose, chosen_note, single_slice_note
 from ..scaling import rescaled
@@ -9,7 +10,7 @@ from .geometry import NO_PLACE, facts, slice_distance, stack_slices
 from .pixels import grey_frames
 from .rescale import scales_of
 from .ultrasound import plane_spacing
-from .volumes import of_clip, split_volumes
+from .volumes import of_clip, plain, split_volumes
 
 NUCLEAR_MEDICINE = "1.2.840.10008.5.1.4.1.1.20"
 OFFSETS = "GridFrameOffsetVector", "SliceLocationVector"  # mm along the normal, one for every frame
@@ -31,7 +32,7 @@ def read_clip(ds, path, frame):
     spacing, of_plane = plane_spacing(ds)
     position, orientation, of_place = _place(ds)
     normal = np.cross(orientation[:3], orientation[3:])
-    offsets, of_frames = _offsets(ds, count)
+    offsets, of_frames = _offsets(ds, count, path)
     notes += of_plane
     if offsets is None:
         layout, volumes, picked, chosen = "clip" if count > 1 else "single image", count, np.arange(count), frame
@@ -64,14 +65,17 @@ def _place(ds):
     return np.array(position or [0, 0, 0], float), np.array(orientation or [1, 0, 0, 0, 1, 0], float), notes
 
 
-def _offsets(ds, count):
+def _offsets(ds, count, path):
     """Where each frame is along the normal, mm, or None where frames are no slices; and how sure that is."""
     distance = slice_distance(ds)
     if count == 1:
         return None, single_slice_note(count, distance)
     for keyword in OFFSETS:
-        if ds.get(keyword) and len(ds[keyword].value) == count:
-            return np.array(ds[keyword].value, float) - float(ds[keyword].value[0]), ()
+        stated = np.array(plain(ds.get(keyword)), float)
+        if len(stated) not in (0, count):
+            raise GeometryError(f"{path}: {keyword} has {len(stated)} places for {count} frames; export it again")
+        if len(stated):
+            return stated - stated[0], ()
     keyword = "SpacingBetweenSlices" if ds.get("SpacingBetweenSlices") else "SliceThickness"
     time = next((keyword for keyword in TIMES if ds.get(keyword)), None)
     if not distance or (time and keyword == "SliceThickness"):

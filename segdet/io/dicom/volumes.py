@@ -26,25 +26,25 @@ OF_CLIPS = (
 
 def of_slices(slices):
     """What each of some slices says of itself that may tell volumes apart: a list for each attribute."""
-    return ([_plain(ds.get(keyword)) for ds in slices] for keyword in OF_SLICES)
+    return ([plain(ds.get(keyword)) for ds in slices] for keyword in OF_SLICES)
 
 
 def of_frames(groups):
     """The same of the frames of an enhanced image (`Groups`); dimension indices, whatever they count, come last."""
     for sequence, keyword in OF_FRAMES:
-        yield groups.each([_plain(item.get(keyword)) for item in groups.items(sequence)])
-    indices = groups.each([_plain(item.get("DimensionIndexValues")) for item in groups.items("FrameContentSequence")])
+        yield groups.each([plain(item.get(keyword)) for item in groups.items(sequence)])
+    indices = groups.each([plain(item.get("DimensionIndexValues")) for item in groups.items("FrameContentSequence")])
     if len({len(index) for index in indices}) == 1:
         yield from zip(*indices, strict=True)
 
 
 def of_clip(ds, count):
     """The same of the frames of an older multi-frame image."""
-    vectors = (_plain(ds.get(keyword)) for keyword in OF_CLIPS)
+    vectors = (plain(ds.get(keyword)) for keyword in OF_CLIPS)
     return (vector for vector in vectors if len(vector) == count)
 
 
-def _plain(value):
+def plain(value):
     """An attribute as a tuple of numbers or words, empty where it is missing, so that values can be sorted."""
     values = () if value is None or value == "" else (value,) if np.ndim(value) == 0 else tuple(value)
     return tuple(str(each) if isinstance(each, str) else float(each) for each in values)
