@@ -91,6 +91,19 @@ def test_what_an_nrrd_leaves_out_is_said(fields, spacing, notes, tmp_path):
     assert all(text in note for text, note in zip(notes, volume.notes, strict=True))
 
 
+@pytest.mark.parametrize("centers", ["", f"\ncenters:{' cell' * 3}", f"\ncenters:{' node' * 3}"])
+def test_a_voxel_size_is_not_assumed_beside_the_ends_of_the_axes(centers, tmp_path):
+    ends = f"axis mins: 1 2 3\naxis maxs: 3 5 7{centers}"  # ITK took the mins for the origin, and 1 mm for the voxels
+    path = nrrd(tmp_path / "a.nrrd", ends)
+    with pytest.raises(FormatError) as refused:
+        load_volume(path)
+    assert str(refused.value) == (
+        f"{path}: gives the ends of its axes (axis mins, axis maxs) and not the size of its voxels; put in spacings or "
+        "space directions"
+    )
+    assert load_volume(nrrd(path, f"{ends}\nspacings: 0.4 0.5 0.6")).spacing == (0.6, 0.5, 0.4)
+
+
 @pytest.mark.parametrize(
     ("fields", "spacing", "notes"),
     [
