@@ -630,6 +630,22 @@ def test_monochrome1_slices_are_inverted_all_or_none(tmp_path):
     assert np.array_equal(load_volume(folder).voxels, ct_voxels(depth=2) * np.array([1.0, 2.0])[:, None, None])
 
 
+@pytest.mark.parametrize(("uids", "notes"), [
+    (("1.2.3", "1.2.3", ""), ()),
+    (("1.2.3", "1.2.3", "1.2.4"), ("its slices are in 2 frames of reference: the same coordinates were assumed",)),
+    (("1.2.3", "1.2.5", "1.2.4"), ("its slices are in 3 frames of reference: the same coordinates were assumed",)),
+])  # fmt: skip
+def test_slices_of_several_frames_of_reference_are_said(uids, notes, tmp_path):
+    folder = write_series(tmp_path / "a", ct_voxels(depth=3), axis_aligned_affine((2, 1, 1)))
+    for path, uid in zip(sorted(folder.iterdir()), uids, strict=True):
+        ds = pydicom.dcmread(path)
+        ds.FrameOfReferenceUID = uid
+        ds.save_as(path)
+    volume = load_volume(folder)
+    assert volume.notes == notes
+    assert np.array_equal(volume.voxels, ct_voxels(depth=3))
+
+
 @pytest.mark.parametrize("slope", [1, 2])
 def test_slices_of_both_senses_are_brought_to_one_or_refused(slope, tmp_path):
     folder = write_series(tmp_path / "a", ct_voxels(depth=3), axis_aligned_affine((2, 1, 1)), slope=slope)

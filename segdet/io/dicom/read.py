@@ -178,5 +178,8 @@ def _read_series(slices, path, frame):
             "the others, and rescaled values are not inverted; export the series again in one of the two"
         )
     notes = (*said, *of_plane, *chosen_note(chosen, len(volumes)), *single_slice_note(len(planes), thickness))
+    frames = {uid for ds in picked if (uid := ds.get("FrameOfReferenceUID"))}
+    if len(frames) > 1:
+        notes += (f"its slices are in {len(frames)} frames of reference: the same coordinates were assumed",)
     meta = facts(first, "series of slices", len(volumes), chosen)
     return Volume(rescaled(np.stack(planes), scales), affine, name=path.name, notes=notes, meta=meta)
