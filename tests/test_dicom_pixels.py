@@ -211,3 +211,38 @@ def test_a_jpeg_says_itself_which_colours_it_holds(kind, header, tmp_path):
     assert np.abs(volume.voxels[0, ::8, ::8].ravel() - grey).max() <= 2
     differs = (header == "RGB") != kind.startswith("rgb")
     assert any("the JPEG itself" in note for note in volume.notes) == differs
+
+
+@pytest.mark.parametrize(
+    ("photometric", "padding", "limit", "expected"),
+    [
+        ("MONOCHROME2", -2000, None, 0),
+        ("MONOCHROME2", -2000, -1990, 0),
+        ("MONOCHROME2", 30000, None, 0),
+        ("MONOCHROME1", -2000, None, -1 - 99),
+    ],
+)
+def test_padding_is_no_measurement(tmp_path, photometric, padding, limit, expected):
+    pixels = np.arange(100, dtype=np.int16).reshape(10, 10)
+    pixels[0, :4] = padding
+    pixels[0, 4] = padding if limit is None else limit
+    pixels[9, 9], pixels[9, 8] = 99, 0
+    header = {} if limit is None else {"PixelPaddingRangeLimit": limit}
+    path = image(
+        tmp_path / "a.dcm", pixels, PhotometricInterpretation=photometric,
+        PixelPaddingValue=padding, **WHERE, **header,
+    )  # fmt: skip
+    volume = load_volume(path)
+    assert (volume.voxels[0, 0, :5] == expected).all()
+    assert len(set(volume.voxels.flat)) == 95  # 0, 5 to 97 and 99
+    said = f"{padding}" if limit is None else f"{padding} to {limit}"
+    assert f"pixels of the value {said} are padding, by the header: they were made as dark as the darkest others" in (
+        volume.notes
+    )
+
+
+def test_labels_are_not_taken_for_padding(tmp_path):
+    pixels = np.zeros((10, 10), np.int16)
+    pixels[2:5], pixels[5:8] = 1, 2
+    path = image(tmp_path / "a.dcm", pixels, PixelPaddingValue=0, **WHERE)
+    assert (load_volume(path).voxels[0] == pixels).all()

@@ -22,6 +22,7 @@ from pydicom.uid import (
 )
 
 from ...errors import FormatError
+from ...intensities import LEVELS
 from ..checks import one_line, room
 from .colour import codestreams, grey_colours, grey_palette
 
@@ -101,6 +102,9 @@ def grey_frames(ds, path, scales):
         notes = (f"the values were taken from bits {_lowest_bit(ds)} to {ds.HighBit}, where HighBit puts them",)
     if ds.PhotometricInterpretation == "PALETTE COLOR":
         pixels, notes = grey_palette(pixels, ds, path)
+    elif ds.get("PixelPaddingValue") is not None:
+        inverted = ds.PhotometricInterpretation == "MONOCHROME1" and not stays_dark(ds, scales)
+        notes += _fill_padding(pixels, ds, np.max if inverted else np.min)
     if lut:
         pixels, notes = apply_modality_lut(pixels.astype(np.int32), ds), (*notes, "its Modality LUT was applied")
     if ds.PhotometricInterpretation == "MONOCHROME1":
@@ -111,6 +115,21 @@ def grey_frames(ds, path, scales):
         else:
             notes += ("MONOCHROME1, large values are dark: kept, for rescaled values are physical",)
     return pixels, notes
+
+
+def _fill_padding(pixels, ds, darkest):
+    """Give pixels that the header calls padding (C.7.5.1.1.2) the value that is darkest among the others.
+
+    An image of fewer than `LEVELS` other values holds labels; it stays as it is.
+    """
+    ends = ds.PixelPaddingValue, ds.get("PixelPaddingRangeLimit", ds.PixelPaddingValue)
+    padded = (pixels >= min(ends)) & (pixels <= max(ends))
+    others = pixels[~padded]
+    if others.size in (0, pixels.size) or len(np.unique(others)) < LEVELS:
+        return ()
+    pixels[padded] = darkest(others)
+    said = " to ".join(map(str, dict.fromkeys(ends)))
+    return (f"pixels of the value {said} are padding, by the header: they were made as dark as the darkest others",)
 
 
 def stays_dark(ds, scales):
