@@ -191,6 +191,8 @@ def test_a_page_in_the_browser(entry, width, pages, visitor):
     assert "Share chart" not in shown  # plotly's button that uploads a figure
 
     assert source.count('<div class="segdet-live"') == (entry in ("book/intro", "book/09-cascade"))
+    assert source.count('<div class="segdet-header"') == (entry == "book/02-data")
+    assert shown.count("<output>Voxel (") == (entry == "book/02-data")
     explorers = source.count('<div class="segdet-explorer"')
     assert explorers == (entry in ("book/03-anchors", "book/04-rpn-loss", "book/05-detector"))
     assert len(re.findall(r'<output aria-live="polite"[^>]*>[^<]+</output>', shown)) == explorers

@@ -11,6 +11,7 @@ import math
 import shutil
 from pathlib import Path
 
+import header_tree
 import icons
 import live
 import mending
@@ -41,6 +42,7 @@ def setup(app):
     app.add_directive("segdet-model-card", ModelCard)
     app.add_directive("segdet-live", LiveNetwork)
     app.add_directive("segdet-question", questions.Question)
+    app.add_directive("segdet-header", header_tree.HeaderTree)
     app.config.html_static_path.append(str(HERE.parent / "_static"))
     app.add_css_file("segdet.css")
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
@@ -111,6 +113,8 @@ def load_scripts(app, pagename, templatename, context, doctree):
         app.add_js_file("figures.js", loading_method="defer")
     if EXPLORER_CLASS in context.get("body", ""):
         app.add_js_file("explorers.js", loading_method="defer")
+    if f'class="{header_tree.HEADER_CLASS}"' in context.get("body", ""):
+        app.add_js_file("header.js", loading_method="defer")
     if f'class="{LIVE_CLASS}"' in context.get("body", ""):
         for name in ("volume", "nifti", "surface", "controls", "loading", "pictures", "live"):
             app.add_js_file(f"live/{name}.js", loading_method="defer")
