@@ -17,8 +17,9 @@ import runner
 import staleness
 from conftest import ROOT
 from imports import read_sources
-from mending import mended
+from mending import boxed, mended, png_width
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
 from segdet_book import PLOTLY_MIME, description, figure_html, fold_claims
 
 from segdet.errors import SegdetError
@@ -217,6 +218,22 @@ def test_a_chapter_asks_and_knows_the_answer(path):
 )
 def test_a_page_is_mended(page, expected):
     assert mended(page) == mended(expected) == expected
+
+
+def test_a_wide_picture_stands_in_a_box_of_its_own(tmp_path):
+    """One of 701 pixels, once, however often the page is mended; one of 700 does not."""
+    for name, width in (("wide.png", 701), ("narrow.png", 700)):
+        Image.new("L", (width, 2)).save(tmp_path / name)
+    (tmp_path / "film.svg").write_text("<svg/>" + " " * 20)
+    assert [png_width(tmp_path / name) for name in ("wide.png", "narrow.png", "film.svg")] == [701, 700, 0]
+    page = mended("".join(f'<img alt="a" src="../_images/{name}"/>' for name in ("wide.png", "narrow.png", "film.svg")))
+    once = boxed(page, lambda name: png_width(tmp_path / name))
+    assert once.count("<span") == once.count("</span>") == 1
+    assert (
+        '<span class="pst-scrollable-table-container segdet-wide"><a class="segdet-figure" href="../_images/wide'
+        in once
+    )
+    assert boxed(mended(once), lambda name: png_width(tmp_path / name)) == once
 
 
 # --- what outputs depend on

@@ -233,6 +233,20 @@ def test_questions_are_answered_by_keys(pages, visitor):
     assert visitor.run("document.activeElement.closest('div').innerText").split("\n")[-1].startswith("Right. ")
 
 
+def test_a_wide_picture_scrolls_in_its_box_on_a_telephone(pages, visitor):
+    """By key, and the page does not; on a wide window it is as wide as the column and no stop of the keyboard."""
+    visit(visitor, "book/10-ablation", 390)
+    box = "document.querySelector('.segdet-wide')"
+    assert visitor.run(f"{box}.querySelector('img').getBoundingClientRect().width") == 640
+    visitor.wait(f"{box}.tabIndex === 0")
+    visitor.run(f"{box}.focus()")
+    visitor.key("ArrowRight")
+    visitor.wait(f"{box}.scrollLeft > 0")
+    assert visitor.run("[scrollX, document.documentElement.scrollWidth <= innerWidth]") == [0, True]
+    visit(visitor, "book/10-ablation", 1280)
+    assert visitor.run(f"[{box}.scrollWidth <= {box}.clientWidth, {box}.tabIndex]") == [True, -1]
+
+
 @pytest.mark.parametrize("width", [1280, 390])
 def test_the_list_of_sections_is_behind_its_button(width, pages, visitor):
     """Where it has no place beside the page it opens by keyboard, and leads to a module of the reference."""

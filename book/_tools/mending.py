@@ -1,6 +1,10 @@
 """What the theme and the notebook reader write so that a screen reader or the browser stumbles, or waits, mended in built pages."""
 
 import re
+import struct
+
+WIDE = 700  # pixels: at the width of a telephone the letters of a wider picture cannot be read
+FIGURE = re.compile(r'(?<!segdet-wide">)<a class="segdet-figure" href="\.\./_images/([^"]+)">.*?</a>')
 
 # What it is, what becomes of it: findings of axe-core on the pages of this book, of the console, and what weighs.
 MENDS = (
@@ -36,9 +40,31 @@ def mended(page):
     return page
 
 
+def boxed(page, width_of):
+    """A page whose wide pictures stand in boxes that scroll sideways on a telephone; `width_of` knows a file of _images/.
+
+    The box is the theme's for wide tables, whose script lets a key reach it where there is something to scroll.
+    """
+
+    def box(found):
+        if width_of(found[1]) <= WIDE:
+            return found[0]
+        return f'<span class="pst-scrollable-table-container segdet-wide">{found[0]}</span>'
+
+    return FIGURE.sub(box, page)
+
+
+def png_width(path):
+    """The width of a PNG in pixels; 0 of another file."""
+    with path.open("rb") as file:
+        start = file.read(20)
+    return struct.unpack(">I", start[16:])[0] if start.startswith(b"\x89PNG") else 0
+
+
 def mend(outdir):
     """Mend all pages of a built book, a `pathlib.Path`."""
     for path in outdir.rglob("*.html"):
         page = path.read_text(encoding="utf-8")
-        if (better := mended(page)) != page:
+        better = boxed(mended(page), lambda name: png_width(outdir / "_images" / name))
+        if better != page:
             path.write_text(better, encoding="utf-8")
