@@ -415,7 +415,7 @@ def test_the_results_count_for_every_chapter_that_names_them():
     assert all(read.values())
     assert "results/laptop/runs.csv" in read["06-attention"]
     assert "results/bench.json" in read["07-unet3d"]
-    assert not any(file.startswith("results/real/") for file in read["10-ablation"])
+    assert not any(file.startswith("results/real-2-long/") for file in read["10-ablation"])
 
 
 # --- execution
