@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from segdet.errors import FormatError, SegdetError
 from segdet.io.dicom.write import write_volume
 from segdet.io.files import load_volume
-from segdet.volume import Volume
+from segdet.volume import Volume, axis_aligned_affine
 
 WHERE = {"ImagePositionPatient": [0, 0, 0], "ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "PixelSpacing": [1, 1]}
 SYNTAXES = ["ExplicitVRLittleEndian", "RLELossless", "JPEGLSLossless", "JPEG2000Lossless"]
@@ -213,32 +213,42 @@ def test_a_jpeg_says_itself_which_colours_it_holds(kind, header, tmp_path):
     assert any("the JPEG itself" in note for note in volume.notes) == differs
 
 
+PADDED = "4 of 100 voxels are padding, by the header: they were made as dark as the darkest others"
+
+
 @pytest.mark.parametrize(
-    ("photometric", "padding", "limit", "expected"),
+    ("header", "padding", "expected"),
     [
-        ("MONOCHROME2", -2000, None, 0),
-        ("MONOCHROME2", -2000, -1990, 0),
-        ("MONOCHROME2", 30000, None, 0),
-        ("MONOCHROME1", -2000, None, -1 - 99),
+        ({"PixelPaddingValue": -2000}, (-2000, -2000), 4),
+        ({"PixelPaddingValue": -2000, "PixelPaddingRangeLimit": None}, (-2000, -2000), 4),
+        ({"PixelPaddingValue": -2000, "PixelPaddingRangeLimit": -1990}, (-2000, -1990), 4),
+        ({"PixelPaddingValue": 30000}, (30000, 30000), 4),
+        ({"PixelPaddingValue": -2000, "PhotometricInterpretation": "MONOCHROME1"}, (-2000, -2000), -1 - 99),
+        ({"PixelPaddingValue": -2000, "RescaleSlope": -1, "RescaleIntercept": 0}, (-2000, -2000), -99),
     ],
 )
-def test_padding_is_no_measurement(tmp_path, photometric, padding, limit, expected):
+def test_padding_is_no_measurement(tmp_path, header, padding, expected):
     pixels = np.arange(100, dtype=np.int16).reshape(10, 10)
-    pixels[0, :4] = padding
-    pixels[0, 4] = padding if limit is None else limit
-    pixels[9, 9], pixels[9, 8] = 99, 0
-    header = {} if limit is None else {"PixelPaddingRangeLimit": limit}
-    path = image(
-        tmp_path / "a.dcm", pixels, PhotometricInterpretation=photometric,
-        PixelPaddingValue=padding, **WHERE, **header,
-    )  # fmt: skip
-    volume = load_volume(path)
-    assert (volume.voxels[0, 0, :5] == expected).all()
-    assert len(set(volume.voxels.flat)) == 95  # 0, 5 to 97 and 99
-    said = f"{padding}" if limit is None else f"{padding} to {limit}"
-    assert f"pixels of the value {said} are padding, by the header: they were made as dark as the darkest others" in (
-        volume.notes
-    )
+    pixels[0, :4] = np.repeat(padding, 2)
+    volume = load_volume(image(tmp_path / "a.dcm", pixels, **WHERE, **header))
+    assert (volume.voxels[0, 0, :4] == expected).all()
+    assert len(np.unique(volume.voxels)) == 96
+    assert PADDED in volume.notes
+
+
+def test_a_series_is_filled_as_one(tmp_path):
+    """With what is darkest in the scan, not in the slice, and where a slice is nothing but padding."""
+    voxels = np.arange(300, dtype=np.int16).reshape(3, 10, 10)
+    voxels[0], voxels[1, 0] = -2000, -2000
+    write_series(tmp_path / "a", voxels, axis_aligned_affine((2, 1, 1)))
+    for path in (tmp_path / "a").iterdir():
+        ds = pydicom.dcmread(path)
+        ds.add_new("PixelPaddingValue", "US", 65536 - 2000)  # as files say it whose writer forgot the sign
+        ds.save_as(path)
+    volume = load_volume(tmp_path / "a")
+    assert (volume.voxels[0] == 110).all()
+    assert (volume.voxels[1, 0] == 110).all()
+    assert (volume.voxels[1:].ravel()[10:] == np.arange(110, 300)).all()
 
 
 def test_labels_are_not_taken_for_padding(tmp_path):

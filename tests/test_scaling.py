@@ -21,6 +21,7 @@ STORED = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
         (np.int16, -1e-5, 1e6, np.float64),
         (np.int16, 1e300, 0, np.float64),
         (np.float32, 2, 1, np.float32),
+        (np.float32, 1e-5, 1e6, np.float64),
         (np.float64, 2, 1, np.float64),
     ],
 )
@@ -29,6 +30,11 @@ def test_the_steps_of_whole_numbers_are_kept(stored, slope, intercept, kind):
     assert found.dtype == kind
     assert len(np.unique(found)) == 24
     np.testing.assert_allclose(found, STORED * float(slope) + intercept, rtol=1e-7)
+
+
+def test_large_stored_values_whose_intercept_takes_them_back():
+    stored = STORED.astype(np.uint32) + 2**31
+    assert np.array_equal(rescaled(stored, [(1, -(2.0**31))] * 2), STORED)
 
 
 def test_every_slice_has_its_own_scale():

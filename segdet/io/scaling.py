@@ -17,7 +17,7 @@ def rescaled(voxels, scales):
     -------
     ndarray, (D, H, W)
         The voxels themselves where every scale is (1, 0); else float32, or float64 where the voxels are, or where
-        float32 would lose the steps between whole numbers.
+        float32 would lose the steps between whole numbers, or more than 16 bits of the range of other ones.
     """
     if set(scales) == {(1, 0)}:
         return voxels
@@ -31,10 +31,11 @@ def rescaled(voxels, scales):
 
 
 def _kind(voxels, scales):
-    if voxels.dtype.kind == "f":
-        return np.result_type(voxels, np.float32).type
+    if voxels.dtype == np.float64:
+        return np.float64
     ends = float(voxels.min()), float(voxels.max())
-    largest = max(abs(slope * end + intercept) for slope, intercept in scales for end in ends)
+    largest = max(abs(slope * end) + abs(intercept) for slope, intercept in scales for end in ends)
+    step = (ends[1] - ends[0]) / 2**16 if voxels.dtype.kind == "f" else 1
     with np.errstate(over="ignore", invalid="ignore"):  # beyond float32, whose spacing there is no number
-        told_apart = np.spacing(np.float32(largest)) <= min(abs(slope) for slope, _ in scales)
+        told_apart = np.spacing(np.float32(largest)) <= step * min(abs(slope) for slope, _ in scales)
     return np.float32 if told_apart else np.float64

@@ -7,7 +7,7 @@ from ...volume import Volume
 from ..checks import choose, chosen_note, single_slice_note
 from ..scaling import rescaled
 from .geometry import NO_PLACE, facts, slice_distance, stack_slices
-from .pixels import grey_frames
+from .pixels import grey_frames, without_padding
 from .rescale import scales_of
 from .ultrasound import plane_spacing
 from .volumes import of_clip, plain, split_volumes
@@ -27,7 +27,7 @@ def read_clip(ds, path, frame):
     Frames that no distance tells apart are taken one after the other, 1 mm apart, along the first axis.
     """
     scales = scales_of([ds], path)
-    pixels, notes = grey_frames(ds, path, scales)
+    pixels, padded, notes = grey_frames(ds, path, scales)
     count, distance = len(pixels), slice_distance(ds)
     spacing, of_plane = plane_spacing(ds)
     position, orientation, of_place = _place(ds)
@@ -49,9 +49,10 @@ def read_clip(ds, path, frame):
     order, affine = stack_slices(position + offsets[:, None] * normal, orientation, spacing, distance, path)
     picked = picked[order]
     if not np.array_equal(picked, range(count)):  # mostly all of them, in order already
-        pixels = pixels[picked]
-    voxels, meta = rescaled(pixels, scales * len(pixels)), facts(ds, layout, volumes, chosen)
-    return Volume(voxels, affine, name=path.name, notes=notes + of_frames + of_place, meta=meta)
+        pixels, padded = pixels[picked], padded[picked]
+    voxels, of_padding = without_padding(rescaled(pixels, scales * len(pixels)), padded)
+    notes, meta = notes + of_padding + of_frames + of_place, facts(ds, layout, volumes, chosen)
+    return Volume(voxels, affine, name=path.name, notes=notes, meta=meta)
 
 
 def _place(ds):

@@ -83,11 +83,14 @@ def grey_frames(ds, path, scales):
     -------
     frames : ndarray, (frames, rows, columns)
         Stored values, not rescaled.
+    padded : ndarray of bool, (frames, rows, columns)
+        For `without_padding`.
     notes : tuple of str
         What was done to them.
     """
     if floats := next((keyword for keyword in FLOATS if keyword in ds), None):
-        return _float_frames(ds, floats, path), ()
+        pixels = _float_frames(ds, floats, path)
+        return pixels, np.broadcast_to(False, pixels.shape), ()
     if ds.PhotometricInterpretation not in PHOTOMETRIC.get(ds.SamplesPerPixel, ()):
         raise FormatError(
             f"{path}: SamplesPerPixel is {ds.SamplesPerPixel}, PhotometricInterpretation "
@@ -96,15 +99,14 @@ def grey_frames(ds, path, scales):
         )
     if ds.SamplesPerPixel > 1:
         check_pixels(ds, stored_pixels(ds), path)
-        return grey_colours(ds)
+        pixels, notes = grey_colours(ds)
+        return pixels, np.broadcast_to(False, pixels.shape), notes
     pixels, lut, notes = decoded(ds, stored_pixels(ds), path), ds.get("ModalityLUTSequence"), ()
+    padded = _padding(pixels, ds)
     if _lowest_bit(ds):
         notes = (f"the values were taken from bits {_lowest_bit(ds)} to {ds.HighBit}, where HighBit puts them",)
     if ds.PhotometricInterpretation == "PALETTE COLOR":
         pixels, notes = grey_palette(pixels, ds, path)
-    elif ds.get("PixelPaddingValue") is not None:
-        inverted = ds.PhotometricInterpretation == "MONOCHROME1" and not stays_dark(ds, scales)
-        notes += _fill_padding(pixels, ds, np.max if inverted else np.min)
     if lut:
         pixels, notes = apply_modality_lut(pixels.astype(np.int32), ds), (*notes, "its Modality LUT was applied")
     if ds.PhotometricInterpretation == "MONOCHROME1":
@@ -114,22 +116,28 @@ def grey_frames(ds, path, scales):
             notes += ("MONOCHROME1, large values were dark: inverted, so that large values are bright",)
         else:
             notes += ("MONOCHROME1, large values are dark: kept, for rescaled values are physical",)
-    return pixels, notes
+    return pixels, padded, notes
 
 
-def _fill_padding(pixels, ds, darkest):
-    """Give pixels that the header calls padding (C.7.5.1.1.2) the value that is darkest among the others.
+def _padding(pixels, ds):
+    """Where stored values are padding by the header (C.7.5.1.1.2), which no scanner measured: bool, as the pixels."""
+    value, limit = ds.get("PixelPaddingValue"), ds.get("PixelPaddingRangeLimit")
+    if value is None:
+        return np.broadcast_to(False, pixels.shape)
+    ends = np.array([value, value if limit is None else limit]).astype(pixels.dtype)  # 63536 means -2000 if signed
+    return (pixels >= ends.min()) & (pixels <= ends.max())
 
-    An image of fewer than `LEVELS` other values holds labels; it stays as it is.
+
+def without_padding(voxels, padded):
+    """Rescaled voxels with padding as dark as the darkest others, and a tuple of notes.
+
+    A scan of fewer than `LEVELS` other values holds labels; it stays as it is.
     """
-    ends = ds.PixelPaddingValue, ds.get("PixelPaddingRangeLimit", ds.PixelPaddingValue)
-    padded = (pixels >= min(ends)) & (pixels <= max(ends))
-    others = pixels[~padded]
-    if others.size in (0, pixels.size) or len(np.unique(others)) < LEVELS:
-        return ()
-    pixels[padded] = darkest(others)
-    said = " to ".join(map(str, dict.fromkeys(ends)))
-    return (f"pixels of the value {said} are padding, by the header: they were made as dark as the darkest others",)
+    if not padded.any() or padded.all() or len(np.unique(voxels[~padded])) < LEVELS:
+        return voxels, ()
+    filled = np.where(padded, voxels[~padded].min(), voxels)
+    count = f"{padded.sum()} of {padded.size} voxels"
+    return filled, (f"{count} are padding, by the header: they were made as dark as the darkest others",)
 
 
 def stays_dark(ds, scales):

@@ -19,7 +19,7 @@ from .clip import read_clip
 from .folder import choose_series, dicom_files
 from .geometry import facts, slice_distance, sop_class_name, stack_slices
 from .groups import Groups
-from .pixels import FLOATS, grey_frames, open_dicom, stays_dark
+from .pixels import FLOATS, grey_frames, open_dicom, stays_dark, without_padding
 from .rescale import scales_of
 from .segmentation import SEGMENTATIONS, read_segmentation
 from .ultrasound import PHILIPS_CARTESIAN, placeholder_spacing, plane_spacing, read_philips
@@ -122,12 +122,15 @@ def _read_enhanced(ds, path, frame):
     items = groups.items("PixelValueTransformationSequence")
     scales = groups.each(scales_of(items if any(items) else [ds], path))
     scales = [scales[index] for index in picked]
-    pixels, said = grey_frames(ds, path, scales)
+    pixels, padded, said = grey_frames(ds, path, scales)
     if not np.array_equal(picked, range(len(pixels))):  # most files are in order already
-        pixels = pixels[picked]
-    notes += said + of_volumes + chosen_note(chosen, len(volumes)) + single_slice_note(len(pixels), thickness)
+        pixels, padded = pixels[picked], padded[picked]
+    voxels, of_padding = without_padding(rescaled(pixels, scales), padded)
+    notes += (
+        said + of_padding + of_volumes + chosen_note(chosen, len(volumes)) + single_slice_note(len(pixels), thickness)
+    )
     meta = facts(ds, "enhanced multi-frame", len(volumes), chosen)
-    return Volume(rescaled(pixels, scales), affine, name=path.name, notes=notes, meta=meta)
+    return Volume(voxels, affine, name=path.name, notes=notes, meta=meta)
 
 
 def _read_folder(folder, frame, label, series):
@@ -165,11 +168,12 @@ def _read_series(slices, path, frame):
     thickness = slice_distance(first)
     order, affine = stack_slices(positions[picked], first.ImageOrientationPatient, spacing, thickness, path)
     picked = [slices[index] for index in picked[order]]
-    planes, dark, said, scales = [], [], {}, scales_of(picked, path)
+    planes, padded, dark, said, scales = [], [], [], {}, scales_of(picked, path)
     for ds in picked:
         ds = ds if _holds_pixels(ds) else open_dicom(ds.filename)
-        plane, notes = grey_frames(ds, ds.filename, scales)
+        plane, no_measure, notes = grey_frames(ds, ds.filename, scales)
         planes.append(plane[0])
+        padded.append(no_measure[0])
         dark.append(stays_dark(ds, scales))
         said |= dict.fromkeys(notes)
     if len({*dark}) > 1:
@@ -177,9 +181,16 @@ def _read_series(slices, path, frame):
             f"{path}: large values are dark in {sum(dark)} of {len(dark)} slices, which are MONOCHROME1, and bright in "
             "the others, and rescaled values are not inverted; export the series again in one of the two"
         )
-    notes = (*said, *of_plane, *chosen_note(chosen, len(volumes)), *single_slice_note(len(planes), thickness))
+    voxels, of_padding = without_padding(rescaled(np.stack(planes), scales), np.stack(padded))
+    notes = (
+        *said,
+        *of_padding,
+        *of_plane,
+        *chosen_note(chosen, len(volumes)),
+        *single_slice_note(len(planes), thickness),
+    )
     frames = {uid for ds in picked if (uid := ds.get("FrameOfReferenceUID"))}
     if len(frames) > 1:
         notes += (f"its slices are in {len(frames)} frames of reference: the same coordinates were assumed",)
     meta = facts(first, "series of slices", len(volumes), chosen)
-    return Volume(rescaled(np.stack(planes), scales), affine, name=path.name, notes=notes, meta=meta)
+    return Volume(voxels, affine, name=path.name, notes=notes, meta=meta)
