@@ -22,6 +22,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from PIL import Image
 from segdet_book import PLOTLY_MIME, description, figure_html, fold_claims
 
+from segdet.analysis.claims import in_numbers
 from segdet.errors import SegdetError
 
 NOTEBOOKS = runner.chapters(ROOT)
@@ -170,11 +171,18 @@ def test_choices_and_what_is_said_of_them():
 def test_the_answer_about_a_claim_is_that_of_the_study():
     claim = {"measure": "steps saved", "ours": 25.0, "interval": [18.92, 31.08], "verdict": "reproduced"}
     choices = questions.verdicts_on(claim, "So.")
-    assert [right for right, *_ in choices] == [True, False, False]
-    assert choices[0][2] == "steps saved: +25 (+19 to +31). So."
-    turned = claim | {"ours": -0.0309, "interval": [-0.0378, -0.0239], "verdict": "reversed"}
-    assert [right for right, *_ in questions.verdicts_on(turned, "")] == [False, True, False]
-    assert questions.verdicts_on(turned, "")[1][2] == "steps saved: -0.031 (-0.038 to -0.024)."
+    assert [right for right, *_ in choices] == [True, False, False, False]
+    assert choices[0][2] == "steps saved: +25.0 (+18.9 to +31.1). So."
+    turned = {"measure": "IoU", "ours": -0.0309, "interval": [-0.0378, -0.0239], "verdict": "reversed"}
+    assert [right for right, *_ in questions.verdicts_on(turned, "")] == [False, True, False, False]
+    assert questions.verdicts_on(turned, "")[1][2] == "IoU: -0.031 (-0.038 to -0.024)."
+    counted = {"measure": "share of the operations saved", "ours": -20.5827, "interval": [-20.5827, -20.5827]}
+    assert in_numbers(counted) == "share of the operations saved: -20.583 (counted)"
+
+
+def test_what_is_no_choice_is_not_passed_over():
+    assert questions.choices_of("- [x] one | So. - [ ] two") == [(True, "one", "So."), None]
+    assert questions.choices_of("- [X] one | So.") == [None]
 
 
 ASKED = re.compile(r"^```\{segdet-question\} (.+)\n([\s\S]*?)^```$", re.MULTILINE)
@@ -187,11 +195,13 @@ def test_a_chapter_asks_and_knows_the_answer(path):
     assert bool(asked) == path.stem[:2].isdigit()
     verdicts = {c["claim"]: c["verdict"] for c in json.loads((ROOT / questions.CLAIMS).read_text())["claims"]}
     for question, content in asked:
-        if key := re.match(r":claim: (\w+)\n", content):
-            assert verdicts[key[1]] in questions.VERDICTS, question
+        if claim := re.match(r":claim: (\w+) (\w+)\n", content):
+            assert verdicts[claim[1]] == claim[2], f"{question}: the text was written for another verdict"
+            assert claim[2] in questions.VERDICTS
         else:
             choices = questions.choices_of(" ".join(content.splitlines()))
-            assert len(choices) == content.count("- [") == 3, question
+            assert len(choices) == 3, question
+            assert None not in choices, question
             assert [right for right, *_ in choices].count(True) == 1, question
 
 

@@ -222,9 +222,9 @@ def test_the_command_names_the_unit_of_each_number(study, capsys):
     get_command(app).main(["claims", str(study.folder)], standalone_mode=False)
     told = capsys.readouterr().out.splitlines()
     assert told[0].split("  ") == ["1", " ours is better than the 3D U-Net", *[""] * 9, " inconclusive"]
-    assert told[1] == "    IoU, cascade - unet: +0.2000 (-0.0484 to +0.4484)"
-    assert "    steps saved to a common validation IoU: +50.0 (+50.0 to +50.0)" in told
-    assert "    fall of the gain with contrast, IoU a dB: +0.0100 (+0.0100 to +0.0100)" in told
+    assert told[1] == "    IoU, cascade - unet: +0.200 (-0.048 to +0.448)"
+    assert "    steps saved to a common validation IoU: +50.0 (counted)" in told
+    assert "    fall of the gain with contrast, IoU a dB: +0.010 (counted)" in told
     assert not [line for line in told if re.search(r"[+-]\d", line) and not re.match(r"    [^:+]{3,}: ", line)]
     assert told[-1] == "development seeds, commit abc"
 

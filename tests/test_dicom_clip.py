@@ -97,10 +97,10 @@ def test_a_dose_grid_states_the_place_of_every_frame(start, tmp_path):
         load_volume(image(path, PIXELS, **PLANE, **PLACE, GridFrameOffsetVector=offsets))
 
 
-@pytest.mark.parametrize("keyword", ["GridFrameOffsetVector", "SliceLocationVector"])
+@pytest.mark.parametrize("keyword", ["GridFrameOffsetVector", "SliceLocationVector", "SliceVector"])
 @pytest.mark.parametrize("count", [1, 4, 7])
 def test_places_of_another_number_of_frames_are_refused(count, keyword, tmp_path):
-    path = image(tmp_path / "a.dcm", PIXELS, **PLANE, **PLACE, **{keyword: [2.5 * n for n in range(count)]})
+    path = image(tmp_path / "a.dcm", PIXELS, **PLANE, **PLACE, **{keyword: [2 * n for n in range(count)]})
     with pytest.raises(GeometryError) as refused:
         load_volume(path)
     assert str(refused.value) == f"{path}: {keyword} has {count} places for 6 frames; export it again"

@@ -43,7 +43,7 @@ def test_without_a_name_quick_is_taken_where_laptop_takes_too_long(machine, caps
     assert lines[0].endswith("cores, matrix product 100 GFLOP/s in float32")
     assert lines[1] == "profile quick: about 2 min here (05-detector 30 s, the pages 80 s)"
     assert lines[2] == "memory: about 2.0 GiB; 4.0 GiB are free"
-    assert lines[3] == "the profile laptop would take about 40 min"
+    assert lines[3] == "the profile laptop would take about 41 min"
     assert lines[4] == "SEGDET_PROFILE=smoke, quick, laptop or paper before `make book` chooses"
 
 
@@ -51,11 +51,11 @@ def test_a_large_profile_says_what_the_quicker_one_takes(machine, capsys):
     for named in ("laptop", "paper"):
         chosen, lines = said(machine, capsys, named)
         assert chosen == named
-        assert lines[3:] == ["the profile quick would take about 30 s"]
+        assert lines[3:] == ["the profile quick would take about 2 min"]
     machine.seconds["laptop"] = 20 * MINUTE
     chosen, lines = said(machine, capsys, None)
     assert chosen == "laptop"
-    assert lines[3] == "the profile quick would take about 30 s"
+    assert lines[3] == "the profile quick would take about 2 min"
 
 
 def test_the_rate_is_that_of_the_precision_in_use(machine, monkeypatch, capsys):

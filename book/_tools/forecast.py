@@ -36,16 +36,23 @@ def choose_profile(root, named, left):
     if named:
         profile = get_profile(named).name
     else:
-        laptop = sum(predicted(root, "laptop", left("laptop")).values())
+        laptop = whole(root, "laptop", left("laptop"))
         profile = "laptop" if laptop <= PATIENCE else "quick"
     foretell(root, profile, left(profile))
     if profile in ("laptop", "paper"):
-        print(f"the profile quick would take about {in_words(sum(predicted(root, 'quick', left('quick')).values()))}")
+        print(f"the profile quick would take about {in_words(whole(root, 'quick', left('quick')))}")
     elif not named:
         print(f"the profile laptop would take about {in_words(laptop)}")
     if not named:
         print("SEGDET_PROFILE=smoke, quick, laptop or paper before `make book` chooses", flush=True)
     return profile
+
+
+def whole(root, profile, chapters):
+    """Seconds that chapters take at a profile, and the pages after them."""
+    from segdet.experiments.cost import seconds_of_a_phantom
+
+    return sum(predicted(root, profile, chapters).values()) + PAGES * seconds_of_a_phantom()
 
 
 def foretell(root, profile, chapters):
@@ -57,13 +64,13 @@ def foretell(root, profile, chapters):
     from segdet.runtime.device import default_device
 
     found = predicted(root, profile, chapters)
-    whole = found | {"the pages": PAGES * seconds_of_a_phantom()}
-    share = ", ".join(f"{name} {in_words(seconds)}" for name, seconds in whole.items())
+    parts = found | {"the pages": PAGES * seconds_of_a_phantom()}
+    share = ", ".join(f"{name} {in_words(seconds)}" for name, seconds in parts.items())
     device = default_device()
     used = precisions(device)[-1]
     rate = matmul_rate(device, getattr(torch, used)) / 1e9
     print(f"{os.cpu_count()} cores, matrix product {rate:.0f} GFLOP/s in {used}")
-    print(f"profile {profile}: about {in_words(sum(whole.values()))} here ({share})")
+    print(f"profile {profile}: about {in_words(sum(parts.values()))} here ({share})")
     if ready := [name for name, share in trained(profile).items() if share == 1]:
         print(f"trained before and read back: {', '.join(ready)}")
     need, free = memory(root, profile), psutil.virtual_memory().available / 2**30

@@ -37,7 +37,7 @@ WHAT_IT_DOES = {
     "ImageOrientationPatient": "where a row runs (the column index grows), then a column: it turns a frame",
     "ImagePositionPatient": "mm, the middle of the first pixel: it moves this frame",
     "ImageOrientationVolume": "in the frame of reference of the volume; read where the patient's is missing",
-    "ImagePositionVolume": "as above",
+    "ImagePositionVolume": "in the frame of reference of the volume; read where the patient's is missing",
 }
 
 
@@ -121,5 +121,5 @@ def text_of(element):
     """A value as text."""
     if isinstance(element.value, bytes):
         return f"{len(element.value)} bytes"
-    many = isinstance(element.value, pydicom.multival.MultiValue | list)
-    return "\\".join(map(str, element.value)) if many else str(element.value)
+    values = element.value if isinstance(element.value, pydicom.multival.MultiValue | list) else [element.value]
+    return "\\".join(f"{value:g}" if isinstance(value, float) else str(value) for value in values)

@@ -154,6 +154,14 @@ def as_facts(study):
     return {"study": study.folder.as_posix(), **facts, "tables": _checksums(study), "claims": claims}
 
 
+def in_numbers(claim):
+    """What was measured, what was found and its interval as text, of one of the claims of `as_facts`."""
+    digits = 1 if claim["measure"].startswith("steps") else 3
+    ours, *ends = (f"{value:+.{digits}f}" for value in (claim["ours"], *(claim["interval"] or ())))
+    interval = " to ".join(ends) if len({*ends}) > 1 else "counted"
+    return f"{claim['measure']}: {ours} ({interval})"
+
+
 def write_claims(study, path):
     """Write `as_facts` as JSON; returns the facts. Of what is there, only another file of claims is replaced."""
     if Path(path).exists() and _read(path) is None:

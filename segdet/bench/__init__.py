@@ -48,7 +48,7 @@ def run(names=(), out=None, report=print):
     unknown = [name for name in names if name not in BENCHES]
     if unknown:
         raise SegdetError(f"there is no benchmark {unknown[0]!r}; choose from {', '.join(BENCHES)}")
-    here, names = environment(default_device()), names or tuple(BENCHES)
+    here, names = environment(default_device()), tuple(dict.fromkeys(names)) or tuple(BENCHES)
     report(", ".join(f"{key} {value}" for key, value in here.items()))
     kept, phantom = _kept(out, here["device"]), seconds_of_a_phantom()
     about = None

@@ -57,7 +57,8 @@ def rows(label, network, example, engines, repeats):
             peer = open_network(path, name, torch.get_num_threads())
             times = paired(ours, lambda run=peer: run(example.numpy()), repeats)
             with in_precision("float32"):
-                yield Row(label, package, *times, note=rate_note(flops_of(ours), times[0]))
+                note = rate_note(flops_of(ours), times[0])
+            yield Row(label, package, *times, note=note)
 
 
 def in_torch(network, example):

@@ -82,7 +82,7 @@ def claims(
     out: Annotated[Path | None, typer.Option(help="Also write them to a JSON file, with checksums.")] = None,
 ):
     """Say what a study of protocol 2 makes of each of the paper's claims."""
-    from ..analysis.claims import as_facts, write_claims
+    from ..analysis.claims import as_facts, in_numbers, write_claims
     from ..experiments.study import Study
     from ..io.outputs import check_outputs
 
@@ -91,12 +91,5 @@ def claims(
     for claim in facts["claims"]:
         print(f"{claim['claim']:<3} {claim['text']:<52} {claim['verdict']}")
         if "ours" in claim:
-            print(f"    {claim['measure']}: {_found(claim)}")
+            print(f"    {in_numbers(claim)}")
     print(f"{facts['kind']} seeds, commit {facts['commit']}")
-
-
-def _found(claim):
-    """What is measured and its interval, in the unit that the measure names; counts of steps need no four decimals."""
-    digits = 4 if abs(claim["ours"]) < 10 else 1
-    ours, *ends = (f"{value:+.{digits}f}" for value in (claim["ours"], *(claim["interval"] or ())))
-    return f"{ours} ({' to '.join(ends)})" if ends else ours

@@ -71,12 +71,13 @@ def _offsets(ds, count, path):
     distance = slice_distance(ds)
     if count == 1:
         return None, single_slice_note(count, distance)
+    stated = {keyword: np.array(plain(ds.get(keyword)), float) for keyword in (*OFFSETS, "SliceVector")}
+    for keyword, places in stated.items():
+        if len(places) not in (0, count):
+            raise GeometryError(f"{path}: {keyword} has {len(places)} places for {count} frames; export it again")
     for keyword in OFFSETS:
-        stated = np.array(plain(ds.get(keyword)), float)
-        if len(stated) not in (0, count):
-            raise GeometryError(f"{path}: {keyword} has {len(stated)} places for {count} frames; export it again")
-        if len(stated):
-            return stated - stated[0], ()
+        if len(stated[keyword]):
+            return stated[keyword] - stated[keyword][0], ()
     keyword = "SpacingBetweenSlices" if ds.get("SpacingBetweenSlices") else "SliceThickness"
     time = next((keyword for keyword in TIMES if ds.get(keyword)), None)
     if not distance or (time and keyword == "SliceThickness"):
@@ -86,8 +87,7 @@ def _offsets(ds, count, path):
         return None, (kind, f"the distance {unknown} was set to 1 mm")
     if ds.get("SOPClassUID") == NUCLEAR_MEDICINE and float(ds[keyword].value) < 0:
         distance = -distance  # whose sign is the direction (PS3.3, C.8.4.15)
-    slices = ds.get("SliceVector") or []
-    if keyword == "SpacingBetweenSlices" and len(slices) == count:
-        return (np.array(slices, float) - 1) * distance, ()
+    if keyword == "SpacingBetweenSlices" and len(stated["SliceVector"]):
+        return (stated["SliceVector"] - 1) * distance, ()
     doubt = f"not sure that its {count} frames are slices: placed {abs(distance):g} mm apart, as {keyword} says"
     return np.arange(count) * distance, (doubt + f", though {time} makes them times" * bool(time),)
