@@ -48,11 +48,16 @@ def choose_profile(root, named, left):
     return profile
 
 
-def whole(root, profile, chapters):
-    """Seconds that chapters take at a profile, and the pages after them."""
+def with_pages(chapters):
+    """Seconds by name, of chapters and of the pages that are built after them."""
     from segdet.experiments.cost import seconds_of_a_phantom
 
-    return sum(predicted(root, profile, chapters).values()) + PAGES * seconds_of_a_phantom()
+    return chapters | {"the pages": PAGES * seconds_of_a_phantom()}
+
+
+def whole(root, profile, chapters):
+    """Seconds that chapters take at a profile, and the pages after them."""
+    return sum(with_pages(predicted(root, profile, chapters)).values())
 
 
 def foretell(root, profile, chapters):
@@ -60,11 +65,11 @@ def foretell(root, profile, chapters):
     import torch
 
     from segdet.bench.measure import precisions
-    from segdet.experiments.cost import matmul_rate, seconds_of_a_phantom
+    from segdet.experiments.cost import matmul_rate
     from segdet.runtime.device import default_device
 
     found = predicted(root, profile, chapters)
-    parts = found | {"the pages": PAGES * seconds_of_a_phantom()}
+    parts = with_pages(found)
     share = ", ".join(f"{name} {in_words(seconds)}" for name, seconds in parts.items())
     device = default_device()
     used = precisions(device)[-1]

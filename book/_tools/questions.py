@@ -48,7 +48,7 @@ class Question(SphinxDirective):
         return [nodes.raw("", question_html(name, self.arguments[0], choices), format="html")]
 
     def _verdicts(self):
-        """The three verdicts on a claim, the right one with its numbers."""
+        """The verdicts on a claim, the right one with its numbers."""
         path = Path(self.env.srcdir) / CLAIMS
         self.env.note_dependency(str(path))
         claims = {claim["claim"]: claim for claim in json.loads(path.read_text(encoding="utf-8"))["claims"]}
