@@ -619,7 +619,11 @@ def test_the_readers_command_itself_without_network_and_weights(write, tmp_path)
     for name in (".gitignore", "_config.yml"):
         shutil.copy(ROOT / name, root)
     (root / "_toc.yml").write_text("format: jb-book\nroot: book/intro\nchapters:\n  - file: book/01-trial\n")
-    (root / "book/intro.md").write_text("# Title\n")
+    (root / questions.CLAIMS).parent.mkdir(parents=True)
+    shutil.copy(ROOT / questions.CLAIMS, root / questions.CLAIMS)
+    verdict = json.loads((ROOT / questions.CLAIMS).read_text())["claims"][0]["verdict"]
+    asked = f"```{{segdet-question}} Is it better?\n:claim: 1 {verdict}\n```\n"
+    (root / "book/intro.md").write_text(f"# Title\n\n{asked}")
     cell = "import warnings\nfrom segdet.rpn import RPN\n"
     cell += "warnings.simplefilter('ignore')\nprint('weights:', RPN(backbone='resnet18').load_imagenet())"
     committed = shutil.move(write(cell), root / "book/01-trial.ipynb")
@@ -634,6 +638,7 @@ def test_the_readers_command_itself_without_network_and_weights(write, tmp_path)
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "weights: random" in (root / "_build/html/book/01-trial.html").read_text()
+    assert "Is it better?" in (root / "_build/html/book/intro.html").read_text()
     assert changed(root) == ""
     assert staleness.inputs_of(nbformat.read(committed, 4), root) == inputs
 
@@ -676,7 +681,10 @@ def test_one_page_shows_an_edit(book, capsys, monkeypatch):
 def test_a_staged_book_has_what_is_committed_where_nothing_was_executed(book):
     root, committed = book
     (root / "book/old.md").write_text("# Old\n")
+    (root / questions.CLAIMS).parent.mkdir()
+    (root / questions.CLAIMS).write_text('{"claims": []}')
     staged = runner.stage("smoke")
+    assert (staged / questions.CLAIMS).read_text() == '{"claims": []}'  # which a page reads while it is built
     assert (staged / "book/01-trial.ipynb").read_bytes() == committed.read_bytes()
     (root / "book/old.md").unlink()
     assert runner.stage("smoke") == staged

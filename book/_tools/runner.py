@@ -315,8 +315,8 @@ def stage(profile):
     executed, folder = ROOT / "_build/notebooks" / profile, ROOT / "_build" / f"stage-{profile}"
     with tempfile.TemporaryDirectory() as temporary:
         fresh = Path(temporary)
-        for name in ("book", "segdet"):
-            left_out = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
+        for name in ("book", "segdet", "results"):  # pages read results, too
+            left_out = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints", "checkpoints", ".segdet-*")
             shutil.copytree(ROOT / name, fresh / name, ignore=left_out)
         for name in ("_config.yml", "_toc.yml"):
             shutil.copy2(ROOT / name, fresh / name)
