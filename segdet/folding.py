@@ -1,7 +1,7 @@
-"""The convolutions of the 3D U-Net with fewer operations, for a CPU in float32 (chapter 07).
+"""The convolutions of the 3D U-Net with fewer operations, for a CPU (chapter 07).
 
 Three identities, all exact but for rounding. Where `applies` says no, the modules are called as they are: other devices
-and precisions have not been measured. Where it says yes, the functions use the parameters of the modules and hooks on
+have not been measured. Where it says yes, the functions use the parameters of the modules and hooks on
 the single modules do not run.
 
 **An up-convolution and the convolution behind it** are both linear, with nothing between them but a concatenation. So
@@ -21,8 +21,8 @@ zeros; `response_to_ones` gives what becomes of it.
 **Batch normalisation** that uses its averages is one factor and one shift a channel, which the convolution before it
 takes into its weights and bias.
 
-**A batch of one.** PyTorch leaves a small convolution to a slower kernel if the batch has a single volume. The same
-volume as a batch of two halves, which overlap by the two slices that a kernel of three needs, goes to oneDNN.
+**A batch of one.** In float32 PyTorch leaves a small convolution to a slower kernel if the batch has a single volume.
+The same volume as a batch of two halves, which overlap by the two slices that a kernel of three needs, goes to oneDNN.
 """
 
 from weakref import WeakKeyDictionary
@@ -35,11 +35,17 @@ SMALL = 20_480  # C D H of a batch of one, up to which PyTorch's CPU convolution
 
 
 def applies(x, conv):
-    """Whether the identities are worth it: on a CPU in float32, and not for a file of another program."""
-    if x.device.type != "cpu" or type(conv) is not nn.Conv3d or torch.is_autocast_enabled("cpu"):
+    """Whether the identities are worth it: on a CPU in float32 or bfloat16, and not for a file of another program."""
+    if x.device.type != "cpu" or type(conv) is not nn.Conv3d or conv.weight.dtype != torch.float32:
         return False
     exported = torch.compiler.is_exporting() or torch.jit.is_tracing()
-    return x.dtype == conv.weight.dtype == torch.float32 and not exported
+    known = torch.get_autocast_dtype("cpu") == torch.bfloat16 if half() else x.dtype == torch.float32
+    return known and not exported
+
+
+def half():
+    """Whether PyTorch's products take operands of fewer bits than the weights have."""
+    return torch.is_autocast_enabled("cpu")
 
 
 def conv_norm(conv, norm, x):
@@ -78,7 +84,7 @@ def up_conv_norm(up, conv, norm, x, skip):
     return norm(y)
 
 
-_kept = WeakKeyDictionary()  # convolution: (W, K, composition)
+_kept = WeakKeyDictionary()  # convolution: (half(), W, K, composition)
 
 
 def composed(conv, up_weight, weight, x):
@@ -92,11 +98,14 @@ def composed(conv, up_weight, weight, x):
 
 
 def kept_composition(conv, up_weight, weight):
-    """`composition` from the call before, where every number of both kernels is still the same."""
-    if conv in _kept and all(torch.equal(*pair) for pair in zip(_kept[conv], (up_weight, weight), strict=False)):
-        return _kept[conv][-1]
+    """`composition` from the call before, where the precision and every number of both kernels are still the same."""
+    if conv in _kept:
+        precision, *kernels, kernel = _kept[conv]
+        same = (torch.equal(*pair) for pair in zip(kernels, (up_weight, weight), strict=True))
+        if precision == half() and all(same):
+            return kernel
     kernel = composition(up_weight, weight)
-    _kept[conv] = up_weight.clone(), weight.clone(), kernel
+    _kept[conv] = half(), up_weight.clone(), weight.clone(), kernel
     return kernel
 
 
@@ -141,9 +150,9 @@ def absorb(conv, norm):
 
 
 def convolve(x, weight, bias):
-    """``F.conv3d(x, weight, bias, padding=1)`` of a 3 x 3 x 3 kernel, small batches of one by halves."""
+    """``F.conv3d(x, weight, bias, padding=1)`` of a 3 x 3 x 3 kernel, in float32 small batches of one by halves."""
     n, c, d, h, _ = x.shape
-    if n > 1 or c * d * h > SMALL or d % 2 or d < 8:
+    if half() or n > 1 or c * d * h > SMALL or d % 2 or d < 8:
         return F.conv3d(x, weight, bias, padding=1)
     x = F.pad(x, (0, 0, 0, 0, 1, 1))
     halves = torch.cat([x[:, :, : d // 2 + 2], x[:, :, d // 2 :]])

@@ -143,6 +143,34 @@ def test_the_network_gives_what_is_written(size, norm, training, as_written):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=2e-5 * max(1.0, theirs.abs().max().item()))
 
 
+@pytest.mark.usefixtures("folded")
+@pytest.mark.parametrize("training", [True, False])
+def test_in_bfloat16_it_is_as_near_to_float32_as_what_is_written(training, as_written):
+    """Logits and gradients, by the length of the error; both round operands to 8 bits, at other places."""
+    model, x = warm("batch").train(training), torch.randn(1, 2, 16, 24, 16)
+
+    def logits_and_gradients():
+        logits = model(x).float()
+        gradients = torch.autograd.grad(logits.square().mean(), [*model.parameters()])
+        return [logits.detach().flatten(), torch.cat([g.flatten() for g in gradients])]
+
+    exact = as_written(logits_and_gradients)
+    with torch.autocast("cpu", torch.bfloat16):
+        found, written = logits_and_gradients(), as_written(logits_and_gradients)
+    for ours, theirs, right in zip(found, written, exact, strict=True):
+        assert 0 < (ours - right).norm() < 1.3 * (theirs - right).norm() < 0.1 * right.norm()
+
+
+def test_a_kept_composition_is_of_the_precision_in_use(as_written):
+    model, x = warm("batch").eval(), torch.randn(1, 2, 16, 16, 16)
+    with torch.no_grad():
+        with torch.autocast("cpu", torch.bfloat16):
+            half = model(x)
+        torch.testing.assert_close(model(x), as_written(lambda: model(x)), rtol=1e-4, atol=1e-4)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(model(x), half)
+
+
 CHANGES = {
     "in place": lambda p: p.mul_(1.1),
     "behind autograd's back": lambda p: p.data.mul_(1.1),
@@ -201,7 +229,11 @@ def test_where_the_identities_apply():
     assert not folding.applies(x.double(), conv.double())
     conv.float()
     with torch.autocast("cpu", torch.bfloat16):
-        assert not folding.applies(x, conv)
+        assert folding.applies(x, conv)
+        assert folding.applies(x.bfloat16(), conv)
+        assert not folding.applies(x.bfloat16(), conv.bfloat16())
+    with torch.autocast("cpu", torch.float16):
+        assert not folding.applies(x, conv.float())
 
 
 def test_composing_pays_where_it_saves_twice_what_it_costs():
