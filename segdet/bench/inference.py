@@ -50,6 +50,7 @@ def bench_inference():
 def rows(label, network, example, engines, repeats):
     """PyTorch (ours) beside every engine, for one network on one input."""
     ours = in_torch(network, example)
+    operations = flops_of(ours)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.onnx"
         write_onnx(network.eval(), example, path, "x", None, ())
@@ -57,7 +58,7 @@ def rows(label, network, example, engines, repeats):
             peer = open_network(path, name, torch.get_num_threads())
             times = paired(ours, lambda run=peer: run(example.numpy()), repeats)
             with in_precision("float32"):
-                note = rate_note(flops_of(ours), times[0])
+                note = rate_note(operations, times[0])
             yield Row(label, package, *times, note=note)
 
 

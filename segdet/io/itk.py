@@ -52,7 +52,7 @@ def read_nrrd(path, frame=None):
     except RuntimeError as error:
         raise FormatError(f"{path}: not a readable NRRD file: {_reason(error)}") from error
     spatial, given = _spatial(path, header, image)
-    notes = _notes(path, header, image, given)
+    notes = _notes(image, given)
     affine, said = _geometry(path, image, header, spatial)
     voxels = sitk.GetArrayViewFromImage(image)  # (..., slices, rows, columns), then the components
     if image.GetNumberOfComponentsPerPixel() > 1:
@@ -173,7 +173,13 @@ def _spatial(path, header, image):
             f"{path}: which of its {dimension} axes span space is unclear, its kinds are "
             f"{one_line(header.get('kinds', 'not given'), 64)}; expected two or three domain, and the others list"
         )
-    return spatial, [given[axis] for axis in spatial]
+    given = [given[axis] for axis in spatial]
+    if not all(given) and "axismaxs" in header:  # ITK would take the ends for the origin alone
+        raise FormatError(
+            f"{path}: gives the ends of its axes (axis mins, axis maxs) and not the size of its voxels; put in "
+            "spacings or space directions"
+        )
+    return spatial, given
 
 
 def _of_axes(header, dimension):
@@ -192,17 +198,9 @@ def _along_time(image):
     return [axis for axis, step in enumerate(steps) if step and _space(image).endswith("-time")]
 
 
-def _notes(path, header, image, given):
-    """What the header of an NRRD leaves open; `given` has whether it gives the voxel size of each axis.
-
-    Refuses to assume a size where the header gives the ends of the axes, which ITK would take for the origin alone.
-    """
+def _notes(image, given):
+    """What the header of an NRRD leaves open; `given` has whether it gives the voxel size of each axis."""
     space, notes = _space(image), ()
-    if not all(given) and "axismaxs" in header:
-        raise FormatError(
-            f"{path}: gives the ends of its axes (axis mins, axis maxs) and not the size of its voxels; put in "
-            "spacings or space directions"
-        )
     if not space.endswith(("superior", "superior-time")):
         notes += (f"the space of the header is {space or 'not given'}: LPS directions are unknown",)
     if not all(given):
