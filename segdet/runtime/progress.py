@@ -2,6 +2,8 @@
 
 import os
 import sys
+import threading
+import time
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -33,12 +35,41 @@ class _Lines:
         """Lines are flushed as they are written."""
 
 
+class _Told(plain_tqdm):
+    """A bar as lines, which also come while one item takes longer than `EVERY`."""
+
+    def __init__(self, *arguments, **more):
+        super().__init__(*arguments, **more)
+        self._closed = threading.Event()
+        threading.Thread(target=self._tell, daemon=True).start()
+
+    def __iter__(self):
+        with self:
+            for item in self.iterable:
+                yield item
+                self.update()  # counts every item at once, so that `_tell` knows the last one
+
+    def _tell(self):
+        told = 0
+        while not self._closed.wait(max(1, EVERY / 5)):
+            if time.time() - max(told, self.last_print_t) >= EVERY:
+                told = time.time()
+                self.refresh()
+
+    def close(self):
+        """No line comes after this."""
+        if hasattr(self, "_closed"):
+            self._closed.set()
+        super().close()
+
+
 def progress(items, label, total=None, unit="", **more):
     """Go through `items` and show how far it is.
 
     On a terminal and in a live notebook this is a bar. In a log it is a line every `EVERY` seconds, so none for what is
-    done sooner. While notebooks are executed to be stored (SEGDET_STATIC is set) their output gets nothing. The lines
-    then go to the file that SEGDET_PROGRESS names, if it is set, so that whoever executes the notebooks can show them.
+    done sooner; it comes while an item takes longer, too. While notebooks are executed to be stored (SEGDET_STATIC is
+    set) their output gets nothing. The lines then go to the file that SEGDET_PROGRESS names, if it is set, so that
+    whoever executes the notebooks can show them.
 
     Parameters
     ----------
@@ -70,7 +101,7 @@ def progress(items, label, total=None, unit="", **more):
         "bar_format": LINE,
         "unit": f" {unit}" if unit else "",
     }
-    return plain_tqdm(items, file=_Lines(named), **more)
+    return _Told(items, file=_Lines(named), **more)
 
 
 def in_words(seconds):
