@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import defaultdict
 
 import nbformat
 import normal
@@ -568,8 +569,8 @@ def book(write, repository, monkeypatch):
     (root / ".gitignore").write_text("_build/\n")
     monkeypatch.setattr(runner, "ROOT", root)
     monkeypatch.setattr(runner, "build", lambda source, page=None: None)
-    monkeypatch.setattr(runner, "choose_profile", lambda root, named, left: named)
-    monkeypatch.setattr(runner, "foretell", lambda *_: None)
+    monkeypatch.setattr(runner, "choose_profile", lambda root, named, left: (named, defaultdict(float)))
+    monkeypatch.setattr(runner, "foretell", lambda *_: defaultdict(float))
     monkeypatch.setattr(runner, "beside_networks", lambda *_: lambda name, seconds: {"rest": seconds})
     for name in (*runner.KERNEL_ENVIRONMENT, "SEGDET_PROFILE"):
         monkeypatch.setenv(name, "")  # the execution sets them; this restores what was there
@@ -723,7 +724,7 @@ def test_a_full_disk_leaves_the_status_page_as_it_was(book, monkeypatch):
     root, committed = book
     status = root / "results/book.json"
     monkeypatch.setattr(runner, "execute", lambda *_, **__: {"seconds": 1.0, "gib": 0.5})
-    runner.execute_chapters([committed], root / "book", status, "smoke")
+    runner.execute_chapters([committed], root / "book", status, "smoke", {committed.stem: 2.0})
     before = status.read_text()
     assert json.loads(before)["01-trial"]["profile"] == "smoke"
 
@@ -734,7 +735,7 @@ def test_a_full_disk_leaves_the_status_page_as_it_was(book, monkeypatch):
 
     monkeypatch.setattr("pathlib.Path.write_text", write_half)
     with pytest.raises(SegdetError, match="No space left on device"):
-        runner.execute_chapters([committed], root / "book", status, "quick")
+        runner.execute_chapters([committed], root / "book", status, "quick", {committed.stem: 2.0})
     assert status.read_text() == before
 
 

@@ -10,7 +10,10 @@ from segdet.experiments import cost, memory
 from segdet.experiments.config import PROFILES, Profile
 from segdet.experiments.cost import Speed, Work, forecast, work_of_a_study
 from segdet.experiments.memory import Need
+from segdet.rpn import RPN
 from segdet.runtime.progress import in_words
+from segdet.training.checkpoint import History, save_state, shares_done
+from segdet.unet3d import UNet3D
 
 TINY = Profile("tiny", (4, 32, 32), (16, 16, 16), 2, 6, 10, 5, 2, 1, 3, "resnet18")
 UNIT = Speed(1.0, 1.0, 1.0, 1.0, 2.0)
@@ -56,6 +59,26 @@ def test_the_line_names_every_part(monkeypatch):
     line = forecast(TINY, lambda profile: Work(phantoms=60))
     assert line == "about 2 min here: phantoms 2 min"
     assert "--profile quick takes about" in forecast(PROFILES["paper"], lambda p: work_of_a_study(p, 1, 1))
+
+
+def test_what_is_done_is_not_foretold_again(monkeypatch):
+    monkeypatch.setattr(cost, "measure", lambda profile: UNIT)
+    assert Work(2, 3, 4.0).less(0.5, 1.25) == Work(1.5, 1.75, 4.0)
+    assert Work(detectors=1).less(2, 1) == Work()  # the states of trainings that the work does not ask for
+    whole, less = (forecast(TINY, lambda profile: Work(1, 1), done) for done in ((0, 0), (0, 0.5)))
+    half = in_words(Work(segmenters=0.5).seconds(TINY, UNIT))
+    assert less.endswith(f"segmenters {half}; 0.5 trainings are done")
+    assert "done" not in whole
+
+
+def test_the_states_of_interrupted_trainings_are_counted(tmp_path):
+    detector, segmenter = RPN(backbone="resnet18"), UNet3D(1, 2, 2)
+    for name, model, step in (("3-detector", detector, 5), ("3-unet", segmenter, 2), ("4-cascade", segmenter, 9)):
+        optimizer = torch.optim.SGD(model.parameters(), 0.1)
+        save_state(tmp_path / f"{name}.safetensors", model, optimizer, History(), step, None, {"steps": 10})
+    assert shares_done(tmp_path, [3]) == pytest.approx((0.5, 0.2))
+    assert shares_done(tmp_path, [3, 4]) == pytest.approx((0.5, 1.1))
+    assert shares_done(tmp_path / "nowhere", [3]) == (0, 0)
 
 
 def test_commands_say_what_memory_the_work_takes(monkeypatch, capsys):

@@ -1,6 +1,7 @@
 """Training and prediction on `cuda` without a GPU: every tensor is where the others are (see `fake_cuda`)."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -23,8 +24,8 @@ from segdet.rpn import RPN
 from segdet.rpn_loss import Sampling
 from segdet.runtime import device
 from segdet.training import detector
-from segdet.training.detector import augment, choose_threshold, train_detector
-from segdet.training.recipes import Recipe
+from segdet.training.detector import augment, choose_threshold, glance, train_detector
+from segdet.training.recipes import Recipe, SegmenterRecipe
 from segdet.training.segmenter import train_segmenter
 from segdet.unet3d import UNet3D
 
@@ -187,6 +188,10 @@ def test_the_training_of_the_detector(cuda, recipe, tmp_path):
     again, _ = train_detector(cases[:2], cases[2:], SHORT, 0, recipe=recipe, checkpoint=checkpoint)  # reads it back
     assert on_gpu(*again.parameters())
     assert choose_threshold(detector, cases[2:]).vote
+    film = partial(glance, case=cases[2], index=0)
+    from_another, history = train_detector(cases[:2], [], SHORT, 0, recipe=recipe, start=detector, watch=film)
+    assert on_gpu(*from_another.parameters(), *from_another.buffers())
+    assert history.watched
 
 
 # --- the segmenter
@@ -216,13 +221,28 @@ def test_segmentation_ends_on_the_cpu(cuda, attention):
     assert probability.shape == (16, 24, 16)
 
 
-@pytest.mark.parametrize("margin", [None, 1.0])
-def test_the_training_of_the_segmenter(cuda, margin, tmp_path):
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"margin": 1.0},
+        {"recipe": SegmenterRecipe(True, 0.2, 0.15, "instance")},
+        {"recipe": SegmenterRecipe(blind=True)},
+    ],
+    ids=("paper", "cropped", "protocol 2", "blind"),
+)
+def test_the_training_of_the_segmenter(cuda, options, tmp_path):
     pairs, checkpoint = [(c, c.mask) for c in (case("a"), case("b"))], tmp_path / "segmenter.safetensors"
-    segmenter, history = train_segmenter(pairs[:1], pairs[1:], SHORT, 0, margin=margin, checkpoint=checkpoint)
+
+    def looked_at(model):
+        return float(segment(model, pairs[1][0].image, pairs[1][1]).mean())
+
+    options = {"checkpoint": checkpoint, "watch": looked_at, **options}
+    segmenter, history = train_segmenter(pairs[:1], pairs[1:], SHORT, 0, **options)
     assert on_gpu(*segmenter.parameters(), *segmenter.buffers())
     assert len(history.loss) == SHORT.segmenter_steps
-    again, _ = train_segmenter(pairs[:1], pairs[1:], SHORT, 0, margin=margin, checkpoint=checkpoint)
+    assert [step for step, _ in history.watched] == [2, 3]
+    again, _ = train_segmenter(pairs[:1], pairs[1:], SHORT, 0, **options)
     assert on_gpu(*again.parameters())
 
 

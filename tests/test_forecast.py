@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import forecast
 import pytest
 import torch
+from conftest import ROOT
 
 from segdet.bench import measure
 from segdet.experiments import cost
@@ -14,6 +15,19 @@ from segdet.experiments.config import PROFILES
 from segdet.experiments.memory import predicted
 
 MINUTE = 60.0
+STORED = json.loads((ROOT / "results/book.json").read_text()).values()
+
+
+def test_the_stored_times_are_of_a_machine_that_did_nothing_else():
+    """Else every forecast is wrong that rests on them: `make refresh` again, alone."""
+    assert all(row["rest"] > 0 for row in STORED)
+    phantoms = [row["phantom"] for row in STORED]
+    assert max(phantoms) < 2 * min(phantoms)
+
+
+def test_what_was_foretold_for_the_stored_chapters_is_what_they_took():
+    foretold, took = (sum(row[key] for row in STORED) for key in ("foretold", "seconds"))
+    assert took / 1.5 < foretold < 1.5 * took
 
 
 @pytest.fixture
@@ -33,7 +47,8 @@ def machine(monkeypatch, tmp_path):
 
 
 def said(machine, capsys, named):
-    chosen = forecast.choose_profile(machine.root, named, lambda profile: [Path("05-detector.ipynb")])
+    chosen, found = forecast.choose_profile(machine.root, named, lambda profile: [Path("05-detector.ipynb")])
+    assert found == {"05-detector": machine.seconds[chosen]}
     return chosen, capsys.readouterr().out.splitlines()
 
 

@@ -1,6 +1,7 @@
 """Predicted memory beside what trainings take from PyTorch's allocator, and the refusal of what cannot fit."""
 
 import time
+from functools import partial
 
 import pytest
 import torch
@@ -99,6 +100,13 @@ def test_what_is_predicted_is_what_is_measured(build, steps, shape):
     assert forecast(build, steps, shape) == pytest.approx(measured(build, steps, shape), rel=0.1)
 
 
+def test_a_training_of_the_paper_profile_is_predicted_in_bfloat16():
+    """Its network, 32 channels, in the precision of a GPU on a cut grid."""
+    half = partial(segmenter_steps, half=True)
+    build, shape = (lambda: UNet3D(2, 2, PROFILES["paper"].base_channels)), (16, 48, 48)
+    assert forecast(build, half, shape) == pytest.approx(measured(build, half, shape), rel=0.1)
+
+
 def test_less_with_checkpointing_and_in_bfloat16():
     paper, cpu = PROFILES["paper"], torch.device("cpu")
     full, half = (predicted(paper, half=h, device=cpu)["segmenter"] for h in (False, True))
@@ -153,6 +161,14 @@ def test_commands_refuse_before_they_begin(monkeypatch, tmp_path, command):
     with pytest.raises(SegdetError, match=r"training the detector of the profile smoke needs about .* GiB"):
         command(out=tmp_path / "out", profile=ProfileName.smoke)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_scheduler_here_trains_here_and_one_elsewhere_does_not(monkeypatch, tmp_path):
+    monkeypatch.setattr(memory, "available_gib", lambda device=None: 0.001)
+    with pytest.raises(SegdetError, match=r"training the detector of the profile smoke needs about"):
+        study.ablate(out=tmp_path / "out", profile=ProfileName.smoke, scheduler="local")
+    with pytest.raises(SegdetError, match="no dask scheduler answers there"):
+        study.ablate(out=tmp_path / "out", profile=ProfileName.smoke, scheduler="tcp://127.0.0.1:1")
 
 
 # --- the plan

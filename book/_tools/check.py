@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from runner import KERNEL_ENVIRONMENT, ROOT, chapters
+from runner import KERNEL_ENVIRONMENT, ROOT, chapters, run_conditions
 from staleness import CHECKS
 from watch import clock, watching
 
@@ -63,7 +63,8 @@ def main(record=False):
     total = clock(time.perf_counter() - started)
     print(f"\n== took {total}; " + (f"FAILED: {'; '.join(failed)}" if failed else "all stages passed"))
     if record and not failed:
-        RECORD.write_text(json.dumps({"phantom": round(phantom, 2), "seconds": took}, indent=1) + "\n")
+        kept = {"device": run_conditions()["device"], "phantom": round(phantom, 2), "seconds": took}
+        RECORD.write_text(json.dumps(kept, indent=1) + "\n")
     sys.exit(1 if failed else 0)
 
 

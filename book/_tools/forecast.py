@@ -22,7 +22,7 @@ NETWORKS = ("detector-filmed", "unet", "box3d", "cascade", "unet-by-test", "casc
 
 
 def choose_profile(root, named, left):
-    """The profile that is named, or the largest of laptop and quick that ends in time; says what it will take.
+    """The profile that is named, or the largest of laptop and quick that ends in time, and what `foretell` gives.
 
     Parameters
     ----------
@@ -38,14 +38,14 @@ def choose_profile(root, named, left):
     else:
         laptop = whole(root, "laptop", left("laptop"))
         profile = "laptop" if laptop <= PATIENCE else "quick"
-    foretell(root, profile, left(profile))
+    found = foretell(root, profile, left(profile))
     if profile in ("laptop", "paper"):
         print(f"the profile quick would take about {in_words(whole(root, 'quick', left('quick')))}")
     elif not named:
         print(f"the profile laptop would take about {in_words(laptop)}")
     if not named:
         print("SEGDET_PROFILE=smoke, quick, laptop or paper before `make book` chooses", flush=True)
-    return profile
+    return profile, found
 
 
 def with_pages(chapters):
@@ -119,11 +119,19 @@ def of_networks(profile, chapters):
 
 
 def beside_networks(profile, chapters):
-    """A function of a chapter and its seconds: what was neither network nor phantom, and how long a phantom takes."""
+    """A function of a chapter and its seconds: what was neither network nor phantom, and how long a phantom takes.
+
+    It gives nothing where the networks alone should have taken longer: the machine was busy when it was measured.
+    """
     from segdet.experiments.cost import seconds_of_a_phantom
 
     networks, phantom = of_networks(profile, chapters), seconds_of_a_phantom()
-    return lambda name, seconds: {"rest": round(max(1, seconds - networks[name]), 1), "phantom": round(phantom, 2)}
+
+    def beside(name, seconds):
+        rest = round(seconds - networks[name], 1)
+        return {"rest": rest, "phantom": round(phantom, 2)} if rest > 0 else {}
+
+    return beside
 
 
 def works(chapter, p, ready):

@@ -205,8 +205,11 @@ def commit():
     return head.stdout.strip() + (" + changes" if changed.stdout.strip() else "")
 
 
-def execute_chapters(wanted, folder, status_path, profile, more=lambda name, seconds: {}):
-    """Execute chapters in reading order into a folder and note each run, and `more` of it, for the status page."""
+def execute_chapters(wanted, folder, status_path, profile, foretold, more=lambda name, seconds: {}):
+    """Execute chapters in reading order into a folder and note each run, and `more` of it, for the status page.
+
+    `foretold` has the seconds that each was to take; what a row has from before and this run does not know stays.
+    """
     os.environ.update(KERNEL_ENVIRONMENT, SEGDET_PROFILE=profile)
     conditions = run_conditions()
     started = time.perf_counter()
@@ -215,9 +218,14 @@ def execute_chapters(wanted, folder, status_path, profile, more=lambda name, sec
             f"[{number}/{len(wanted)}] {path.stem} ({profile}, at {clock(time.perf_counter() - started)})", flush=True
         )
         facts = execute(path, folder / path.name, profile, say=lambda line: print(line, flush=True))
-        print(f"[{number}/{len(wanted)}] {path.stem} took {facts['seconds']:.0f} s", flush=True)
+        facts["foretold"] = round(foretold[path.stem], 1)
+        print(
+            f"[{number}/{len(wanted)}] {path.stem} took {facts['seconds']:.0f} s, {facts['foretold']:.0f} s foretold",
+            flush=True,
+        )
         status = json.loads(status_path.read_text()) if status_path.exists() else {}
-        status[path.stem] = {"profile": profile, **facts, **conditions, **more(path.stem, facts["seconds"])}
+        row = {"profile": profile, **facts, **conditions, **more(path.stem, facts["seconds"])}
+        status[path.stem] = status.get(path.stem, {}) | row
         write_text(status_path, json.dumps(status, indent=1, sort_keys=True) + "\n")
     print(f"{len(wanted)} chapters executed in {clock(time.perf_counter() - started)}", flush=True)
 
@@ -245,14 +253,14 @@ def read_book(names, profile):
     def left(profile):
         return [path for path in chosen(names) if names or not is_fresh(executed / profile / path.name, path, profile)]
 
-    profile = choose_profile(ROOT, profile, left)
+    profile, foretold = choose_profile(ROOT, profile, left)
     folder, wanted = executed / profile, left(profile)
     kept = [path.stem for path in chosen(names) if path not in wanted]
     if kept:
         print(f"executed before and kept: {', '.join(kept)} (make clean forgets them)", flush=True)
     os.environ["SEGDET_READER"] = "1"
     try:
-        execute_chapters(wanted, folder, folder / STATUS, profile)
+        execute_chapters(wanted, folder, folder / STATUS, profile, foretold)
     finally:
         del os.environ["SEGDET_READER"]
     if not names:
@@ -262,9 +270,8 @@ def read_book(names, profile):
 def refresh(names):
     """Execute the chapters whose committed outputs are stale, or those named, in place, and build the book."""
     wanted = [path for path in chosen(names) if names or not is_fresh(path, path, STORED_PROFILE)]
-    foretell(ROOT, STORED_PROFILE, wanted)
-    rest = beside_networks(STORED_PROFILE, wanted)
-    execute_chapters(wanted, ROOT / "book", ROOT / "results" / STATUS, STORED_PROFILE, rest)
+    foretold, rest = foretell(ROOT, STORED_PROFILE, wanted), beside_networks(STORED_PROFILE, wanted)
+    execute_chapters(wanted, ROOT / "book", ROOT / "results" / STATUS, STORED_PROFILE, foretold, rest)
     build(ROOT)
 
 
@@ -287,7 +294,7 @@ def read_page(name, profile):
     profile = profile or (built[-1].name.removeprefix("stage-") if built else STORED_PROFILE)
     folder, (page,) = ROOT / "_build/notebooks" / profile, found
     if page in chapters(ROOT) and not any(is_fresh(ran, page, profile) for ran in (folder / page.name, page)):
-        execute_chapters(found, folder, folder / STATUS, profile)
+        execute_chapters(found, folder, folder / STATUS, profile, foretell(ROOT, profile, found))
     build(stage(profile), page=page.stem)
 
 

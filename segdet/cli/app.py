@@ -101,8 +101,11 @@ def check_filled(arguments):
             )
 
 
-def foretell(profile, work):
-    """Say how long the work takes here, after measuring for a few seconds, and its memory; smoke is sooner done."""
+def foretell(profile, work, done=(0, 0)):
+    """Say how long the work takes here, after measuring for a few seconds, and its memory; smoke is sooner done.
+
+    `work` and `done` as in `segdet.experiments.cost.forecast`.
+    """
     from ..experiments.cost import forecast
     from ..experiments.memory import predicted
     from ..runtime.device import default_device
@@ -111,7 +114,7 @@ def foretell(profile, work):
         left = work(profile)
         needs = [need.gib(default_device()) for part, need in predicted(profile).items() if getattr(left, f"{part}s")]
         memory = [f"up to {max(needs):.1f} GiB of memory for a training"] if needs else []
-        print("; ".join([forecast(profile, work), *memory]), flush=True)
+        print("; ".join([forecast(profile, work, done), *memory]), flush=True)
 
 
 def say_end(complete, out):

@@ -48,6 +48,7 @@ def confirm(
     """Run protocol 2: the paper's claims on fresh seeds, with everything chosen beforehand."""
     from ..experiments.ablation import run_study
     from ..experiments.cases import FOLDS
+    from ..experiments.cluster import trains_here
     from ..experiments.config import Plan, get_profile
     from ..experiments.memory import check_training
     from ..experiments.protocol import PRIMARY, SECONDARY, chosen_seeds, last_quarter_rise, with_steps
@@ -62,7 +63,7 @@ def confirm(
     groups = {"primary": tuple(PRIMARY), "all": (*PRIMARY, *SECONDARY)}
     names = groups.get(arms) or arm_names(arms, protocol=2)
     size = with_steps(get_profile(profile.value), steps)
-    if not scheduler:  # whose workers are other machines
+    if trains_here(scheduler):
         check_training(size)
     plan = Plan(size, names, data, label, preset, 2)
     chosen = range(seeds or FOLDS) if data != "phantom" else chosen_seeds(size.name, seeds, development)

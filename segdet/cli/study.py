@@ -47,13 +47,14 @@ def ablate(
 ):
     """Compare the arms of the paper's Table 1 over several seeds and splits."""
     from ..experiments.ablation import run_study
+    from ..experiments.cluster import trains_here
     from ..experiments.config import Plan, get_profile
     from ..experiments.memory import check_training
 
     check_folder(out, data)
     check_choice(data, label, preset)
     names = arm_names(arms)
-    if not scheduler:  # whose workers are other machines
+    if trains_here(scheduler):
         check_training(get_profile(profile.value))
     plan = Plan(get_profile(profile.value), names, data, label, preset)
     complete = run_study(

@@ -13,9 +13,9 @@ from ..phantom.hip2 import chain
 from ..runtime.device import default_device
 from ..runtime.provenance import environment
 from ..runtime.tensors import digest
-from ..training.checkpoint import forget_arms
+from ..training.checkpoint import forget_arms, shares_done
 from .cases import prepared_split
-from .cluster import on_cluster
+from .cluster import on_cluster, trains_here
 from .planning import work_left
 from .probes import PROBES
 from .protocol import arms_of, check_terms, stages_of
@@ -133,8 +133,9 @@ def run_study(plan, seeds, out, *, resume=False, max_minutes=None, scheduler=Non
     scheduler : str, optional
         Address of a dask scheduler whose workers run the seeds; "local" starts one here.
     foretell : callable, optional
-        ``foretell(work)`` is called before the work; ``work(profile)`` is the `segdet.experiments.cost.Work` that is
-        left.
+        ``foretell(work, done)`` is called before the work; ``work(profile)`` is the `segdet.experiments.cost.Work` of
+        the rows that are missing, of which the interrupted trainings have `done` behind them
+        (`segdet.training.checkpoint.shares_done`).
 
     Raises
     ------
@@ -160,9 +161,9 @@ def run_study(plan, seeds, out, *, resume=False, max_minutes=None, scheduler=Non
 
     def runs(checkpoints, deadline):
         stages = [_left(study, plan, arms, seeds) for arms in stages_of(plan)]
-        if foretell and any(stages) and not scheduler:
+        if foretell and any(stages) and trains_here(scheduler):
             arms = {seed: [a for plans in stages if seed in plans for a in plans[seed].arms] for seed in seeds}
-            foretell(lambda profile: work_left(replace(plan, profile=profile), arms))
+            foretell(lambda profile: work_left(replace(plan, profile=profile), arms), shares_done(checkpoints, arms))
         for number, plans in enumerate(stages):
             needed = set().union(*stages[number + 1 :])  # seeds whose detector a later stage asks for
             if scheduler:

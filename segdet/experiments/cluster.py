@@ -16,6 +16,11 @@ POLL = 1.0  # seconds between two looks at what has come home
 ONE_AT_A_TIME = threading.Lock()  # PyTorch's random state and its threads belong to the whole process
 
 
+def trains_here(scheduler):
+    """Whether the trainings run on this machine: without a scheduler's address, or with "local"."""
+    return scheduler in (None, "local")
+
+
 def on_cluster(plans, scheduler, checkpoints, report, run, needed=()):
     """Train the seeds of a study on dask workers; yields (table, rows) as soon as an arm is done anywhere.
 

@@ -61,6 +61,12 @@ class Work:
     volumes: float = 0
     phantoms: float = 0
 
+    def less(self, detectors, segmenters):
+        """What is left when so many trainings are done, as `segdet.training.checkpoint.shares_done` counts them."""
+        return replace(
+            self, detectors=max(0, self.detectors - detectors), segmenters=max(0, self.segmenters - segmenters)
+        )
+
     def operations(self, profile):
         """FLOP of the networks of a profile, by the attributes of `Speed`."""
         one = operations(profile)
@@ -99,19 +105,23 @@ def work_of_a_study(profile, arms, seeds, phantoms=True, detectors=1):
     return Work(*(seeds * n for n in (detectors, arms, slices, arms * test, scans if phantoms else 0)))
 
 
-def forecast(profile, work):
+def forecast(profile, work, done=(0, 0)):
     """A line that says how long some work will take here, part by part, and how long at the profile quick.
 
     Parameters
     ----------
     profile : Profile
     work : callable
-        ``work(profile)`` is the `Work` at a profile.
+        ``work(profile)`` is the whole `Work` at a profile.
+    done : (detectors, segmenters)
+        Trainings that are done already, see `Work.less`.
     """
-    speed, parts = measure(profile), work(profile)
+    speed, parts = measure(profile), work(profile).less(*done)
     shares = [(name, replace(Work(), **{name: getattr(parts, name)})) for name in Work.__dataclass_fields__]
     said = [f"{name} {in_words(share.seconds(profile, speed))}" for name, share in shares if share != Work()]
     line = f"about {in_words(parts.seconds(profile, speed))} here: {', '.join(said)}"
+    if any(done):
+        line += f"; {sum(done):.2g} trainings are done"
     quick = PROFILES["quick"]
     if profile.name in ("laptop", "paper"):
         line += f"; --profile quick takes about {in_words(work(quick).seconds(quick, measure(quick)))}"
@@ -230,7 +240,7 @@ def measure(profile):
 @cache
 def seconds_of_a_phantom():
     """How long a simulated scan takes here: the measure of what is not a network. Taken once a run."""
-    return _seconds(lambda: make_phantom(0), 1)
+    return _seconds(lambda: make_phantom(0), 3)
 
 
 def training_step(model, loss, optimizer=None):

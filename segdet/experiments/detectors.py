@@ -12,7 +12,7 @@ from ..proposals import Proposals
 from ..rpn_loss import Sampling
 from ..runtime.device import default_device
 from ..runtime.provenance import environment
-from ..training.checkpoint import forget
+from ..training.checkpoint import forget, shares_done
 from ..training.detector import choose_threshold, train_detector
 from ..training.recipes import COMPACT, RECIPE, Recipe
 from .cases import prepared_split
@@ -118,7 +118,7 @@ def run_detectors(profile, seeds, out, names=None, *, resume=False, max_minutes=
         left = {seed: todo for seed, todo in left.items() if todo}
         if foretell and left:
             each = sum(len({VARIANTS[name].recipe for name in todo}) for todo in left.values()) / len(left)
-            foretell(lambda p: work_of_a_study(p, 0, len(left), detectors=each))
+            foretell(lambda p: work_of_a_study(p, 0, len(left), detectors=each), shares_done(checkpoints, left))
         for seed, todo in left.items():
             yield from _run_seed(profile, seed, todo, checkpoints, deadline)
             forget(checkpoints, seed)

@@ -28,6 +28,7 @@ from ..training.loop import OutOfTime
 from ..training.segmenter import train_segmenter
 from .cases import grids_for, phantom_split, prepare
 from .config import Profile
+from .cost import Work, forecast
 from .person import PERSONS, paint_some
 
 NAME = "hip-small"
@@ -101,6 +102,13 @@ def settings_of(grids):
     }
 
 
+def work(profile):
+    """The `Work` of `make`: every scan is validated and scored once for each number of painted slices."""
+    validated = profile.validation * profile.segmenter_steps / profile.every * (len(PAINTED) - 1)  # beside the first
+    scored = 2 * profile.test * len(PAINTED)
+    return Work(segmenters=1, volumes=validated + scored, phantoms=profile.train + profile.validation + profile.test)
+
+
 def make(folder=FOLDER, profile=PROFILE, deadline=None):
     """Train, round, score, and write segmenter.onnx, exported.json and card.json into `folder`.
 
@@ -137,6 +145,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--max-minutes", type=float, help="stop then; the same command goes on from there")
     minutes = parser.parse_args().max_minutes
+    print(forecast(PROFILE, work), file=sys.stderr)
     try:
         print(json.dumps(make(deadline=minutes and time.monotonic() + 60 * minutes)["mean iou"], indent=1))
     except OutOfTime:

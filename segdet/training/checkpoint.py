@@ -41,6 +41,22 @@ def forget(folder, seed, name="*"):
         path.unlink()
 
 
+def shares_done(folder, seeds):
+    """How far the interrupted trainings of seeds are that have left their states in a folder.
+
+    Returns
+    -------
+    detectors, segmenters : float
+        Trainings, each counted as the share of its steps that it has behind it.
+    """
+    done = {True: 0.0, False: 0.0}
+    for path in (path for seed in seeds for path in folder.glob(f"{seed}-*.safetensors")):
+        tensors, facts = load_tensors(path)
+        is_detector = any(name.startswith("model.backbone.") for name in tensors)
+        done[is_detector] += facts["step"] / facts["identity"]["steps"]
+    return done[True], done[False]
+
+
 def forget_arms(folder, seed, arms, needed):
     """`forget` the states of a seed's arms and, unless they are `needed` later, of its detectors."""
     for name in arms if needed else ["*"]:
