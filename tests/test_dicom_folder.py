@@ -155,6 +155,18 @@ def test_series_of_one_number_go_by_their_uid(folder):
         load_volume(folder / "000.dcm", series=3)
 
 
+def test_a_seg_of_a_series_without_a_uid_has_its_own_patient(tmp_path):
+    (tmp_path / "two").mkdir()
+    place = {"ImagePositionPatient": [0, 0, 0], "ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "PixelSpacing": [1, 1]}
+    for name, patient, number, uid in (("a", "P2", 2, "1.2"), ("b", "P1", 1, None)):
+        header = {"PatientID": patient, "SeriesNumber": number, "SeriesInstanceUID": uid, **place}
+        image(tmp_path / "two" / f"{name}.dcm", np.full((3, 4), number, np.uint8), **header)
+    for number in (1, 2):
+        volume = load_volume(tmp_path / "two", series=number)
+        save_mask(volume.voxels > 0, tmp_path / "m.dcm", volume, tmp_path / "two")
+        assert pydicom.dcmread(tmp_path / "m.dcm").PatientID == f"P{number}"
+
+
 def test_no_value_of_the_file_is_in_a_note_or_message(tmp_path):
     path = image(tmp_path / "a.dcm", np.zeros((3, 4), np.uint8), FrameOfReferenceUID="1.2.3456")
     path.write_bytes(path.read_bytes().replace(b"1.2.3456", b"O'Brien "))

@@ -171,14 +171,16 @@ def _bits(mask, like, seg):
 def _headers(source, series):
     """The headers of the scan's DICOM images, empty where it is no DICOM, and notes of what was repaired in them.
 
-    Those of one series if it is known.
+    Those of one series if it is known, which may be the one without a UID.
     """
     if source is None:
         return [], ()
     changed = {}
     with reading(source):
         headers = [
-            ds for ds in image_headers(dicom_files(source))[0] if not series or ds.get("SeriesInstanceUID") == series
+            ds
+            for ds in image_headers(dicom_files(source))[0]
+            if series is None or str(ds.get("SeriesInstanceUID") or "") == series
         ]
         for ds in headers:
             changed |= _repair(ds)
