@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from segdet.errors import FormatError, GeometryError
+from segdet.io.annotations import load_case
 from segdet.io.files import load_volume
 
 sitk = pytest.importorskip("SimpleITK")
@@ -399,6 +400,22 @@ def test_a_field_of_a_metaimage_that_says_two_things(first, second, tmp_path):
     said = f"{first} and {second}; expected each once"
     assert str(caught.value) == f"{tmp_path / 'a.mha'}: its header contradicts itself: {said}"
     assert load_volume(meta(tmp_path / "b.mha", first, first, "Comment = a", "Comment = b")).voxels.shape == (6, 8, 7)
+
+
+@pytest.mark.parametrize("mask", ["m.mha", "m.nrrd"])
+def test_a_mask_without_directions_leaves_those_of_its_scan(mask, tmp_path):
+    identity = "(1,0,0) (0,1,0) (0,0,1)"
+    scan = meta(tmp_path / "scan.mha", MATRIX, "ElementSpacing = 1 1 1")
+    if mask == "m.mha":
+        meta(tmp_path / mask, "ElementSpacing = 1 1 1")
+    else:
+        nrrd(tmp_path / mask, f"space dimension: 3\nspace directions: {identity}")
+    assert load_volume(tmp_path / mask).orientation == ()
+    case = load_case(scan, tmp_path / mask)
+    assert load_volume(scan).orientation == case.orientation == ("S", "P", "L")
+    assert not any("directions are unknown" in note for note in case.notes)
+    meta(scan, "ElementSpacing = 1 1 1")
+    assert load_case(scan, tmp_path / mask).orientation == ()
 
 
 def test_an_nrrd_with_its_voxels_elsewhere(tmp_path):

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..errors import GeometryError
+from ..volume import DIRECTIONS_UNKNOWN
 from .checks import INFERRED, apart
 from .files import load_volume
 from .labels import label_numbers, listed
@@ -57,7 +58,8 @@ def load_case(image_path, mask_path, label=None, *, frame=None):
     Returns
     -------
     Volume
-        `notes` are those of the scan, what was understood of the annotation besides, and of its label numbers.
+        `notes` are those of the scan, what was understood of the annotation besides, and of its label numbers. That an
+        annotation leaves its directions open is none of them: its grid is that of the scan.
 
     Raises
     ------
@@ -85,7 +87,8 @@ def load_case(image_path, mask_path, label=None, *, frame=None):
     frames = {uid for scan in (volume, annotation) if (uid := scan.meta.get("frame_of_reference_uid"))}
     if len(frames) > 1:
         notes += ("the annotation is in another frame of reference than the scan: the same coordinates were assumed",)
-    said = tuple(f"the annotation: {note}" for note in annotation.notes if note not in volume.notes)
+    besides = (note for note in annotation.notes if note not in volume.notes and DIRECTIONS_UNKNOWN not in note)
+    said = tuple(f"the annotation: {note}" for note in besides)
     return replace(volume, mask=mask, notes=volume.notes + said + notes)
 
 
