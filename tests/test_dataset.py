@@ -8,7 +8,7 @@ from itertools import chain
 import numpy as np
 import pytest
 
-from segdet.errors import FormatError, SegdetError, TrainingError
+from segdet.errors import FormatError, GeometryError, SegdetError, TrainingError
 from segdet.experiments.cases import prepare, prepared_split
 from segdet.experiments.config import Plan, Profile
 from segdet.experiments.runs import score_mask
@@ -109,6 +109,15 @@ def test_a_label_that_some_scans_lack(tmp_path):
     assert cases[1].notes[-1] == "the annotation has no label 1: the object was taken to be absent"
     with pytest.raises(SegdetError, match=r"labels/0\.nii\.gz: has no label 3; it holds 1; nor does .* 3 annotations"):
         read_cases(folder_pairs(folder), 3)
+
+
+@pytest.mark.parametrize("label", [None, 1])
+def test_a_mask_on_another_grid_is_refused_whatever_its_labels(label, tmp_path):
+    folder, small = write(tmp_path, [scan_of(0), scan_of(1)]), np.zeros((5, 5, 5), bool)
+    save_mask(small, folder / "labels/1.nii.gz", Volume(small.astype(np.uint8), scan_of(1).affine))
+    message = r"labels/1\.nii\.gz: the mask is \(5, 5, 5\), the scan .*images/1\.nii\.gz is \(8, 24, 16\); resample it"
+    with pytest.raises(GeometryError, match=message):
+        read_cases(folder_pairs(folder), label)
 
 
 def test_nothing_to_find_is_refused_with_names(tmp_path):

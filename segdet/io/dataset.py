@@ -94,6 +94,7 @@ def read_cases(pairs, label=None):
             cases.append(load_case(image, mask, label))
         except LabelError as error:
             missing.append(error)
+            load_case(image, mask)  # refuses a mask on another grid, whatever its labels
             scan = load_volume(image)
             notes = (*scan.notes, f"the annotation has no label {label}: the object was taken to be absent")
             cases.append(replace(scan, mask=np.zeros(scan.shape, bool), notes=notes))
