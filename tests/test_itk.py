@@ -340,6 +340,10 @@ def test_the_scale_of_a_metaimage_is_applied(tmp_path):
     ("fields", "message"),
     [
         (("Offset = 1 2 3", "Position = 9 9 9"), "Offset = 1 2 3 and Position = 9 9 9; put one of them right"),
+        (
+            ("BinaryDataByteOrderMSB = True", "ElementByteOrderMSB = False"),
+            "BinaryDataByteOrderMSB = True and ElementByteOrderMSB = False; put one of them right",
+        ),
         (("Rotation = 0 1 0 1 0 0 0 0 1",), "TransformMatrix = .* and Rotation = 0 1 0"),
         (("ElementSpacing = 0.38 -0.4 0.5",), r"its voxel size is \[0.38, -0.4, 0.5\]; expected numbers above 0"),
         (("ElementSpacing = 0.38 0 0.5",), r"its voxel size is \[0.38, 0.0, 0.5\]"),
@@ -354,6 +358,9 @@ def test_a_metaimage_that_contradicts_itself(fields, message, tmp_path):
         load_volume(path)
     agreeing = meta(tmp_path / "b.mha", MATRIX, MATRIX.replace("TransformMatrix", "Rotation"), SPACING)
     assert load_volume(agreeing).notes == ()
+    orders = "BinaryDataByteOrderMSB = True", "ElementByteOrderMSB = true"
+    big = meta(tmp_path / "c.mha", *orders, voxels=VOXELS.astype(">i2").tobytes(), kind="MET_SHORT")
+    assert np.array_equal(load_volume(big).voxels, VOXELS)
 
 
 BESIDE = "expected ElementDataFile = LOCAL or a file beside it"

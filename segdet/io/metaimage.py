@@ -21,10 +21,10 @@ SPACINGS, ORIGINS = ("ElementSpacing", "ElementSize"), ("Offset", "Position", "O
 MATRICES = ("TransformMatrix", "Rotation", "Orientation")
 LOCAL = "LOCAL"  # the voxels are in the file itself
 SLOPE, INTERCEPT = "ElementToIntensityFunctionSlope", "ElementToIntensityFunctionOffset"
+BIG_ENDIAN = "BinaryDataByteOrderMSB", "ElementByteOrderMSB"
 ONCE = {  # the fields that are read
-    *SPACINGS, *ORIGINS, *MATRICES, SLOPE, INTERCEPT, "NDims", "DimSize", "BinaryData", "ElementType", "HeaderSize",
-    "ElementNumberOfChannels", "DistanceUnits", "BinaryDataByteOrderMSB", "ElementByteOrderMSB", "CompressedData",
-    "CompressedDataSize",
+    *SPACINGS, *ORIGINS, *MATRICES, *BIG_ENDIAN, SLOPE, INTERCEPT, "NDims", "DimSize", "BinaryData", "ElementType",
+    "HeaderSize", "ElementNumberOfChannels", "DistanceUnits", "CompressedData", "CompressedDataSize",
 }  # fmt: skip
 UNIT = 0.01  # by which the length of an axis may be off 1
 TYPES = {
@@ -105,8 +105,7 @@ def _stored(path, header):
         raise FormatError(f"{path}: its ElementType is {found}; expected whole numbers or floats")
     if 0 in sizes:
         raise FormatError(f"{path}: its DimSize is {header['DimSize']}: it holds no voxel")
-    order = any(_is_true(path, header, key) for key in ("BinaryDataByteOrderMSB", "ElementByteOrderMSB"))
-    dtype = np.dtype(TYPES[kind]).newbyteorder(">" if order else "<")
+    dtype = np.dtype(TYPES[kind]).newbyteorder(">" if _is_big_endian(path, header) else "<")
     local, packed = header["ElementDataFile"] == LOCAL, _is_true(path, header, "CompressedData")
     file = path if local else path.parent / normpath(header["ElementDataFile"])
     held, needed = file.stat().st_size, prod(sizes) * dtype.itemsize
@@ -121,6 +120,13 @@ def _stored(path, header):
     if len(content) != needed:
         raise FormatError(f"{path}: its voxels need {needed} bytes, {file.name} holds {len(content)}; it is damaged")
     return np.frombuffer(content, dtype).reshape(-1, *(*sizes, 1)[2::-1])
+
+
+def _is_big_endian(path, header):
+    found = {key: header[key] for key in BIG_ENDIAN if key in header}
+    orders = [_is_true(path, header, key) for key in found]
+    _check_agreement(path, found, orders)
+    return any(orders)
 
 
 def _inflated(path, header, file, needed):
@@ -151,10 +157,16 @@ def _numbers(path, header, keys, count, otherwise):
     """The numbers that the first of some keys of one meaning gives; refuses a second one that says another thing."""
     found = {key: header[key] for key in keys if key in header}
     values = [_parsed(path, key, text, count) for key, text in found.items()] or [np.array(otherwise, float)]
-    if keys is not SPACINGS and any(not np.array_equal(values[0], other) for other in values[1:]):
+    if keys is not SPACINGS:
+        _check_agreement(path, found, values)
+    return values[0]
+
+
+def _check_agreement(path, found, values):
+    """Refuse keys of one meaning, `found` with their texts, whose values differ."""
+    if any(not np.array_equal(values[0], other) for other in values[1:]):
         said = " and ".join(f"{key} = {one_line(text, 64)}" for key, text in found.items())
         raise GeometryError(f"{path}: its header contradicts itself: {said}; put one of them right")
-    return values[0]
 
 
 def _parsed(path, key, text, count):
