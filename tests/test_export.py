@@ -5,6 +5,9 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +26,7 @@ from segdet.io.itk import write_itk
 from segdet.pipeline import Grids
 from segdet.proposals import Proposals
 from segdet.rpn import RPN
+from segdet.runtime.atomic import writing_folder
 from segdet.unet3d import UNet3D
 from segdet.volume import Volume
 
@@ -183,6 +187,28 @@ def test_a_trained_model_in_another_engine(cascade, model, folder, scan):
     assert isinstance(load_cascade(folder), ExportedCascade)
     with pytest.raises(CheckpointError, match="which PyTorch does not run; use --engine onnx"):
         load_cascade(folder, "torch")
+
+
+def test_two_first_uses_of_an_engine_make_one_export(cascade, folder, tmp_path, monkeypatch):
+    cascade.save(tmp_path / "model")
+    begun, made, said = threading.Event(), [], []
+
+    def slow(_, inside):
+        made.append(inside.name)
+        begun.set()
+        time.sleep(0.5)  # in which the second comes
+        with writing_folder(inside) as temporary:
+            shutil.copytree(folder, temporary, dirs_exist_ok=True)
+
+    monkeypatch.setattr(exporting, "export", slow)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(load_cascade, tmp_path / "model", "onnx", said.append)
+        assert begun.wait(60)
+        second = pool.submit(load_cascade, tmp_path / "model", "onnx", said.append)
+        assert all(isinstance(waiting.result(), ExportedCascade) for waiting in (first, second))
+    assert made == [folder.name]
+    assert len(said) == 1
+    assert not list((tmp_path / "model").glob(".*"))
 
 
 def test_a_folder_that_is_there_is_refused(cascade, folder):

@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 
 from ..errors import CheckpointError
+from ..runtime.atomic import one_writer
 from .exported import SETTINGS, ExportedCascade
 
 SHIPPED = Path(__file__).resolve().parents[1] / "models"  # trained, and part of the package
@@ -45,12 +46,19 @@ def load_cascade(folder, engine=None, report=print):
         return Cascade.load(folder)
     inside = folder / f"onnx-{_fingerprint(folder)}"
     if not inside.exists():
-        from ..cascade import Cascade
-        from .onnx import export
-
-        export(Cascade.load(folder, "cpu"), inside)
-        report(f"wrote {inside}: the model as ONNX, for next time")
+        _export_once(folder, inside, report)
     return ExportedCascade(inside, engine)
+
+
+def _export_once(folder, inside, report):
+    """Write the export of a trained model, unless another process has meanwhile."""
+    from ..cascade import Cascade
+    from .onnx import export
+
+    with one_writer(inside):
+        if not inside.exists():
+            export(Cascade.load(folder, "cpu"), inside)
+            report(f"wrote {inside}: the model as ONNX, for next time")
 
 
 def found_model(folder):

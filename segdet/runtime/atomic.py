@@ -115,9 +115,9 @@ def locked(folder, wait=0):
 
 @contextmanager
 def one_writer(path):
-    """Let one process at a time make a file; the others wait until the block ends, or the process, and say so.
+    """Let one process at a time make a file or folder; the others say so and wait until its block ends.
 
-    Whoever waited looks whether the file is there now. A missing folder is made.
+    Whoever waited looks whether it is there now. A missing folder is made.
 
     Raises
     ------
