@@ -1,6 +1,7 @@
 """From boxes to the attention volume, and the other masks that can take its place (chapter 06)."""
 
 import math
+from itertools import zip_longest
 
 import numpy as np
 
@@ -60,7 +61,7 @@ def painted(boxes, shape):
 
     Parameters
     ----------
-    boxes : ndarray, (D, M, 4)
+    boxes : ndarray, (D, M, 4), or list of D arrays, (n, 4)
     shape : (D, H, W)
 
     Returns
@@ -69,7 +70,8 @@ def painted(boxes, shape):
     """
     y, x = (np.arange(side) + 0.5 for side in shape[1:])
     mask = np.zeros(shape, bool)
-    for x0, y0, x1, y1 in boxes.transpose(1, 2, 0)[..., None]:  # the edges of a box a slice, (D, 1) each
+    for one_a_slice in zip_longest(*boxes, fillvalue=np.zeros(4)):
+        x0, y0, x1, y1 = np.transpose(one_a_slice)[..., None]  # the edges, (D, 1) each
         mask |= ((y0 <= y) & (y < y1))[:, :, None] & ((x0 <= x) & (x < x1))[:, None, :]
     return mask
 

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from segdet.anchors import AnchorGrid
+from segdet.attention import boxes_to_mask
 from segdet.cascade import Cascade
 from segdet.errors import CheckpointError, SegdetError
 from segdet.export import onnx as exporting
@@ -168,14 +169,21 @@ main()
 """
 
 
-def test_a_scan_becomes_a_mask_without_pytorch(cascade, folder, scan, tmp_path):
+@pytest.mark.parametrize("drawn", [{}, {4: [[3, 10, 20, 40]], 5: [[3, 10, 20, 40], [15.4, 20, 28, 45.6]]}])
+def test_a_scan_becomes_a_mask_without_pytorch(drawn, cascade, folder, scan, tmp_path):
     write_itk(scan.voxels, scan, tmp_path / "scan.nii.gz")
     arguments = ["predict", tmp_path / "scan.nii.gz", "--model", folder, "--out", tmp_path / "mask.nii.gz"]
+    attention = None
+    if drawn:
+        lines = [",".join(map(str, (number, *box))) for number, boxes in drawn.items() for box in boxes]
+        (tmp_path / "boxes.csv").write_text("\n".join(["slice,x0,y0,x1,y1", *lines]))
+        arguments += ["--boxes", tmp_path / "boxes.csv"]
+        attention = boxes_to_mask([np.reshape(drawn.get(i, []), (-1, 4)) for i in range(20)], scan.shape).numpy()
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_TORCH, *arguments], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    prediction = cascade.predict(scan)
+    prediction = cascade.predict(scan, (lambda _: attention) if drawn else None)
     found, _ = load_mask(tmp_path / "mask.nii.gz")
     assert (found != prediction.mask)[abs(prediction.probability - 0.5) > 1e-4].sum() == 0
 

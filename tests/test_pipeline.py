@@ -115,6 +115,14 @@ def test_painting_with_and_without_pytorch():
         )
 
 
+def test_painting_as_many_boxes_as_a_slice_has():
+    boxes = [np.array(of_slice, np.float32).reshape(-1, 4) for of_slice in ([], [[0, 0, 2, 1], [1.4, 1.6, 3, 3]])]
+    expected = np.zeros((2, 3, 4), bool)
+    expected[1, 0, :2] = expected[1, 2, 1:3] = True
+    assert np.array_equal(painted(boxes, (2, 3, 4)), expected)
+    assert np.array_equal(boxes_to_mask(boxes, (2, 3, 4)).numpy(), expected)
+
+
 @pytest.fixture
 def scan():
     voxels = np.random.default_rng(0).integers(0, 255, (10, 20, 13), dtype=np.uint8)

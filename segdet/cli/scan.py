@@ -190,7 +190,7 @@ def predict(
     force: ForceOption = False,
 ):
     """Segment one scan and write the mask on the scan's own grid."""
-    from ..attention import boxes_to_mask
+    from ..attention import painted
     from ..export.load import load_cascade
     from ..io.boxes_csv import read_boxes
     from ..io.files import check_mask_path, load_volume, save_mask
@@ -209,7 +209,7 @@ def predict(
         print(f"note: {as_options(note)}")
     start = time.monotonic()
     with progress(None, f"segmenting {' x '.join(map(str, volume.shape))} voxels", total=1):
-        prediction = cascade.predict(volume, drawn and (lambda scan: boxes_to_mask(drawn, scan.shape).numpy()), step)
+        prediction = cascade.predict(volume, drawn and (lambda scan: painted(drawn, scan.shape)), step)
     seconds = time.monotonic() - start
     said = save_mask(prediction.mask, out, volume, source=scan)
     detected = int(prediction.attention.any((1, 2)).sum())
