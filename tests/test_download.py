@@ -1,5 +1,6 @@
 """Downloads against a server on this machine: resumed, checked, laid out, and refused in one line."""
 
+import gzip
 import hashlib
 import http.server
 import io
@@ -7,6 +8,7 @@ import tarfile
 import threading
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from segdet.errors import SegdetError
@@ -32,23 +34,30 @@ def make_archive(labels=("a.nii.gz", "b.nii.gz")):
 
 
 class Server(http.server.BaseHTTPRequestHandler):
-    """Serves one archive, with ranges unless told not to, and drops the line after `limit` bytes once."""
+    """Serves one archive, with ranges unless told not to, and drops the line after `limit` bytes once.
 
-    archive, limit, ranges, asked = b"", None, True, []
+    Told to, it compresses for those who take that, and a range is one of the compressed bytes.
+    """
+
+    archive, limit, ranges, compresses, asked = b"", None, True, False, []
 
     def do_GET(self):
         cls = type(self)
         cls.asked.append(self.headers.get("Range"))
         start = int(self.headers["Range"][6:-1]) if self.headers.get("Range") and cls.ranges else 0
-        if start >= len(cls.archive):
+        packed = cls.compresses and "gzip" in self.headers.get("Accept-Encoding", "")
+        content = gzip.compress(cls.archive) if packed else cls.archive
+        if start >= len(content):
             self.send_response(416)
             self.end_headers()
             return
         self.send_response(206 if start else 200)
-        self.send_header("Content-Length", len(cls.archive) - start)
+        self.send_header("Content-Length", len(content) - start)
+        if packed:
+            self.send_header("Content-Encoding", "gzip")
         self.end_headers()
         stop, cls.limit = cls.limit, None
-        self.wfile.write(cls.archive[start:stop])
+        self.wfile.write(content[start:stop])
         self.close_connection = True
 
     def log_message(self, *_):
@@ -97,6 +106,20 @@ def test_an_interrupted_download_goes_on(server, tmp_path, ranges):
     assert download("hippocampus", tmp_path / "h") == 2
     assert server.asked == [None, f"bytes={have}-"]
     assert files(tmp_path / "h") == PAIRS
+
+
+def test_a_server_that_would_compress_is_asked_for_the_bytes_themselves(server, tmp_path, monkeypatch):
+    (url,) = module.DATASETS["hippocampus"].files
+    server.archive, server.limit, server.compresses = np.random.default_rng(0).bytes(60_000), 20_000, True
+    files = {url: f"sha256:{hashlib.sha256(server.archive).hexdigest()}"}
+    monkeypatch.setattr(module, "DATASETS", {"hips": replace(DATASETS["hips"], files=files)})
+    with pytest.raises(SegdetError, match="run this again to go on"):
+        download("hips", tmp_path / "h")
+    have = (tmp_path / ".segdet-hip.tar.part").stat().st_size
+    download("hips", tmp_path / "h")
+    assert (tmp_path / "h/hip.tar").read_bytes() == server.archive
+    assert server.asked == [None, f"bytes={have}-"]
+    assert have > 10_000
 
 
 def test_a_download_that_stopped_at_its_last_byte(server, tmp_path):

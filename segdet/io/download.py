@@ -176,7 +176,9 @@ def _resume(url, output_file, _pooch):
     name = url.rsplit("/", 1)[-1]
     partial = Path(output_file).with_name(f"{MARK}{name}.part")
     have = partial.stat().st_size if partial.exists() else 0
-    headers = {"Range": f"bytes={have}-"} if have else {}
+    headers = {"Accept-Encoding": "identity"}  # else a range would count the bytes of what the server compressed
+    if have:
+        headers["Range"] = f"bytes={have}-"
     with requests.get(url, headers=headers, stream=True, timeout=30) as answer:
         if answer.status_code != 416:  # 416: nothing is left to ask for
             answer.raise_for_status()
