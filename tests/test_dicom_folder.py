@@ -167,6 +167,14 @@ def test_a_seg_of_a_series_without_a_uid_has_its_own_patient(tmp_path):
         assert pydicom.dcmread(tmp_path / "m.dcm").PatientID == f"P{number}"
 
 
+def test_a_folder_that_is_this_folder_has_its_own_name(folder, monkeypatch):
+    (folder / "below").mkdir()
+    for here, path in ((folder, "."), (folder / "below", "..")):
+        monkeypatch.chdir(here)
+        assert load_volume(path).name == "ct"
+        assert CliRunner().invoke(app, ["info", path]).output.splitlines()[0].split() == ["scan:", "ct"]
+
+
 def test_no_value_of_the_file_is_in_a_note_or_message(tmp_path):
     path = image(tmp_path / "a.dcm", np.zeros((3, 4), np.uint8), FrameOfReferenceUID="1.2.3456")
     path.write_bytes(path.read_bytes().replace(b"1.2.3456", b"O'Brien "))

@@ -25,6 +25,7 @@ def info(
     force: ForceOption = False,
 ):
     """Say what a scan is: geometry, intensities, what was understood and what was not; of pictures, how large."""
+    from ..io.checks import own_name
     from ..io.dicom.read import identifying_tags
     from ..io.files import load_volume
     from ..io.frames import holds_stills
@@ -42,7 +43,7 @@ def info(
     d, h, w = volume.shape
     extent = [n * s for n, s in zip(volume.shape, volume.spacing, strict=True)]
     rows = [
-        ("scan", scan.name),
+        ("scan", own_name(scan)),
         ("shape", f"{d} slices of {h} rows x {w} columns, {volume.voxels.dtype}"),
         ("spacing", "{:.4g} mm between slices, {:.4g} x {:.4g} mm pixels".format(*volume.spacing)),
         ("extent", "{:.1f} x {:.1f} x {:.1f} mm (slices, rows, columns)".format(*extent)),
@@ -67,7 +68,7 @@ def info(
 
 def _info_of_stills(path, picture, pixel_mm):
     """What still pictures are; those that have all in common share a line."""
-    from ..io.checks import choose
+    from ..io.checks import choose, own_name
     from ..io.dicom.read import identifying_tags
     from ..io.stills import read_stills
 
@@ -77,7 +78,7 @@ def _info_of_stills(path, picture, pixel_mm):
     said = defaultdict(list)
     for still in stills:
         said[still.described(pixel_mm)].append(still.name.removeprefix(f"{path.name}, ").removeprefix("picture "))
-    rows = [("scan", path.name), ("still pictures", f"{len(stills)}; they are no slices of one scan")]
+    rows = [("scan", own_name(path)), ("still pictures", f"{len(stills)}; they are no slices of one scan")]
     rows += [(f"picture {', '.join(names)}", description) for description, names in said.items()]
     rows += [("note", note) for note in dict.fromkeys(note for still in stills for note in still.notes)]
     rows += [("privacy", warning) for warning in identifying_tags(path)]
@@ -193,14 +194,15 @@ def predict(
     from ..attention import painted
     from ..export.load import load_cascade
     from ..io.boxes_csv import read_boxes
+    from ..io.checks import own_name
     from ..io.files import check_mask_path, load_volume, save_mask
     from ..io.outputs import check_outputs
     from ..runtime.progress import progress
 
     check_outputs({"a mask": out, "a picture": png}, scan, force)
-    with progress(None, f"reading {model.name}", total=1):
+    with progress(None, f"reading {own_name(model)}", total=1):
         cascade = load_cascade(model, engine and engine.value)
-    with progress(None, f"reading {scan.name}", total=1):
+    with progress(None, f"reading {own_name(scan)}", total=1):
         volume = load_volume(scan, frame=frame, series=series)
     volume.check_scan()
     check_mask_path(out, volume, scan)

@@ -40,6 +40,11 @@ def given(path):
     return Path(path)
 
 
+def own_name(path):
+    """The name of a file or folder, also of one that is given as ``.`` or ``..``."""
+    return os.path.basename(os.path.abspath(path)) or str(path)
+
+
 def one_line(text, longest=200):
     """Text from a file or a library in one printable line; damaged files put long binary strings there."""
     text = "".join(letter if letter.isprintable() else " " for letter in str(text))

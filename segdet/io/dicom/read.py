@@ -13,7 +13,17 @@ import numpy as np
 
 from ...errors import FormatError, GeometryError
 from ...volume import Volume
-from ..checks import choose, chosen_note, given, one_line, reading, silenced, single_slice_note, without_values
+from ..checks import (
+    choose,
+    chosen_note,
+    given,
+    one_line,
+    own_name,
+    reading,
+    silenced,
+    single_slice_note,
+    without_values,
+)
 from ..scaling import rescaled
 from .clip import read_clip
 from .folder import choose_series, dicom_files
@@ -193,4 +203,4 @@ def _read_series(slices, path, frame):
     if len(frames) > 1:
         notes += (f"its slices are in {len(frames)} frames of reference: the same coordinates were assumed",)
     meta = facts(first, "series of slices", len(volumes), chosen)
-    return Volume(voxels, affine, name=path.name, notes=notes, meta=meta)
+    return Volume(voxels, affine, name=own_name(path), notes=notes, meta=meta)
