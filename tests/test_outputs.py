@@ -128,6 +128,19 @@ def test_the_voxels_beside_a_header_are_never_replaced(tmp_path):
     check_outputs({"a mask": tmp_path / "mask.nrrd"}, tmp_path / "scan.mhd")
 
 
+def test_a_scan_that_cannot_be_looked_at_is_named_and_not_the_output(series, tmp_path, monkeypatch):
+    (tmp_path / "m.nii.gz").touch()
+    check_outputs({"a mask": tmp_path / "m.nii.gz"}, tmp_path / "nowhere/a.mhd", force=True)  # its reader names it
+    with pytest.raises(FormatError, match=r"nowhere/a\.mhd: no such file or folder"):
+        load_volume(tmp_path / "nowhere/a.mhd")
+    (tmp_path / "scan.mhd").touch()
+    monkeypatch.setattr(Path, "iterdir", lambda folder: os.scandir(folder / "gone"))
+    for scan, folder in ((series, series), (series / "0.dcm", series), (tmp_path / "scan.mhd", tmp_path)):
+        with pytest.raises(FormatError) as caught:
+            check_outputs({"a mask": tmp_path / "m.dcm"}, scan)
+        assert str(caught.value) == f"{folder}: cannot be read: No such file or directory"
+
+
 def test_what_is_there_is_replaced_only_by_force(tmp_path):
     kinds = {"a mask": "m.nii.gz", "a phantom": "p.dcm", "a picture": "p.png", "measurements": "b.json"}
     for kind, name in kinds.items():

@@ -72,15 +72,21 @@ def check_not_of_scan(path, scan):
     path, scan = Path(path), Path(scan)
     files = [scan]
     if scan.is_dir():
-        files = scan.iterdir()
-    elif extension(scan) in (".mhd", ".nhdr"):  # the voxels are in other files of its folder
-        files = scan.parent.iterdir()
+        files = _inside(scan)
+    elif scan.exists() and extension(scan) in (".mhd", ".nhdr"):  # the voxels are in other files of its folder
+        files = _inside(scan.parent)
     replaced = os.path.exists(path) and any(path.samefile(file) for file in files if os.path.exists(file))
     series = _series(scan)
     if replaced or path.resolve() == scan.resolve() or (series is not None and series == _series(path)):
         raise FormatError(f"{path}: would overwrite the scan or a file beside it; choose another name or folder")
     if extension(path) == ".dcm" and (folder := _joined(path, scan, series)):
         raise FormatError(f"{path}: would become a part of the series in {folder}; choose another folder")
+
+
+def _inside(folder):
+    """The files and folders in a folder; an error names it, and not the output."""
+    with reading(folder):
+        return [*folder.iterdir()]
 
 
 def _joined(path, scan, series):
@@ -91,7 +97,7 @@ def _joined(path, scan, series):
     if series is None or _multi_frame(scan):  # which is a whole scan, whatever is beside it
         return None
     for folder in {scan.parent, scan.resolve().parent}:
-        beside = (file for file in folder.iterdir() if not (os.path.exists(file) and file.samefile(scan)))
+        beside = (file for file in _inside(folder) if not (os.path.exists(file) and file.samefile(scan)))
         if folder.resolve() in places and any(_series(file) == series for file in beside):
             return folder
     return None
