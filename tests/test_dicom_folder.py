@@ -167,6 +167,15 @@ def test_a_seg_of_a_series_without_a_uid_has_its_own_patient(tmp_path):
         assert pydicom.dcmread(tmp_path / "m.dcm").PatientID == f"P{number}"
 
 
+def test_an_object_without_an_image_is_not_called_damaged(tmp_path):
+    path = image(tmp_path / "a.dcm", np.zeros((3, 4), np.uint8), Modality="US", PixelSpacing=[1, 1])
+    ds = pydicom.dcmread(path)
+    del ds.Rows, ds.Columns, ds.PixelData
+    ds.save_as(path)
+    with pytest.raises(FormatError, match=r"a\.dcm: holds no pixel data \(CT Image Storage\); expected a DICOM image"):
+        app(["info", str(path)], standalone_mode=False)
+
+
 def test_a_folder_that_is_this_folder_has_its_own_name(folder, monkeypatch):
     (folder / "below").mkdir()
     for here, path in ((folder, "."), (folder / "below", "..")):

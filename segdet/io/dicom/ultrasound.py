@@ -91,7 +91,7 @@ def placeholder_spacing(ds):
 
     Programs that turn pictures into DICOM write 1 x 1 mm; a screen would then be wider than any transducer sees.
     """
-    small = ds.get("Modality") != "US" or max(ds.Rows, ds.Columns) <= DEEPEST_PLANE
+    small = ds.get("Modality") != "US" or max(ds.get("Rows") or 0, ds.get("Columns") or 0) <= DEEPEST_PLANE
     if small or not _is_placeholder(ds) or calibrated_regions(ds):
         return ""
     return (
