@@ -172,6 +172,19 @@ def test_a_palette_with_an_odd_number_of_colours(tmp_path):
     assert load_volume(path).voxels[0].tolist() == [[0, 76], [75, 76]]  # 0.299 * 255, 0.587 * 128
 
 
+def test_a_palette_of_indices_above_other_bits(tmp_path):
+    tables = {f"{name}PaletteColorLookupTableDescriptor": [3, 0, 8] for name in ("Red", "Green", "Blue")}
+    tables |= {f"{name}PaletteColorLookupTableData": b"\x00\x64\xc8\x00" for name in ("Red", "Green", "Blue")}
+    cells = (np.array([[0, 1], [2, 1]]) << 4 | 5).astype(np.uint16)
+    header = {"PhotometricInterpretation": "PALETTE COLOR", "HighBit": 15, **tables}
+    volume = load_volume(written(tmp_path / "a.dcm", cells, "ExplicitVRLittleEndian", **header))
+    assert volume.voxels[0].tolist() == [[0, 100], [200, 100]]
+    assert volume.notes[:2] == (
+        "the values were taken from bits 4 to 15, where HighBit puts them",
+        "the colours were turned into grey (BT.601 luma)",
+    )
+
+
 # ------------------------------------------------------------------------------------------------ JPEG
 
 COLOURS = np.array([[200, 30, 60], [20, 180, 90], [40, 60, 220], [128, 128, 128]], np.uint8)

@@ -106,7 +106,8 @@ def grey_frames(ds, path, scales):
     if _lowest_bit(ds):
         notes = (f"the values were taken from bits {_lowest_bit(ds)} to {ds.HighBit}, where HighBit puts them",)
     if ds.PhotometricInterpretation == "PALETTE COLOR":
-        pixels, notes = grey_palette(pixels, ds, path)
+        pixels, of_palette = grey_palette(pixels, ds, path)
+        notes += of_palette
     if lut:
         pixels, notes = apply_modality_lut(pixels.astype(np.int32), ds), (*notes, "its Modality LUT was applied")
     if ds.PhotometricInterpretation == "MONOCHROME1":
