@@ -216,8 +216,11 @@ def test_only_what_segdet_left_is_deleted(tmp_path):
     kept = (".settings.json", ".segdet-note", ".segdet-lock", ".0123abcd.mine.csv")
     for name in (*kept, ".segdet-0123abcd.part.csv", ".segdet-89abcdef.part"):
         (tmp_path / name).touch()
+    for name in (".segdet-0_23abcz.part", "labels", ".segdet-mine"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.dcm").touch()
     remove_leftovers(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == set(kept)
+    assert {path.name for path in tmp_path.iterdir()} == {*kept, "labels", ".segdet-mine"}
     seen = []
     for path in ("rows.csv", "m.NII.GZ", "model"):
         with writing(tmp_path / path) as temporary:
@@ -229,6 +232,8 @@ def test_only_what_segdet_left_is_deleted(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_known_before(tmp_path):
     (tmp_path / "there").mkdir()
+    with writing_folder(tmp_path / "new") as temporary:
+        assert temporary in tmp_path.glob(".segdet-????????.part")
     for name, message in (("x" * 256, "File name too long"), ("there", "is there already")):
         with pytest.raises(SegdetError, match=message), writing_folder(tmp_path / name):
             pytest.fail("the work began")

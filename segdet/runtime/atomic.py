@@ -45,10 +45,12 @@ def writing(path, error=FormatError):
 
 
 def remove_leftovers(folder):
-    """Delete what `writing` and `one_writer` left where their process was killed; nobody else may be writing there."""
+    """Delete what the writers of this module left where they were killed; nobody else may be writing there."""
     for temporary in Path(folder).glob(f"{MARK}????????.*"):
         if temporary.is_file():
             temporary.unlink(missing_ok=True)
+        elif temporary.is_dir():  # of `writing_folder`
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_text(path, text):
