@@ -11,7 +11,15 @@ from test_protocol import TINY
 from typer.main import get_command
 
 from segdet.analysis import measures
-from segdet.analysis.claims import CLAIMS, check_claims, command_of, judge_claims, write_claims
+from segdet.analysis.claims import (
+    CLAIMS,
+    as_facts,
+    check_claims,
+    command_of,
+    in_numbers,
+    judge_claims,
+    write_claims,
+)
 from segdet.cli.app import app
 from segdet.errors import SegdetError
 from segdet.experiments.ablation import phantom_version
@@ -170,7 +178,49 @@ def test_the_file_is_bound_to_the_tables(study, tmp_path):
         check_claims(path)
 
 
-@pytest.mark.parametrize("text", ["[]", "{}", "no JSON", '{"claims": []}'])
+def test_a_list_of_claims_that_is_not_whole_is_one_line(study, tmp_path):
+    path = tmp_path / "claims.json"
+    facts = write_claims(study, path)
+    order = "1, 2, 2b, 3a, 3b, 4a, 4b, 5, 6a, 6b, 7, 8a, 8b, 9a, 9b, 10, 11"
+    for kept, told in ((facts["claims"][1:], order[3:]), (facts["claims"] * 2, f"{order}, {order}"), ([], "none")):
+        path.write_text(json.dumps(facts | {"claims": kept}))
+        with pytest.raises(SegdetError) as error:
+            check_claims(path)
+        assert str(error.value) == f"{path}: its claims are {told}; expected {order}; run `segdet claims`"
+
+
+def test_each_p_value_says_what_corrects_it(study):
+    claims = {claim["claim"]: claim for claim in as_facts(study)["claims"]}
+    p = {key: claim["p_holm"] for key, claim in claims.items() if "p_holm" in claim}
+    assert p.keys() == {"1", "2", "2b"}
+    assert p["1"] == pytest.approx(0.0741799)  # t = 0.2 / (0.1 / sqrt(3)) = 3.4641, the largest of the three
+    alone = {key: claim["p"] for key, claim in claims.items() if "p" in claim}
+    assert alone == {"4a": 0, "4b": 0, "7": 0, "9a": pytest.approx(0, abs=1e-9), "10": None}
+    assert [(key, claim["seeds"]) for key, claim in claims.items() if claim.get("seeds", 3) != 3] == [("10", None)]
+
+
+def test_one_seed_has_no_interval_and_a_count_needs_none(study):
+    path = study.folder / "cases.csv"
+    head, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([head, *(row for row in rows if row.startswith("0,"))]) + "\n")
+    claims = {claim["claim"]: claim for claim in as_facts(study)["claims"]}
+    assert (claims["1"]["interval"], claims["1"]["verdict"]) == (None, "inconclusive")
+    assert in_numbers(claims["1"]) == "IoU, cascade - unet: +0.100 (one seed, no interval)"
+    low, high = claims["10"]["interval"]
+    assert (low, claims["10"]["verdict"]) == (high, "reversed")
+    narrow = {"measure": "IoU", "ours": 0.03, "interval": [0.02996, 0.03004]}
+    assert in_numbers(narrow) == "IoU: +0.030 (+0.030 to +0.030)"
+    assert in_numbers(narrow | {"interval": [0.03, 0.03]}) == "IoU: +0.030 (counted)"
+
+
+NO_CLAIMS = [
+    '{"claims": []}',
+    '{"study": "a", "tables": [], "claims": []}',
+    '{"study": "a", "tables": {}, "claims": [1]}',
+]
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", "no JSON", *NO_CLAIMS])
 def test_a_file_of_something_else_holds_no_claims(tmp_path, text):
     path = tmp_path / "other.json"
     path.write_text(text)

@@ -14,7 +14,7 @@ from ..experiments.perturb import DOSES
 from ..experiments.study import Study
 from ..runtime.atomic import write_text
 from . import measures
-from .verdicts import EQUIVALENT, judge, seed_values
+from .verdicts import EQUIVALENT, Finding, judge, seed_values
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class Claim:
         One of the three that Holm's correction covers.
     boxes : bool
         It is measured on the boxes of the arms' detectors, so their segmenters are not needed.
+    counted : bool
+        It follows from the settings and not from a training, so there is nothing to test and its interval is one value.
     """
 
     key: str
@@ -48,6 +50,7 @@ class Claim:
     bound: float | None = None
     primary: bool = False
     boxes: bool = False
+    counted: bool = False
 
 
 def _compared(key, text, first, second, paper="", primary=False):
@@ -86,7 +89,10 @@ CLAIMS = (
         "9b", "most help in much noise", "rise of the gain with noise, IoU a dB", "",
         measures.gain_over("noise_db", 1), ("unet", "cascade"),
     ),
-    Claim("10", "more efficient", "share of the operations saved", "", measures.work_saved, ("unet", "cascade")),
+    Claim(
+        "10", "more efficient", "share of the operations saved", "",
+        measures.work_saved, ("unet", "cascade"), counted=True,
+    ),
     _compared("11", "a person does better than the detector", "person", "cascade"),
 )  # fmt: skip
 
@@ -107,14 +113,20 @@ def judge_claims(study):
     finite = {claim: bool(np.isfinite(found).all()) for claim, found in values.items()}
     ready = [claim for claim, found in values.items() if len(found) and finite[claim]]
     found = {}
-    for group in ([c for c in ready if c.primary], *([c] for c in ready if not c.primary)):
+    for group in ([c for c in ready if c.primary], *([c] for c in ready if not c.primary and not c.counted)):
         if group:
             findings = judge([quantities[claim] for claim in group], group[0].bound)
             found |= dict(zip(group, findings, strict=True))
+    found |= {claim: _counted(values[claim]) for claim in ready if claim.counted}
     real = study.manifest.get("data") != "phantom"
     untestable = {claim for claim in CLAIMS if (real and claim in whole) or not finite.get(claim, True)}
     missing = {claim: "untestable" if claim in untestable else "not run" for claim in CLAIMS}
     return [(c, found[c].verdict if c in found else missing[c], found.get(c)) for c in CLAIMS]
+
+
+def _counted(values):
+    """The `Finding` of a value that is the same in every seed, whatever their number."""
+    return Finding(tuple(values.tolist()), (float(values[0]),) * 2, p_holm=None, bound=None)
 
 
 def command_of(claim, study):
@@ -137,7 +149,11 @@ def command_of(claim, study):
 
 
 def as_facts(study):
-    """The claims of a study as JSON-able facts, with the SHA-256 of every table that they rest on."""
+    """The claims of a study as JSON-able facts, with the SHA-256 of every table that they rest on.
+
+    The three primary claims have a `p_holm`, each other claim the `p` of a t test over seeds that nothing corrects. A
+    counted claim has neither a p-value nor a number of seeds.
+    """
     if not study.tables or study.manifest.get("protocol") != 2:
         raise SegdetError(f"{study.folder}: holds no study of protocol 2; make one with `segdet confirm`")
     claims = []
@@ -145,7 +161,8 @@ def as_facts(study):
         facts = {"claim": claim.key, "text": claim.text, "measure": claim.measure, "paper": claim.paper}
         if finding:
             facts |= {"ours": _rounded(finding.difference), "interval": _interval(finding.interval)}
-            facts |= {"seeds": len(finding.values), "p_holm": _rounded(finding.p_holm)}
+            facts |= {"seeds": None if claim.counted else len(finding.values)}
+            facts |= {"p_holm" if claim.primary else "p": None if claim.counted else _rounded(finding.p_holm)}
             facts |= {"bootstrap": _interval(finding.bootstrap)}
         facts["verdict"] = verdict
         claims.append(facts | {"command": command_of(claim, study)})
@@ -158,7 +175,9 @@ def in_numbers(claim):
     """What was measured, what was found and its interval as text, of one of the claims of `as_facts`."""
     digits = 1 if claim["measure"].startswith("steps") else 3
     ours, *ends = (f"{value:+.{digits}f}" for value in (claim["ours"], *(claim["interval"] or ())))
-    interval = " to ".join(ends) if len({*ends}) > 1 else "counted"
+    interval = " to ".join(ends) or "one seed, no interval"
+    if ends and len({*claim["interval"]}) == 1:
+        interval = "counted"
     return f"{claim['measure']}: {ours} ({interval})"
 
 
@@ -193,7 +212,11 @@ def check_claims(path, root="."):
     for name in sorted(written["tables"].keys() | there.keys()):
         if written["tables"].get(name) != there.get(name):
             raise SegdetError(f"{path}: {name} is not the table that its claims were made of; run `segdet claims`")
-    for old, new in zip(written["claims"], as_facts(study)["claims"], strict=True):
+    claims = as_facts(study)["claims"]
+    told, expected = ([claim["claim"] for claim in found] for found in (written["claims"], claims))
+    if told != expected:
+        raise SegdetError(f"{path}: its claims are {_listed(told)}; expected {_listed(expected)}; run `segdet claims`")
+    for old, new in zip(written["claims"], claims, strict=True):
         if {**old, "command": ""} != {**new, "command": ""}:
             raise SegdetError(f"{path}: claim {old['claim']} does not follow from its tables; run `segdet claims`")
 
@@ -204,7 +227,14 @@ def _read(path):
         facts = json.loads(Path(path).read_text(encoding="utf-8"))
     except ValueError:
         return None
-    return facts if isinstance(facts, dict) and {"study", "tables", "claims"} <= facts.keys() else None
+    if not isinstance(facts, dict) or not {"study", "tables", "claims"} <= facts.keys():
+        return None
+    listed = isinstance(facts["claims"], list) and isinstance(facts["tables"], dict)
+    return facts if listed and all(isinstance(c, dict) and "claim" in c for c in facts["claims"]) else None
+
+
+def _listed(keys):
+    return ", ".join(map(str, keys)) or "none"
 
 
 def _checksums(study):

@@ -26,8 +26,9 @@ class Finding:
         One a seed.
     interval : (float, float)
         `t_interval` of the values.
-    p_holm : float
-        Two-sided t test over seeds, after Holm's correction for what was judged together. It decides nothing.
+    p_holm : float or None
+        Two-sided t test over seeds, after Holm's correction for what was judged together; of a quantity that was judged
+        alone it is not corrected. It decides nothing. None where nothing was tested.
     bootstrap : (float, float) or None
         The two-level interval over seeds and scans, where there are scans. It decides nothing.
     bound : float or None
@@ -36,7 +37,7 @@ class Finding:
 
     values: tuple[float, ...]
     interval: tuple[float, float]
-    p_holm: float
+    p_holm: float | None
     bootstrap: tuple[float, float] | None = None
     bound: float | None = EQUIVALENT
 
