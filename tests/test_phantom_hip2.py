@@ -8,6 +8,8 @@ import torch
 from scipy import ndimage, stats
 
 from segdet.errors import SegdetError
+from segdet.io.frames import read_frames
+from segdet.io.screen import BAR, BAR_DARKEST, BAR_RANGE
 from segdet.phantom.acoustics import attenuate, focus, scatter
 from segdet.phantom.hip2.anatomy import STRUCTURES, Hip2, anatomy
 from segdet.phantom.hip2.artefacts import ONSET_MM, echo_again, shade_edges
@@ -293,6 +295,41 @@ def test_grey_scale(exponent):
     np.testing.assert_array_equal(image(echo, SPACING, 0, s), np.rint(255 * 0.5**exponent))
     np.testing.assert_array_equal(image(echo * 1e3, SPACING, 0, s), 255)
     np.testing.assert_array_equal(image(echo * 1e-3, SPACING, 0, s), 0)
+
+
+def bar_exponent(frame):
+    """The exponent whose 255 share^exponent is nearest to the first grey bar of a screen, bright above dark."""
+    even = (np.abs(np.diff(frame.astype(int), prepend=0)) <= 2) & (frame > BAR_DARKEST)
+    for axis, length in enumerate(BAR):
+        even = ndimage.minimum_filter1d(even.astype(np.uint8), length, axis)
+    rows, columns = next(
+        part for part in ndimage.find_objects(ndimage.label(even)[0]) if np.ptp(frame[part].mean(1)) > BAR_RANGE
+    )
+    middle = (columns.start + columns.stop) // 2
+    line = frame[:, middle - 2 : middle + 3].mean(1)
+    broken = np.flatnonzero((np.abs(np.diff(line)) > 6) | (line[1:] <= 2)) + 1  # where the bar ends, or is black
+    ramp = line[broken[broken <= rows.start].max() : broken[broken >= rows.stop].min()]
+    share = 1 - (np.arange(len(ramp)) + 0.5) / len(ramp)
+    return min(np.arange(0.5, 3, 0.01), key=lambda exponent: ((255 * share**exponent - ramp) ** 2).mean())
+
+
+@pytest.mark.parametrize("exponent", [0.95, 1.6])
+def test_a_drawn_bar_gives_its_exponent(exponent):
+    """Less at most a tenth, for its dark end is not told from the screen."""
+    screen = np.zeros((400, 60), np.uint8)
+    share = 1 - (np.arange(300) + 0.5) / 300
+    screen[50:350, 20:40] = np.rint(255 * share**exponent)[:, None]
+    assert 0.9 * exponent <= bar_exponent(screen) <= exponent
+
+
+@pytest.mark.parametrize(("case", "measured"), [("171551", 0.95), ("167857", 1.35), ("167854", 1.68)])
+def test_the_grey_scales_are_those_of_the_bars(real_data, case, measured):
+    """The iU22's is the default; the two LOGIQs lie on either side of the 1.6 of their presets."""
+    path = real_data / "infant_hip_2d" / f"{case}.dcm"
+    if not path.exists():
+        pytest.skip("needs infant_hip_2d")
+    assert bar_exponent(read_frames(path)[0][0]) == pytest.approx(measured, abs=0.03)
+    assert {S.grey_exponent, SCANNERS["logiq-e9"].grey_exponent} == {0.95, 1.6}
 
 
 def test_noise_is_a_dial():

@@ -10,6 +10,13 @@ HARCKE = "Harcke, J Ultrasound Med 1984;3:131"
 ARTEFACTS = "Kremkau, J Ultrasound Med 1986;5:227"
 REFRACTION = "Robinson, J Clin Ultrasound 1981;9:181"
 ANISOTROPY = "Crass, Radiology 1988;167:499"
+CANALS = "Pediatr Radiol 2008, doi 10.1007/s00247-007-0655-2"
+ROOF = f"{GRAF}; thicker in dysplastic hips, Hong, Front Pediatr 2024, doi 10.3389/fped.2024.1351296"
+
+
+def seen(source):
+    """The source of a structure that others describe, and that its numbers have none but the pictures."""
+    return f"the structure: {source}; the numbers: {TUNED}"
 
 
 @dataclass(frozen=True)
@@ -32,8 +39,8 @@ class Hip2Parameters:
     head_axis_ratio: tuple = drawn(1.0, 0.05, "1", "asphericity: each semi-axis over their mean")
     head_irregularity: float = fixed(0.03, "radii", "deviation of the quadratic bumps on the head")
     canals: tuple = between(80, 400, "count", "vascular canals of the cartilage", ANATOMY)
-    canal_mm: tuple = between(0.4, 2.2, "mm", "their length", TUNED)
-    canal_db: tuple = drawn(15.0, 3.0, "dB", "their level above the head's, a voxel wide", TUNED)
+    canal_mm: tuple = between(0.4, 2.2, "mm", "their length", seen(CANALS))
+    canal_db: tuple = drawn(15.0, 3.0, "dB", "their level above the head's, a voxel wide", seen(CANALS))
     nucleus_from_days: float = fixed(14.0, "days", "the earliest ossific nucleus, at two weeks", PARANJAPE)
     nucleus_per_day: float = fixed(0.005, "1/day", "0.48 at 111 days, as in version 1", PARANJAPE)
     nucleus_radius_mm: tuple = between(0.8, 2.5, "mm")
@@ -47,25 +54,25 @@ class Hip2Parameters:
     tilt_degrees: tuple = drawn(0.0, 7.0, "degrees", "0 is the standard plane; the deviation is chosen", GRAF)
     turn_degrees: tuple = drawn(0.0, 15.0, "degrees", "rotation of the pelvis about the beam")
     ilium_curvature_per_mm: tuple = drawn(0.015, 0.010, "1/mm", "how the ilium falls away in elevation")
-    cartilage_gap_mm: tuple = between(0.8, 2.0, "mm", "roof cartilage between head and bony roof", TUNED)
+    cartilage_gap_mm: tuple = between(0.8, 2.0, "mm", "roof cartilage between head and bony roof", seen(ROOF))
     roof_end_radii: tuple = between(0.55, 0.85, "radii", "the lower limb: where the bony roof ends, cranially", GRAF)
     labrum_mm: tuple = between(0.9, 1.6, "mm", "half the height of the labrum's wedge at the rim", GRAF)
-    ischium_depth_radii: tuple = between(1.18, 1.5, "radii", "its highest point below the head's centre", TUNED)
-    ischium_caudal_radii: tuple = drawn(0.02, 0.12, "radii", "where along the columns", TUNED)
-    ischium_width_radii: tuple = between(0.28, 0.45, "radii", "half the width of its arc", TUNED)
+    ischium_depth_radii: tuple = between(1.18, 1.5, "radii", "its highest point below the head's centre", seen(HARCKE))
+    ischium_caudal_radii: tuple = drawn(0.02, 0.12, "radii", "where along the columns", seen(HARCKE))
+    ischium_width_radii: tuple = between(0.28, 0.45, "radii", "half the width of its arc", seen(HARCKE))
     # --- the femur
     neck_elevation: tuple = between(0.45, 0.95, "1", "share of the neck that leaves the standard plane", HARCKE)
     neck_depth: tuple = between(-0.5, 0.25, "1", "share along the beam; towards the probe is negative")
-    growth_plate_radii: tuple = between(0.6, 0.85, "radii", "from the head's centre to the metaphysis", TUNED)
-    metaphysis_radii: tuple = between(0.62, 0.85, "radii", "of its rounded end", TUNED)
+    growth_plate_radii: tuple = between(0.6, 0.85, "radii", "from the head's centre to the metaphysis", seen(GRAF))
+    metaphysis_radii: tuple = between(0.62, 0.85, "radii", "of its rounded end", seen(HARCKE))
     # --- soft tissue
     skin_mm: tuple = between(0.8, 1.5, "mm")
-    fat_mm: tuple = between(2.5, 6.0, "mm", "", TUNED)
+    fat_mm: tuple = between(2.5, 6.0, "mm", "", seen(ANATOMY))
     capsule_mm: tuple = between(0.7, 1.6, "mm", "capsule and the muscle's lowest fascia over the head", ANATOMY)
     fasciae: tuple = between(2, 5, "count", "septa between the gluteal muscles, from fat to capsule", ANATOMY)
-    layer_db: float = fixed(4.0, "dB", "deviation of the muscles' levels from each other", TUNED)
-    fibre_db: tuple = drawn(5.0, 1.2, "dB", "deviation of the level from fibre to fibre", TUNED)
-    fibre_mm: tuple = between(1.2, 3.0, "mm", "length over which a fibre keeps its level", TUNED)
+    layer_db: float = fixed(4.0, "dB", "deviation of the muscles' levels from each other", seen(ANATOMY))
+    fibre_db: tuple = drawn(5.0, 1.2, "dB", "deviation of the level from fibre to fibre", seen(ANATOMY))
+    fibre_mm: tuple = between(1.2, 3.0, "mm", "length over which a fibre keeps its level", seen(ANATOMY))
     anisotropy: tuple = drawn(6.0, 2.0, "dB", "what fibres lose where they slope by 45 degrees", ANISOTROPY)
     look_alikes: tuple = between(2, 8, "count", "dark pockets and vessels in the soft tissue")
     look_alike_radius_mm: tuple = between(1.5, 5.5, "mm")
