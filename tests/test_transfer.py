@@ -280,6 +280,30 @@ def test_an_infant_without_a_head_is_left_out_and_named(tmp_path):
     assert notes == ["infant-1: left out, for none of its 2 pictures has a labelled head"]
 
 
+def test_an_arm_is_done_when_its_run_is_there(tmp_path, small_phantoms, monkeypatch):
+    """Interrupted between the scores and the run of an arm, which comes last; then made whole, once."""
+    infants, _ = read_infants(folder_of_infants(tmp_path / "hips"), {f"infant-{i}": 0.12 for i in range(3)})
+    plan, add = transfer.TransferPlan(TINY, ("book",), (1,), ("random",)), Study.add
+
+    def killed(self, name, rows):
+        if name == "runs":
+            raise KeyboardInterrupt
+        add(self, name, rows)
+
+    study = Study(tmp_path / "study")
+    monkeypatch.setattr(Study, "add", killed)
+    with pytest.raises(KeyboardInterrupt):
+        transfer.run_transfer(plan, [0], infants, study.folder, report=str)
+    monkeypatch.setattr(Study, "add", add)
+    scores = (study.folder / "simulated.csv").read_text()
+    assert study.table("runs") == []
+    assert transfer.run_transfer(plan, [0], infants, study.folder, resume=True, report=str)
+    assert [(row["part"], row["arm"]) for row in study.table("runs")] == [("simulated", "book"), ("1", "random")]
+    assert (study.folder / "simulated.csv").read_text() == scores
+    (study.folder / "simulated.csv").unlink()  # as where a run was written before its scores
+    assert transfer._left(study, 0, plan) == (["book"], [])
+
+
 def test_a_study_is_interrupted_and_goes_on(tmp_path, small_phantoms):
     infants, _ = read_infants(folder_of_infants(tmp_path / "hips"), {f"infant-{i}": 0.12 for i in range(3)})
     plan = transfer.TransferPlan(TINY, ("book",), (1,), ("random", "simulator"))

@@ -163,11 +163,13 @@ def run_transfer(plan, seeds, infants, out, *, resume=False, max_minutes=None, r
 
 
 def _left(study, seed, plan):
-    """The variants, and the (start, count), whose rows are not there yet."""
-    simulated = {row["arm"] for row in study.table("simulated") if row["seed"] == seed}
-    real = {(row["arm"], row["part"]) for row in study.table("curve") if row["seed"] == seed}
+    """The variants, and the (start, count), whose scores or run are not there yet."""
+    runs = {(row["arm"], row["part"]) for row in study.table("runs") if row["seed"] == seed}
+    simulated = {(row["arm"], "simulated") for row in study.table("simulated") if row["seed"] == seed} & runs
+    real = {(row["arm"], row["part"]) for row in study.table("curve") if row["seed"] == seed} & runs
     pairs = [(start, count) for count in plan.counts for start in plan.starts]
-    return [n for n in plan.names if n not in simulated], [(s, n) for s, n in pairs if (s, str(n)) not in real]
+    names = [name for name in plan.names if (name, "simulated") not in simulated]
+    return names, [(start, count) for start, count in pairs if (start, str(count)) not in real]
 
 
 def _trainings(simulated, real, infants):
@@ -208,17 +210,17 @@ class _Seed:
             start = time.monotonic()
             detector, history = self.simulated(name)
             proposals = choose_threshold(detector, self.validation, VARIANTS[name].vote)
-            yield self._run("simulated", name, history, start)
             found = self._scores(detector, proposals, self.infants, {"part": TRUE, "arm": name})
             yield "simulated", found + self._scores(detector, proposals, self.usual, {"part": USUAL, "arm": name})
+            yield self._run("simulated", name, history, start)  # last: an arm whose run is there is done
         for begin, count in real:
             found, start = [], time.monotonic()
             for number, (train, test) in enumerate(folds(list(self.infants), count, self.seed)):
                 detector, history = self.real(begin, count, number, [self.infants[name] for name in train])
                 tested = {name: self.infants[name] for name in test}
                 found += self._scores(detector, Proposals(), tested, {"part": str(count), "arm": begin})
-            yield self._run(str(count), begin, history, start)
             yield "curve", found
+            yield self._run(str(count), begin, history, start)
 
     def simulated(self, name):
         """A variant trained on simulated hips: (detector, history)."""
