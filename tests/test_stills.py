@@ -1,11 +1,15 @@
 """Still pictures: the image on the screen, the ruler beside it, and what no ruler says, on screens that tests draw."""
 
+import re
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import screens
 from dicom_samples import ct_voxels, write_series
 from dicom_samples import image as write_dicom
 from PIL import Image
+from pydicom.dataset import Dataset
 
 from segdet import load_volume
 from segdet.cli import app
@@ -189,7 +193,7 @@ def test_a_given_size_wins_and_the_ruler_objects(tmp_path):
     path = png(tmp_path / "a.png", screens.beside())
     assert load_picture(path, pixel_mm=0.0715).notes[0] == "the pixel size was given"
     assert "against the depth ruler's 0.07143 mm" in load_picture(path, pixel_mm=0.1).notes[0]
-    for pixel_mm in (0, -0.1, 7, float("nan")):
+    for pixel_mm in (0, -0.1, 7, 0.001, float("nan")):
         with pytest.raises(GeometryError, match=r"a\.png: .* mm wide; expected the size of one pixel in mm"):
             load_picture(path, pixel_mm=pixel_mm)
 
@@ -212,6 +216,8 @@ def test_labels_are_cropped_as_the_pictures_are(tmp_path):
     Image.fromarray(screens.inside()).save(tmp_path / "b.png")
     with pytest.raises(FormatError, match=r"holds 2 label maps of \(780, 1020\).*of \(660, 850\)"):
         load_picture_labels(tmp_path / "a.nii.gz", load_pictures(tmp_path / "b.png"))
+    with pytest.raises(FormatError, match=r"holds 2 label maps.*number 0, counted from 0, of 1,"):
+        load_picture_labels(tmp_path / "a.nii.gz", pictures[:1])
 
 
 def test_no_3d_code_takes_pictures_for_a_scan(tmp_path):
@@ -254,11 +260,103 @@ def test_a_header_with_a_placeholder(tmp_path, capsys):
 
 
 def test_a_header_that_can_be_believed(tmp_path):
-    path = colour_dicom(tmp_path / "a.dcm", 1, Modality="US", PixelSpacing=[0.08, 0.09])
+    path = colour_dicom(tmp_path / "a.dcm", 1, Modality="US", PixelSpacing=[0.0714, 0.09])
     (volume,) = load_pictures(path)
-    assert volume.spacing == pytest.approx((1, 0.08, 0.09))
+    assert volume.spacing == pytest.approx((1, 0.0714, 0.09))
     assert volume.notes[0] == "the header's pixel size"
+    assert (volume.meta["scale"], volume.meta["doubts"]) == ("header", ())
     assert "stills" not in load_volume(path).meta
+
+
+def test_a_header_that_contradicts_the_ruler_is_refused(tmp_path, capsys):
+    path = colour_dicom(tmp_path / "a.dcm", 1, Modality="OT", PixelSpacing=[0.08, 0.09])
+    said = "the header's pixel size of 0.08 x 0.09 mm contradicts the depth ruler's 0.07143 mm; give it in mm, with"
+    with pytest.raises(GeometryError, match=rf"^a\.dcm: {said} --pixel-mm"):
+        load_pictures(path)
+    assert load_picture(path, pixel_mm=0.0714).spacing[1:] == (0.0714, 0.0714)
+    (tmp_path / "both").mkdir()
+    path.rename(tmp_path / "both/a.dcm")
+    png(tmp_path / "both/b.png", screens.beside())
+    assert f"a pixel not known, for {said} --pixel-mm" in shown(["info", tmp_path / "both"], capsys)
+
+
+def test_a_ruler_that_is_not_sure_objects_to_a_header(tmp_path):
+    path = write_dicom(tmp_path / "a.dcm", screens.beside(""), Modality="US", PixelSpacing=[0.08, 0.08])
+    (volume,) = load_pictures(path)
+    assert volume.spacing[1:] == (0.08, 0.08)
+    assert volume.notes[0] == "the header's pixel size, against the depth ruler's 0.07143 mm (not sure)"
+    assert volume.meta["doubts"] == volume.notes[:1]
+
+
+@pytest.mark.parametrize("modality", ["OT", "US"])
+@pytest.mark.parametrize(
+    ("stated", "said"),
+    [
+        ([1, 1], "is a placeholder and not used: 1 x 1 mm"),
+        ([0.2646, 0.2646], "is a placeholder and not used: 0.2646 x 0.2646 mm is that of a screen of 96 dots an inch"),
+        ([0.353, 0.353], "is a placeholder and not used: 0.3528 x 0.3528 mm is that of a screen of 72 dots an inch"),
+        ([1.5, 1.5], r"is not used: 1\.5 x 1\.5 mm would make its image area 10[56]\d\.?\d* mm wide"),
+        ([0.08, 0.01], r"is not used: 0\.08 x 0\.01 mm would make its image area 7\.?\d* mm wide"),
+        ([0.5, 0.08], r"is not used: 0\.5 x 0\.08 mm would make its image area 36\d\.?\d* mm deep"),
+    ],
+)
+def test_a_header_that_cannot_be_right_leaves_it_to_the_ruler(tmp_path, modality, stated, said):
+    path = write_dicom(tmp_path / "a.dcm", screens.beside(), Modality=modality, PixelSpacing=stated)
+    (volume,) = load_pictures(path)
+    assert volume.spacing[1:] == pytest.approx((5 / 70, 5 / 70))
+    assert re.match(f"the header's pixel size {said}", volume.notes[1])
+    screen = screens.beside()
+    screen[:, 870:] = 0  # no ruler
+    with pytest.raises(PixelSizeError, match=rf"and the header's pixel size {said}.*; give it in mm, with --pixel-mm"):
+        load_pictures(write_dicom(path, screen, Modality=modality, PixelSpacing=stated))
+
+
+def region(left, right, pixel_cm):
+    """A calibrated region of an ultrasound screen, from its column `left` to `right`."""
+    found = Dataset()
+    found.RegionSpatialFormat, found.PhysicalUnitsXDirection, found.PhysicalUnitsYDirection = 1, 3, 3
+    found.RegionLocationMinX0, found.RegionLocationMaxX1 = left, right
+    found.RegionLocationMinY0, found.RegionLocationMaxY1 = 50, 549
+    found.PhysicalDeltaX = found.PhysicalDeltaY = pixel_cm
+    return found
+
+
+def test_each_image_on_a_screen_has_the_size_of_its_own_region(tmp_path):
+    screen, path = np.zeros((600, 1200), np.uint8), tmp_path / "dual.dcm"
+    screen[50:550, 100:560], screen[50:550, 640:1100] = screens.speckle(500, 460), screens.speckle(500, 460, 1)
+
+    def read(*regions, **header):
+        return load_pictures(
+            write_dicom(path, screen, Modality="US", SequenceOfUltrasoundRegions=list(regions), **header)
+        )
+
+    for stated in ({}, {"PixelSpacing": [0.08, 0.08]}):  # that of the larger region
+        first, second = read(region(600, 1190, 0.008), region(90, 580, 0.006), **stated)
+        assert (first.spacing[1], second.spacing[1]) == pytest.approx((0.06, 0.08))
+        told = "its 2 calibrated regions differ in pixel size: each image has that of the region around it"
+        assert first.meta["doubts"] == second.meta["doubts"] == (told,)
+    first, second = read(region(90, 580, 0.006), region(600, 1190, 0.006))
+    assert first.spacing == second.spacing == pytest.approx((1, 0.06, 0.06))
+    assert first.meta["doubts"] == second.meta["doubts"] == ()
+    with pytest.raises(PixelSizeError, match=r"dual\.dcm, image 1: .* its calibrated region does not hold this image"):
+        read(region(90, 580, 0.006))
+
+
+def test_a_screen_that_was_shrunk_after_calibration_is_told(tmp_path):
+    screen = np.zeros((600, 600), np.uint8)
+    screen[50:550, 50:550] = screens.speckle(500, 500)
+    path = write_dicom(tmp_path / "a.dcm", screen, SequenceOfUltrasoundRegions=[region(50, 900, 0.006)], Modality="US")
+    (volume,) = load_pictures(path)
+    assert any("its pixels are larger" in doubt for doubt in volume.meta["doubts"])
+
+
+def test_a_ruler_that_no_transducer_has_is_none(tmp_path, monkeypatch):
+    path, wide = png(tmp_path / "a.png", screens.beside()), []
+    found = find_ruler(screens.beside(), BESIDE)
+    monkeypatch.setattr("segdet.io.stills.find_ruler", lambda *_: replace(found, pixel_mm=wide[0]))
+    for wide[:] in ([0.5], [0.01]):
+        with pytest.raises(PixelSizeError, match="what looks like a depth ruler is not used: it would make its image"):
+            load_pictures(path)
 
 
 def test_folders_and_what_is_no_picture(tmp_path, capsys):

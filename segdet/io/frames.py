@@ -8,6 +8,9 @@ from PIL import Image, ImageOps, ImageSequence
 from ..errors import FormatError
 from .checks import extension, is_dicom, reading, silenced
 from .files import PICTURES
+from .screen import unlikely_size
+
+DOTS = 72, 96  # an inch, of screens; programs that do not know the size of a pixel write theirs
 
 
 def read_frames(path):
@@ -21,8 +24,9 @@ def read_frames(path):
     Returns
     -------
     frames : list of ndarrays of uint8, (H, W)
-    spacing : (dy, dx) in mm, or None
-        As the header of a DICOM file states it, where it can be believed.
+    sizes : list of ((top, bottom, left, right), (dy, dx) in mm), or None
+        The parts of the pictures, half open, and the size of the pixels in each, as the header of a DICOM file states
+        it, where it can be believed.
     notes : tuple of str
         Why it cannot, or what in the header says otherwise.
 
@@ -39,6 +43,36 @@ def read_frames(path):
         if is_dicom(path):
             return _dicom_frames(path)
         raise FormatError(f"{path}: expected a picture, DICOM or one of {', '.join(PICTURES)}")
+
+
+def stated_size(sizes, area):
+    """The pixel size that a header states for one image on a screen.
+
+    Parameters
+    ----------
+    sizes : list
+        Of `read_frames`.
+    area : (top, bottom, left, right)
+        Of the image, half open.
+
+    Returns
+    -------
+    size : (dy, dx) in mm, or None
+    notes : tuple of str
+        Why there is none.
+    """
+    top, bottom, left, right = area
+
+    def shared(part):
+        start, stop, first, last = part
+        return max(0, min(bottom, stop) - max(top, start)) * max(0, min(right, last) - max(left, first))
+
+    part, size = max(sizes, key=lambda each: shared(each[0]))
+    if shared(part) < (bottom - top) * (right - left) / 2:
+        return None, ("the header's pixel size is not used: its calibrated region does not hold this image",)
+    if unlikely := unlikely_size(size, area):
+        return None, ("the header's pixel size is not used: {:.4g} x {:.4g} mm would make {}".format(*size, unlikely),)
+    return size, ()
 
 
 def may_hold_stills(path):
@@ -88,16 +122,16 @@ def _grey(picture):
 
 
 def _dicom_frames(path):
-    """Grey frames, the pixel size where the header can be believed, and what is to be said of it."""
+    """Grey frames, the pixel sizes where the header can be believed, and what is to be said of them."""
     from .dicom.pixels import grey_frames, open_dicom
-    from .dicom.ultrasound import aspect_ratio, calibrated_regions, contradiction, placeholder_spacing, plane_spacing
+    from .dicom.ultrasound import aspect_ratio, calibrated_regions, placeholder_spacing
 
     with silenced():
         ds = open_dicom(path)
         if "PixelData" not in ds:
             raise FormatError(f"{path}: holds no pixel data; expected a DICOM image")
         frames = [_eight_bits(frame) for frame in grey_frames(ds, path, [(1, 0)])[0]]
-        if placeholder := placeholder_spacing(ds):
+        if placeholder := placeholder_spacing(ds) or _of_a_screen(ds):
             return frames, None, (placeholder,)
         if not (ds.get("PixelSpacing") or calibrated_regions(ds)):
             if (ratio := aspect_ratio(ds)) != 1:
@@ -106,10 +140,51 @@ def _dicom_frames(path):
                     "expected square ones, or PixelSpacing: resample the picture first"
                 )
             return frames, None, ("the header gives no pixel size",)
-        spacing, wrong = tuple(float(size) for size in plane_spacing(ds)[0]), contradiction(ds)
-    if len(spacing) != 2 or not all(0 < size < np.inf for size in spacing):
-        return frames, None, (f"the header's pixel size of {list(spacing)} is not usable",)
-    return frames, spacing, (wrong,) * bool(wrong)
+        sizes, notes = _stated_sizes(ds)
+    for _, size in sizes:
+        if len(size) != 2 or not all(0 < step < np.inf for step in size):
+            return frames, None, (f"the header's pixel size of {list(size)} is not usable",)
+    return frames, sizes, notes
+
+
+def _of_a_screen(ds):
+    """What is wrong with a pixel size that is that of a screen and not of what it shows, "" where it is none."""
+    from .dicom.ultrasound import calibrated_regions
+
+    stated = np.ravel(ds.get("PixelSpacing") or ()).astype(float)
+    if len(stated) != 2 or calibrated_regions(ds):
+        return ""
+    meanings = {1.0: "is what programs write that do not know it"}
+    meanings |= {25.4 / dots: f"is that of a screen of {dots} dots an inch" for dots in DOTS}
+    for size, meaning in meanings.items():
+        if np.allclose(stated, size, rtol=1e-3, atol=0):
+            return f"the header's pixel size is a placeholder and not used: {size:.4g} x {size:.4g} mm {meaning}"
+    return ""
+
+
+def _stated_sizes(ds):
+    """The parts of a picture and the sizes of their pixels as `read_frames` returns them, and what is doubtful there.
+
+    A calibrated region speaks for the image in it alone: two images side by side may be of two depths.
+    """
+    from .dicom.ultrasound import _region_spacing, calibrated_regions, contradiction, plane_spacing
+
+    spacing, said = plane_spacing(ds)
+    doubts = said if contradiction(ds) else said[1:]  # without that which only says where the size comes from
+    regions, spacing = calibrated_regions(ds), tuple(float(step) for step in spacing)
+    if not regions:
+        return [((0, ds.Rows, 0, ds.Columns), spacing)], doubts
+    sizes = [_region_spacing(region) for region in regions]
+    if len(set(sizes)) == 1:
+        return [(_place(region), spacing) for region in regions], doubts
+    told = f"its {len(regions)} calibrated regions differ in pixel size: each image has that of the region around it"
+    return list(zip(map(_place, regions), sizes, strict=True)), (*doubts[:-1], told)
+
+
+def _place(region):
+    """The rows and columns of a region, half open; it names its last ones."""
+    top, left = region.RegionLocationMinY0, region.RegionLocationMinX0
+    return top, region.RegionLocationMaxY1 + 1, left, region.RegionLocationMaxX1 + 1
 
 
 def _eight_bits(frame):

@@ -31,7 +31,7 @@ class Ruler:
     Attributes
     ----------
     pixel_mm : float
-        mm a pixel.
+        mm from row to row. Of the distance between columns a depth ruler says nothing.
     sure : bool
         Whether a printed number agrees with the ticks.
     said : str

@@ -6,6 +6,7 @@ from scipy import ndimage
 DARK = 4  # grey levels; what compression leaves on a black screen is darker
 PATCH = 15  # pixels; text and ticks fill less than half of a patch of this size
 SMALLEST = 64  # pixels of a side of an image
+NARROWEST, WIDEST = 10.0, 300.0  # mm; no transducer sees less or further
 BRIGHT_LINE = 0.15  # of a row or column of the image that is not dark
 BAR, BAR_DARKEST, BAR_RANGE = (60, 8), 20, 40  # pixels and grey levels: the least that is a grey bar
 SHARE = 0.4  # of the largest image's pixels that a second image on the screen has at least
@@ -42,6 +43,18 @@ def image_areas(picture):
             if left < right:
                 areas.append((top, bottom, left, right))
     return sorted(areas, key=lambda area: area[2])
+
+
+def unlikely_size(size, area):
+    """What a pixel size (dy, dx) in mm makes of an image area that no transducer sees, "" where it may be an image.
+
+    An area of fewer columns than an image has may be narrow or deep.
+    """
+    top, bottom, left, right = area
+    deep, wide, whole = size[0] * (bottom - top), size[1] * (right - left), right - left >= SMALLEST
+    if not 0 < wide <= WIDEST or (whole and wide < NARROWEST):
+        return f"its image area {wide:g} mm wide"
+    return f"its image area {deep:g} mm deep" if whole and deep > WIDEST else ""
 
 
 def _trimmed(bright, rows, columns):

@@ -1,7 +1,8 @@
 """Still pictures of an ultrasound screen: no scan, for nothing lies between them (chapter 02).
 
 The size of a pixel comes from the caller, else from the header where that is credible, else from the depth ruler in
-the picture. Where all three are silent the picture is refused.
+the picture, whose pixels count as square. Where all three are silent, or a header and a sure ruler contradict each
+other, the picture is refused.
 """
 
 from dataclasses import dataclass
@@ -13,13 +14,15 @@ from ..errors import FormatError, GeometryError, PixelSizeError
 from ..volume import Volume
 from .checks import given, reading
 from .files import PICTURES
-from .frames import may_hold_stills, read_frames
+from .frames import may_hold_stills, read_frames, stated_size
 from .labels import label_numbers
 from .ruler import Ruler, find_ruler
-from .screen import image_areas
+from .screen import image_areas, unlikely_size
 
-WIDEST = 300.0  # mm; no transducer sees further
-DISAGREE = 0.05  # by which a given pixel size may differ from the ruler before a note says so
+DISAGREE = 0.05  # by which another pixel size may differ from the ruler before something is said
+GIVEN, HEADER, RULER, UNSURE = "given", "header", "ruler", "unsure ruler"  # where a pixel size comes from
+WAY_OUT = "give it in mm, with --pixel-mm or pixel_mm="
+NO_AREA = "no image area was found: it is read whole"
 NO_DEPTH = "a still picture: its directions are unknown, the distance to others means nothing and was set to 1 mm"
 
 
@@ -41,7 +44,7 @@ class Still:
         Of the picture in the file, from 0.
     ruler : Ruler or None
     header : (dy, dx) in mm, or None
-        As a credible header states it.
+        As a credible header states it for this image.
     notes : tuple of str
     """
 
@@ -58,46 +61,76 @@ class Still:
         """Size, image area and pixel size in a line, whether or not the last is known."""
         rows, columns = self.size
         top, bottom, left, right = self.area
+        contradiction = self._contradiction() if pixel_mm is None else ""
         try:
-            spacing, source = self._spacing(pixel_mm)
+            spacing, _, source = self._sized(pixel_mm)
             known = "{:.4g} x {:.4g} mm; {}".format(*spacing, source)
-        except PixelSizeError as error:
-            known = f"not known; {str(error).rpartition('; ')[2]}"
+        except GeometryError as error:
+            if not (contradiction or isinstance(error, PixelSizeError)):
+                raise
+            known = f"not known{', for ' * bool(contradiction)}{contradiction}; {WAY_OUT}"
         return (
             f"{rows} rows x {columns} columns, the image area rows {top} to {bottom - 1} and columns {left} to "
             f"{right - 1}, a pixel {known}"
         )
 
     def volume(self, pixel_mm=None):
-        """The image area as a `Volume` of one slice; `load_pictures` says what may go wrong."""
-        spacing, source = self._spacing(pixel_mm)
+        """The image area as a `Volume` of one slice; `load_pictures` says what may go wrong.
+
+        Its ``meta["scale"]`` is `GIVEN`, `HEADER`, `RULER` or `UNSURE`; ``meta["doubts"]`` are those of its notes that
+        ask for a look, a tuple of str.
+        """
+        spacing, scale, source = self._sized(pixel_mm)
+        doubtful = scale == UNSURE or self._objection(spacing[0])
+        return self._as_volume(spacing, scale, source, (source,) * bool(doubtful))
+
+    def assumed(self, pixel_mm, scale):
+        """The same where nothing says how large the pixels are, with a size that nobody has checked."""
+        return self._as_volume((pixel_mm, pixel_mm), scale, "the pixel size was assumed", ())
+
+    def _as_volume(self, spacing, scale, source, doubts):
+        doubts += tuple(note for note in self.notes if scale == HEADER or note == NO_AREA)
         meta = {"stills": True, "format": "still picture", "picture": self.number, "image_area": self.area,
-                "picture_size": self.size}  # fmt: skip
+                "picture_size": self.size, "scale": scale, "doubts": doubts}  # fmt: skip
         return Volume.from_spacing(
             self.voxels[None], (1.0, *spacing), name=self.name, notes=(source, *self.notes, NO_DEPTH), meta=meta
         )
 
-    def _spacing(self, pixel_mm):
-        """(dy, dx) in mm, and where they come from."""
+    def _sized(self, pixel_mm):
+        """(dy, dx) in mm, where they come from, and that in words."""
         if pixel_mm is not None:
-            wide = pixel_mm * (self.area[3] - self.area[2])
-            if not 0 < wide <= WIDEST:
+            given = float(pixel_mm), float(pixel_mm)
+            if unlikely := unlikely_size(given, self.area):
                 raise GeometryError(
-                    f"{self.name}: {pixel_mm:g} mm a pixel make its image area {wide:g} mm wide; expected the size of "
-                    "one pixel in mm, such as 0.07"
+                    f"{self.name}: {pixel_mm:g} mm a pixel make {unlikely}; expected the size of one pixel in mm, such "
+                    "as 0.07"
                 )
-            source = "the pixel size was given"
-            if self.ruler and abs(self.ruler.pixel_mm / pixel_mm - 1) > DISAGREE:
-                source += f", against the depth ruler's {self.ruler.pixel_mm:.4g} mm"
-            return (float(pixel_mm), float(pixel_mm)), source
+            return given, GIVEN, f"the pixel size was given{self._objection(given[0])}"
+        if contradiction := self._contradiction():
+            raise GeometryError(f"{self.name}: {contradiction}; {WAY_OUT}")
         if self.header:
-            return self.header, "the header's pixel size"
+            return self.header, HEADER, f"the header's pixel size{self._objection(self.header[0])}"
         if self.ruler:
-            return (self.ruler.pixel_mm, self.ruler.pixel_mm), f"the depth ruler's pixel size: {self.ruler}"
+            size, scale = self.ruler.pixel_mm, RULER if self.ruler.sure else UNSURE
+            said = f"the depth ruler's pixel size: {self.ruler}; pixels as wide as high were assumed"
+            return (size, size), scale, said
         raise PixelSizeError(
             f"{self.name}: the size of a pixel is not known, for no depth ruler was found in the picture"
-            f"{''.join(f' and {note}' for note in self.notes[:1])}; give it in mm, with --pixel-mm or pixel_mm="
+            f"{''.join(f' and {note}' for note in self.notes[:1])}; {WAY_OUT}"
         )
+
+    def _objection(self, dy):
+        """What the ruler says against rows that are `dy` mm apart, "" where it agrees or there is none."""
+        if not self.ruler or abs(self.ruler.pixel_mm / dy - 1) <= DISAGREE:
+            return ""
+        return f", against the depth ruler's {self.ruler.pixel_mm:.4g} mm{'' if self.ruler.sure else ' (not sure)'}"
+
+    def _contradiction(self):
+        """How header and ruler contradict each other where both are to be believed, "" where they do not."""
+        if not (self.header and self.ruler and self.ruler.sure and self._objection(self.header[0])):
+            return ""
+        stated = "{:.4g} x {:.4g}".format(*self.header)
+        return f"the header's pixel size of {stated} mm contradicts the depth ruler's {self.ruler.pixel_mm:.4g} mm"
 
 
 def read_stills(path):
@@ -137,7 +170,7 @@ def load_pictures(path, *, pixel_mm=None):
         As in `read_stills`.
     pixel_mm : float, optional
         The size of a pixel in mm. By default it is that of a credible DICOM header, else that of the depth ruler in
-        the picture.
+        the picture. Given or by the ruler, pixels are square.
 
     Returns
     -------
@@ -150,7 +183,8 @@ def load_pictures(path, *, pixel_mm=None):
     PixelSizeError
         If nothing says how large the pixels are.
     GeometryError
-        If the pixel size makes an image wider than any transducer sees.
+        If the given pixel size makes an image narrower or wider than that of any transducer, or a header contradicts a
+        sure ruler.
     FormatError
         As in `read_stills`.
     """
@@ -181,14 +215,16 @@ def load_picture(path, index=0, *, pixel_mm=None):
     return stills[index].volume(pixel_mm)
 
 
-def load_picture_labels(path, pictures):
+def load_picture_labels(path, pictures, *, whole=False):
     """The label maps of pictures, from a NIfTI file with the axes (column, row, picture).
 
     Parameters
     ----------
     path : str or Path
     pictures : list of Volume
-        As `load_pictures` read them from the file that was labelled.
+        As `load_pictures` read them from the file that was labelled, all of them.
+    whole : bool
+        Leave the maps as large as the screen.
 
     Returns
     -------
@@ -205,40 +241,44 @@ def load_picture_labels(path, pictures):
     path = Path(path)
     with reading(path):
         planes = label_numbers(read_nifti(path), path)
-    found = []
+    found, count = [], 1 + max((picture.meta["picture"] for picture in pictures), default=-1)
     for picture in pictures:
         number, size = picture.meta["picture"], picture.meta["picture_size"]
-        if number >= len(planes) or planes.shape[1:] != size:
+        if len(planes) != count or planes.shape[1:] != size:
             raise FormatError(
                 f"{path}: holds {len(planes)} label maps of {planes.shape[1:]} rows and columns; {picture.name} is "
-                f"number {number}, counted from 0, of {size}"
+                f"number {number}, counted from 0, of {count}, and of {size}"
             )
         top, bottom, left, right = picture.meta["image_area"]
-        found.append(planes[number : number + 1, top:bottom, left:right])
+        plane = planes[number : number + 1]
+        found.append(plane if whole else plane[:, top:bottom, left:right])
     return found
 
 
 def _read_file(path):
-    frames, header, notes = read_frames(path)
+    frames, sizes, notes = read_frames(path)
     stills = []
     for number, frame in enumerate(frames):
         name = path.name if len(frames) == 1 else f"{path.name}, picture {number}"
-        stills += _images(frame, number, name, header, notes)
+        stills += _images(frame, number, name, sizes, notes)
     return stills
 
 
-def _images(frame, number, name, header, notes):
-    """The images that one screen shows, with the rulers beside them."""
+def _images(frame, number, name, sizes, notes):
+    """The images that one screen shows, with the rulers beside them and what the header says of them."""
     areas = image_areas(frame)
     if not areas:
-        areas, notes = [(0, frame.shape[0], 0, frame.shape[1])], (*notes, "no image area was found: it is read whole")
+        areas, notes = [(0, frame.shape[0], 0, frame.shape[1])], (*notes, NO_AREA)
     found = []
     for image, area in enumerate(areas):
-        ruler = find_ruler(frame, area)
+        ruler, wrong = find_ruler(frame, area), ()
+        if ruler and (unlikely := unlikely_size((ruler.pixel_mm, ruler.pixel_mm), area)):
+            ruler, wrong = None, (f"what looks like a depth ruler is not used: it would make {unlikely}",)
         top, bottom, left, right = area = _without(ruler, area)
+        header, said = stated_size(sizes, area) if sizes else (None, ())
         voxels = np.ascontiguousarray(frame[top:bottom, left:right])
         title = name if len(areas) == 1 else f"{name}, image {image}"
-        found.append(Still(title, voxels, area, frame.shape, number, ruler, header, notes))
+        found.append(Still(title, voxels, area, frame.shape, number, ruler, header, (*said, *wrong, *notes)))
     return found
 
 
