@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import screens
 import torch
+from dicom_samples import image as write_dicom
 from PIL import Image
 
 from segdet.errors import SegdetError
@@ -278,6 +280,110 @@ def test_an_infant_without_a_head_is_left_out_and_named(tmp_path):
     found, notes = read_infants(folder, {"infant-0": 0.1, "infant-1": 0.1})
     assert [infant.name for infant in found] == ["infant-0"]
     assert notes == ["infant-1: left out, for none of its 2 pictures has a labelled head"]
+
+
+def test_a_line_without_edges_says_that_there_is_no_head(tmp_path):
+    folder = folder_of_infants(tmp_path / "hips", 1)
+    table = folder / "infant-0/boxes.csv"
+    table.write_text("file,x0,y0,x1,y1\n1.png,40,60,161,181\n0.png,,,,\n")
+    ((infant,), notes) = read_infants(folder, {"infant-0": 0.1})
+    assert (infant.empty, infant.on_grid((0.2, 0.4)).empty, notes) == ((0,), (0,), [])
+    assert infant.on_grid((0.2, 0.4)).labelled.tolist() == [False, True]
+    assert infant.on_grid((0.2, 0.4)).windowed((184, 96)).empty == ()
+    table.write_text("file,x0,y0,x1,y1\n0.png,40,60,161,181\n")
+    ((infant,), _) = read_infants(folder, {"infant-0": 0.1})
+    assert infant.empty == ()
+    for lines, message in (
+        ("0.png,,,,\n0.png,4,2,30,40", r"line 3: a second box for 0\.png, after one without edges; keep one"),
+        ("0.png,4,2,30,40\n0.png,,,,", r"line 3: a second row for 0\.png, after \[4, 2, 30, 40\]; keep one"),
+        ("0.png,4,,30,40", r"line 2: expected .* whole pixels, or nothing for a picture without a head"),
+    ):
+        table.write_text(f"file,x0,y0,x1,y1\n{lines}\n")
+        with pytest.raises(SegdetError, match=message):
+            read_infants(folder, {"infant-0": 0.1})
+
+
+def infant_of_screens(folder, *, box="200,150,400,350", **named):
+    """An infant of one folder, its screens by their names, each with the same box."""
+    folder.mkdir(parents=True)
+    for name, screen in named.items():
+        Image.fromarray(screen).save(folder / f"{name}.png")
+    lines = ["file,x0,y0,x1,y1", *(f"{name}.png,{box}" for name in named)]
+    (folder / "boxes.csv").write_text("\n".join(lines) + "\n")
+
+
+def test_doubts_about_the_scale_are_told(tmp_path):
+    """One ruler is sure, one is not, and one picture has none: the others keep their size."""
+    bare = screens.beside()
+    bare[:, 870:] = 0
+    infant_of_screens(tmp_path / "a", p=screens.beside(), q=screens.beside("", pitch=60), r=bare)
+    ((infant,), notes) = read_infants(tmp_path)
+    assert [picture.spacing[1] for picture in infant.pictures] == pytest.approx([5 / 70, 5 / 60])
+    assert infant.scale == "unsure ruler"
+    assert notes[0] == (
+        "a: left out are r.png, whose pixel size is not known; --pixel-mm a=MM gives it to all of its pictures"
+    )
+    assert notes[1].startswith("a: the depth ruler's pixel size: 10 ticks, 60.0 pixels apart")
+    assert notes[1].endswith("(not sure); pixels as wide as high were assumed (q.png)")
+    assert len(notes) == 2
+    ((infant,), notes) = read_infants(tmp_path, {"a": 0.0833})
+    assert (len(infant.pictures), infant.scale) == (3, GIVEN)
+    assert notes == ["a: the pixel size was given, against the depth ruler's 0.07143 mm (p.png)"]
+
+
+@pytest.mark.parametrize(("stated", "scale"), [([0.0714, 0.0714], "header"), ([1, 1], "ruler")])
+def test_where_a_scale_comes_from(tmp_path, stated, scale):
+    nibabel = pytest.importorskip("nibabel")
+    labels = np.zeros((1020, 780, 1), np.uint8)  # column, row, picture
+    labels[300:400, 200:300] = 2
+    write_dicom(tmp_path / "a.dcm", screens.beside(), Modality="US", PixelSpacing=stated)
+    nibabel.save(nibabel.Nifti1Image(labels, np.eye(4)), tmp_path / "a.nii.gz")
+    ((infant,), notes) = read_infants(tmp_path)
+    assert (infant.scale, notes) == (scale, [])
+
+
+def test_a_head_that_is_cut_off_is_told_and_one_beside_the_image_refused(tmp_path):
+    nibabel = pytest.importorskip("nibabel")
+    infant_of_screens(tmp_path / "a", box="100,150,350,350", p=screens.beside())
+    ((infant,), notes) = read_infants(tmp_path)
+    left = infant.pictures[0].meta["image_area"][2]
+    assert notes == [
+        f"a: {(left - 100) * 200} of the 50000 pixels of the head lie beside the image and are cut off (p.png)"
+    ]
+    assert infant.heads[0].sum() == (350 - left) * 200
+    labels = np.zeros((1020, 780, 2), np.uint8)
+    labels[300:400, 200:300, 0] = labels[20:100, 200:300, 1] = 2
+    write_dicom(tmp_path / "b.dcm", np.stack([screens.beside()] * 2), Modality="US", PixelSpacing=[1, 1])
+    nibabel.save(nibabel.Nifti1Image(labels, np.eye(4)), tmp_path / "b.nii.gz")
+    with pytest.raises(SegdetError, match=r"b\.nii\.gz: the label of the head lies beside the image that b\.dcm, pict"):
+        read_infants(tmp_path)
+
+
+def test_what_is_no_infant_is_named(tmp_path):
+    folder = folder_of_infants(tmp_path / "hips", 1)
+    (folder / "pictures").mkdir()
+    for path in ("pictures/a.png", "b.png"):
+        Image.fromarray(screens.beside()).save(folder / path)
+    write_dicom(folder / "c.dcm", screens.beside())
+    (folder / "d.nii.gz").write_bytes(b"")
+    (folder / "notes.txt").write_text("text")
+    (folder / "empty").mkdir()
+    found, notes = read_infants(folder, {"infant-0": 0.1})
+    assert [infant.name for infant in found] == ["infant-0"]
+    what = "left out; an infant is NAME.dcm beside NAME.nii.gz, or a folder of pictures with a boxes.csv"
+    assert notes == [f"{name}: {what}" for name in ("b.png", "c.dcm", "d.nii.gz", "pictures")]
+    for name in ("infant-0.dcm", "infant-0.nii.gz"):
+        (folder / name).write_bytes(b"")
+    with pytest.raises(SegdetError, match=r"hips: infant-0 and infant-0\.dcm are of one name; rename one"):
+        read_infants(folder)
+
+
+def test_a_narrow_picture_without_a_ruler_is_scaled_by_its_head(tmp_path):
+    picture = np.random.default_rng(0).integers(60, 200, (120, 110)).astype(np.uint8)  # 7.7 mm of 0.07 mm
+    infant_of_screens(tmp_path / "a", box="20,20,84,84", p=picture)
+    ((infant,), _) = read_infants(tmp_path)
+    assert infant.scale == ASSUMED
+    assert infant.pictures[0].spacing[1:] == pytest.approx((16 / 64, 16 / 64))
 
 
 def test_an_arm_is_done_when_its_run_is_there(tmp_path, small_phantoms, monkeypatch):

@@ -1,7 +1,6 @@
 """Pictures of real infant hips as the detector sees simulated slices (chapter 12)."""
 
 import math
-import re
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,20 +8,20 @@ import torch
 import torch.nn.functional as F
 
 from ..boxes import area, pad_boxes
-from ..errors import FormatError, PixelSizeError, SegdetError
+from ..errors import PixelSizeError, SegdetError
 from ..intensities import normalise
-from ..io.boxes_csv import EDGES, check_box, csv_rows
-from ..io.checks import given
-from ..io.stills import load_picture_labels, load_pictures
+from ..io.checks import extension, given
+from ..io.frames import may_hold_stills
+from ..io.stills import GIVEN, HEADER, RULER, UNSURE, read_stills
 from ..resampling import covered
 from ..runtime.tensors import digest
 from ..volume import Volume, slice_boxes
+from .heads import BOXES, heads_of
 
-HEAD = 2  # its label in the label maps
 HEAD_MM = 16.0  # the side of a head's box where neither a ruler nor the user gives the scale
 UNKNOWN_MM = 0.07  # a pixel, until the head has given the scale
-SECOND = re.compile(r", image \d+$")  # in the name of one of several images on a screen (`segdet.io.stills`)
-RULER, GIVEN, ASSUMED = "ruler", "given", "head"  # where a scale comes from
+ASSUMED = "head"  # where a scale comes from, beside those of `segdet.io.stills`
+SCALES = ASSUMED, UNSURE, HEADER, RULER, GIVEN  # the least sure first
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +39,9 @@ class Infant:
     spacing : (dy, dx)
         In mm.
     scale : str
-        `RULER`, `GIVEN` or `ASSUMED`; in the last case no size in mm can be measured.
+        The least sure of its pictures', out of `SCALES`; where it is `ASSUMED`, no size in mm can be measured.
+    empty : tuple of int
+        The pictures of which a person says that they show no head.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Infant:
     boxes: torch.Tensor
     spacing: tuple[float, float]
     scale: str
+    empty: tuple[int, ...] = ()
 
     @property
     def identity(self):
@@ -83,7 +85,7 @@ class Infant:
             top, left = _start(preferred[0], y0, y1, shape[0]), _start(preferred[1], x0, x1, shape[1])
             cut.append(picture[top : top + shape[0], left : left + shape[1]])
             moved.append([[x0 - left, y0 - top, x1 - left, y1 - top]])
-        return replace(self, slices=torch.stack(cut), boxes=torch.tensor(moved))
+        return replace(self, slices=torch.stack(cut), boxes=torch.tensor(moved), empty=())
 
 
 def _start(preferred, low, high, length):
@@ -100,6 +102,8 @@ class Stills:
     heads: list
     scale: str  # as `Infant.scale`
     outlined: bool = True  # else the heads are boxes
+    empty: tuple[int, ...] = ()  # as `Infant.empty`
+    notes: tuple[str, ...] = ()  # what was left out or is in doubt
 
     def with_usual_head(self):
         """The same pictures enlarged or reduced together until the median side of a head's box is `HEAD_MM`."""
@@ -126,7 +130,7 @@ class Stills:
             boxes.append(_around(slice_boxes(grid.mask)[0]))
         rows, cols = np.max([s.shape for s in slices], 0)
         slices = torch.stack([F.pad(s, (0, cols - s.shape[1], 0, rows - s.shape[0])) for s in slices])
-        return Infant(self.name, slices, pad_boxes(boxes), tuple(spacing), self.scale)
+        return Infant(self.name, slices, pad_boxes(boxes), tuple(spacing), self.scale, self.empty)
 
 
 def read_infants(folder, pixel_mm=None):
@@ -134,38 +138,39 @@ def read_infants(folder, pixel_mm=None):
 
     ``NAME.dcm`` beside ``NAME.nii.gz`` are the pictures and the label maps of one infant, as `segdet download hips`
     lays them out. A folder NAME of pictures with a ``boxes.csv`` (file, x0, y0, x1, y1, in pixels of the file) is one,
-    too; it holds a box a file, and a file that it does not name has no labelled head.
+    too; it holds a box a file, or four empty edges where a person sees no head, and a file that it does not name has no
+    labelled head.
 
     Parameters
     ----------
     folder : path
     pixel_mm : dict of str to float, optional
-        The size of a pixel in mm by the name of an infant; else its ruler gives it, and where there is none, the size
-        of its labelled head (`Stills.with_usual_head`).
+        The size of a pixel in mm by the name of an infant, for all its pictures; else header or ruler give that of each
+        picture, and where no picture has any, the size of the labelled head does (`Stills.with_usual_head`).
 
     Returns
     -------
     infants : list of Stills
         Ordered by name; those with a labelled head.
     notes : list of str
-        A line for each that was left out, and for each whose scale is assumed.
+        A line for whatever was left out, cut off, assumed or is in doubt.
 
     Raises
     ------
     SegdetError
-        There is no such infant in the folder, `pixel_mm` names one that is not there, or a line of a ``boxes.csv``
-        holds no box of a picture, or a second one.
+        There is no such infant in the folder or two have one name, `pixel_mm` names one that is not there, a line of a
+        ``boxes.csv`` holds no box of a picture, or a second one, or a head lies beside the image on the screen.
     """
     folder, pixel_mm = given(folder), dict(pixel_mm or {})
-    paths = {path.stem: path for path in folder.glob("*.dcm") if path.with_suffix(".nii.gz").exists()}
-    paths |= {path.parent.name: path.parent for path in folder.glob("*/boxes.csv")}
+    paths, notes = _infants(folder)
     if not paths:
         raise SegdetError(f"{folder}: holds no NAME.dcm beside NAME.nii.gz; get them with `segdet download hips`")
     if strangers := pixel_mm.keys() - paths.keys():
         raise SegdetError(f"{folder}: --pixel-mm names {min(strangers)}, but there are {', '.join(sorted(paths))}")
-    infants, notes = [], []
+    infants = []
     for name, path in sorted(paths.items()):
         found = _read(name, path, pixel_mm.get(name))
+        notes += [f"{name}: {note}" for note in found.notes]
         if not any(head.any() for head in found.heads):
             notes.append(f"{name}: left out, for none of its {len(found.pictures)} pictures has a labelled head")
             continue
@@ -183,60 +188,53 @@ def _around(boxes):
     return np.concatenate([boxes[:, :2].min(0), boxes[:, 2:].max(0)])[None] if len(boxes) else boxes
 
 
+def _infants(folder):
+    """The path of each infant by its name, and a line for whatever else holds pictures or labels."""
+    paths, others = {}, []
+    for path in sorted(folder.glob("*")):
+        own = path / BOXES if path.is_dir() else path.with_suffix(".nii.gz")
+        if own.exists() and (path.is_dir() or extension(path) == ".dcm"):
+            name = path.name if path.is_dir() else path.stem
+            if name in paths:
+                raise SegdetError(f"{folder}: {paths[name].name} and {path.name} are of one name; rename one")
+            paths[name] = path
+        elif not path.name.startswith(".") and _may_be_meant(path):
+            others.append(path.name)
+    what = "an infant is NAME.dcm beside NAME.nii.gz, or a folder of pictures with a boxes.csv"
+    return paths, [f"{name}: left out; {what}" for name in others if name.removesuffix(".nii.gz") not in paths]
+
+
+def _may_be_meant(path):
+    if path.is_dir():
+        return any(map(may_hold_stills, path.iterdir()))
+    return may_hold_stills(path) or extension(path) == ".nii.gz"
+
+
 def _read(name, path, pixel_mm):
-    """The `Stills` of one infant."""
+    """The `Stills` of one infant, without those pictures whose scale nothing gives, if others have one."""
+    pictures = [_picture(still, pixel_mm) for still in read_stills(path)]
+    heads, empty, notes = heads_of(path, pictures)
+    sized = [index for index, picture in enumerate(pictures) if picture.meta["scale"] != ASSUMED]
+    if sized and (lacking := [p for p in pictures if p.meta["scale"] == ASSUMED]):
+        notes.append(
+            f"left out are {_named(lacking, path)}, whose pixel size is not known; --pixel-mm {name}=MM gives it to "
+            "all of its pictures"
+        )
+    kept = sized or range(len(pictures))
+    pictures, heads, empty = ([each[index] for index in kept] for each in (pictures, heads, empty))
+    for doubt in dict.fromkeys(doubt for picture in pictures for doubt in picture.meta["doubts"]):
+        there = [picture for picture in pictures if doubt in picture.meta["doubts"]]
+        notes.append(f"{doubt} ({'all its pictures' if len(there) == len(pictures) else _named(there, path)})")
+    scale = min((picture.meta["scale"] for picture in pictures), key=SCALES.index)
+    return Stills(name, pictures, heads, scale, not path.is_dir(), tuple(np.flatnonzero(empty).tolist()), tuple(notes))
+
+
+def _named(pictures, path):
+    return ", ".join(picture.name.removeprefix(f"{path.name}, ") for picture in pictures)
+
+
+def _picture(still, pixel_mm):
     try:
-        pictures, scale = load_pictures(path, pixel_mm=pixel_mm), GIVEN if pixel_mm else RULER
+        return still.volume(pixel_mm)
     except PixelSizeError:
-        pictures, scale = load_pictures(path, pixel_mm=UNKNOWN_MM), ASSUMED
-    heads = _boxed(path, pictures) if path.is_dir() else _labelled(path, pictures)
-    return Stills(name, pictures, heads, scale, not path.is_dir())
-
-
-def _labelled(path, pictures):
-    """The masks of the heads from the label maps beside a DICOM file."""
-    maps = load_picture_labels(path.with_suffix(".nii.gz"), pictures)
-    return [labels == HEAD for labels in maps]
-
-
-def _boxed(path, pictures):
-    """The masks of the heads from the boxes.csv of a folder of pictures; a screen of two images has one row."""
-    screens = [SECOND.sub("", picture.name) for picture in pictures]
-    sizes = {screen: picture.meta["picture_size"] for screen, picture in zip(screens, pictures, strict=True)}
-    masks = {screen: np.zeros(size, bool) for screen, size in sizes.items()}
-    heads = []
-    for screen, picture in zip(screens, pictures, strict=True):
-        top, bottom, left, right = picture.meta["image_area"]
-        heads.append(masks[screen][None, top:bottom, left:right])  # a view
-    for where, name, box in _rows(path / "boxes.csv", sizes):
-        x0, y0, x1, y1 = box
-        masks[name][y0:y1, x0:x1] = True
-        if not any(head.any() for head, screen in zip(heads, screens, strict=True) if screen == name):
-            raise FormatError(f"{where}: {box} lies beside the image that {name} shows; draw it around the head")
-    return heads
-
-
-def _rows(path, sizes):
-    """Where in a CSV file, which picture, and its box, half-open pixel edges; `sizes` (H, W) by the name of a picture.
-
-    Raises
-    ------
-    FormatError
-        Names the line that holds no box of a picture, or a second one.
-    """
-    found = {}
-    for where, row in csv_rows(path, ("file", *EDGES)):
-        name = row["file"]
-        try:
-            if None in row:
-                raise ValueError("more values than columns")
-            box = [int(row[edge]) for edge in EDGES]
-        except (TypeError, ValueError) as error:
-            raise FormatError(f"{where}: expected the columns file,{','.join(EDGES)} and whole pixels") from error
-        if name not in sizes:
-            raise FormatError(f"{where}: there is no picture {name!r}; expected one of {', '.join(sizes)}")
-        if name in found:
-            raise FormatError(f"{where}: a second box for {name}, after {found[name]}; keep one, for one head")
-        check_box(where, box, sizes[name], "picture")
-        found[name] = box
-        yield where, name, box
+        return still.assumed(UNKNOWN_MM, ASSUMED)
