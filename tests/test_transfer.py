@@ -122,6 +122,25 @@ def test_scores_by_hand(monkeypatch):
     assert row["diameter_mm"] == pytest.approx((20 + (16 + 18) / 2) / 2)
 
 
+def test_a_box_where_a_person_sees_no_head_is_false(monkeypatch):
+    infant = replace(infant_of([(50, 50, 100, 150)] + [(0, 0, 0, 0)] * 3), empty=(1, 3))
+    infant.slices[:] = torch.arange(4.0)[:, None, None]
+    values, seen = {0.0: 0.9, 1.0: 0.9, 3.0: 0.6}, []
+
+    def detect(_, slices, proposals):
+        seen.append(slices[:, 0, 0].tolist())
+        scores = torch.tensor([[values[number], 0, 0] for number in seen[-1]])
+        return torch.tensor([[50.0, 50, 100, 150]]).expand(len(slices), 3, 4), scores
+
+    monkeypatch.setattr(infant_scores, "detect", detect)
+    row = infant_scores.score(None, Proposals(threshold=0.7), infant)
+    assert seen == [[0], [1, 3]]  # of picture 2 nobody has said anything
+    assert (row["empty_pictures"], row["empty_found"], row["pictures"], row["false_boxes"]) == (2, 0.5, 1, 0)
+    row = infant_scores.score(None, Proposals(), replace(infant, empty=()))
+    assert row["empty_pictures"] == 0
+    assert row["empty_found"] is None
+
+
 def test_no_size_is_measured_where_the_label_gave_the_scale(monkeypatch):
     infant = infant_of([(50, 50, 100, 150)], scale=ASSUMED)
     found = infant.boxes.expand(1, 3, 4)

@@ -31,7 +31,8 @@ def score(detector, proposals, infant):
         threshold. ``false_boxes``: share with a box that reaches it, and is among the best three, where there is no
         head (IoU below `BESIDE`). ``centre_mm``: median distance of the centres. ``width_mm``, ``height_mm``: median
         of detected minus labelled. ``diameter_mm``, ``label_mm``: medians of (width + height) / 2. The mm are NaN where
-        the scale was taken from the label itself.
+        the scale was taken from the label itself. ``empty_pictures``: number of pictures of which a person says that
+        they show no head. ``empty_found``: share of them with a box that reaches the threshold; None for none.
     """
     truth, slices = infant.boxes[infant.labelled], infant.slices[infant.labelled]
     best, scores = detect(detector, slices, replace(proposals, top_k=3, threshold=0.0))
@@ -46,7 +47,17 @@ def score(detector, proposals, infant):
         "kept": (value >= proposals.threshold).float().mean().item(),
         "false_boxes": beside.any(1).float().mean().item(),
     }
-    return row | _millimetres(found[:, 0], truth[:, 0], infant)
+    return row | _millimetres(found[:, 0], truth[:, 0], infant) | _on_empty(detector, proposals, infant)
+
+
+def _on_empty(detector, proposals, infant):
+    """The part of `score` that pictures without a head give."""
+    row = {"empty_pictures": len(infant.empty), "empty_found": None}
+    if infant.empty:
+        best, scores = detect(detector, infant.slices[list(infant.empty)], replace(proposals, top_k=3, threshold=0.0))
+        kept = (scores >= proposals.threshold) & (area(best) > 0)
+        row["empty_found"] = kept.any(1).float().mean().item()
+    return row
 
 
 def _millimetres(found, truth, infant):
