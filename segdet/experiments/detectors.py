@@ -113,7 +113,8 @@ def run_detectors(profile, seeds, out, names=None, *, resume=False, max_minutes=
     fixed |= {"data": "phantom", "phantom_version": VERSION}
 
     def runs(checkpoints, deadline):
-        done = {(row["seed"], row["arm"]) for row in study.table("detector")}
+        scored, ran = ({(row["seed"], row["arm"]) for row in study.table(name)} for name in ("detector", "runs"))
+        done = scored & ran
         left = {seed: [name for name in names if (seed, name) not in done] for seed in seeds}
         left = {seed: todo for seed, todo in left.items() if todo}
         if foretell and left:
@@ -145,8 +146,11 @@ def _run_seed(profile, seed, names, checkpoints, deadline):
         )
         made = {"best_step": history.best_step, "seconds": round(time.monotonic() - start, 1)} | made_by
         for name in sharing:
-            yield "runs", [{"seed": seed, "arm": name, "recipe": owner} | made]
             yield "detector", _score(detector, name, seed, validation, test)
+            yield (
+                "runs",
+                [{"seed": seed, "arm": name, "recipe": owner} | made],
+            )  # last: an arm whose run is there is done
 
 
 def _score(detector, name, seed, validation, test):
