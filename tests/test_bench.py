@@ -69,7 +69,7 @@ def test_other_benchmarks_and_machines_stay_in_the_file(tmp_path, monkeypatch):
     names = {name: [measure.Row(name, "peer", 1.0, 2.0)] for name in ("first", "second")}
     monkeypatch.setattr(bench, "BENCHES", {name: lambda rows=rows: rows for name, rows in names.items()})
     monkeypatch.setattr(bench, "seconds_of_a_phantom", lambda: 2.0)
-    machine = {"device": "one", "torch": "9"}
+    machine = {"device": "one", "torch": "9", "commit": "a"}
     monkeypatch.setattr(bench, "environment", lambda device: machine)
     bench.run([], path, lines.append)
     assert not any("about" in line for line in lines)
@@ -78,6 +78,7 @@ def test_other_benchmarks_and_machines_stay_in_the_file(tmp_path, monkeypatch):
     path.write_text(json.dumps(written))
     names["first"][0] = measure.Row("first", "peer", 5.0, 2.0)
     monkeypatch.setattr(bench, "seconds_of_a_phantom", lambda: 4.0)
+    monkeypatch.setattr(bench, "environment", lambda device: machine | {"commit": "b"})
     bench.run(["first"], path, lines.append)
     assert "about 60 s here, if nothing else runs" in lines  # a phantom takes twice as long now
     monkeypatch.setattr(bench, "environment", lambda device: machine | {"device": "two"})
@@ -85,6 +86,8 @@ def test_other_benchmarks_and_machines_stay_in_the_file(tmp_path, monkeypatch):
     one, two = json.loads(path.read_text())["runs"]
     assert [one["rows"][name][0]["ours"] for name in ("first", "second")] == [5.0, 1.0]
     assert list(two["rows"]) == ["second"]
+    assert one["commits"] == {"first": "b", "second": "a"}
+    assert "commit b and a." in tables.table(path, "").split("\n")[0]
 
 
 def test_a_machine_that_was_never_measured_is_foretold(monkeypatch):
@@ -114,7 +117,7 @@ def test_a_table_of_what_was_written(tmp_path):
         {"what": "another", "peer": "b", "ours": 1.0, "theirs": 1.0, "limit": None, "note": "", "unit": "s"},
     ]
     runs = [
-        {"environment": {"device": f"a {kind}", "torch": "9", "commit": "c"}, "rows": {"x": rows}}
+        {"environment": {"device": f"a {kind}", "torch": "9"}, "rows": {"x": rows}, "commits": {"x": "c"}}
         for kind in ("CPU", "GPU")
     ]
     path.write_text(json.dumps({"runs": runs}))

@@ -93,7 +93,7 @@ def _runs(path):
         return []
     try:
         found = json.loads(Path(path).read_text())["runs"]
-        _ = [run["environment"]["device"] for run in found]
+        _ = [(run["environment"]["device"], run["commits"]) for run in found]
     except (ValueError, KeyError, TypeError) as error:
         raise SegdetError(f"{path}: holds no measurements of `segdet bench`; name another --out") from error
     return found
@@ -105,10 +105,11 @@ def _kept(path, device):
 
 
 def _keep(path, facts, name, seconds, rows):
-    """Replace the rows of one benchmark of one machine in a file; all others stay."""
+    """Replace the rows of one benchmark of one machine in a file; all others stay, with the commit of their code."""
     device = facts["environment"]["device"]
-    kept = _kept(path, device) or {"seconds": {}, "rows": {}}
+    kept = _kept(path, device) or {"seconds": {}, "rows": {}, "commits": {}}
     kept |= facts
     kept["seconds"][name], kept["rows"][name] = seconds, [asdict(row) for row in rows]
+    kept["commits"][name] = facts["environment"]["commit"]
     others = [run for run in _runs(path) if run["environment"]["device"] != device]
     write_text(path, json.dumps({"runs": [*others, kept]}, indent=1) + "\n")

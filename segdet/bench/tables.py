@@ -10,10 +10,11 @@ from .measure import Row
 def _stored(path, start):
     """What `run` wrote on each machine: a line on it, and its rows whose name begins with `start`, without that."""
     for kept in json.loads(Path(path).read_text())["runs"]:
-        rows = [Row(**row) for rows in kept["rows"].values() for row in rows if row["what"].startswith(start)]
+        named = [(name, row) for name, rows in kept["rows"].items() for row in rows if row["what"].startswith(start)]
+        rows = [Row(**row) for _, row in named]
         if rows:
-            here = kept["environment"]
-            line = f"Measured on {here['device']} with PyTorch {here['torch']}, commit {here['commit']}."
+            here, commits = kept["environment"], dict.fromkeys(kept["commits"][name] for name, _ in named)
+            line = f"Measured on {here['device']} with PyTorch {here['torch']}, commit {' and '.join(commits)}."
             yield line, [replace(row, what=row.what.removeprefix(start).lstrip(", ")) for row in rows]
 
 
