@@ -170,14 +170,14 @@ def test_choices_and_what_is_said_of_them():
 
 
 def test_the_answer_about_a_claim_is_that_of_the_study():
-    claim = {"measure": "steps saved", "ours": 25.0, "interval": [18.92, 31.08], "verdict": "reproduced"}
+    claim = {"measure": "steps saved", "ours": 25.0, "interval": [18.92, 31.08], "seeds": 5, "verdict": "reproduced"}
     choices = questions.verdicts_on(claim, "So.")
     assert [right for right, *_ in choices] == [True, False, False, False]
     assert choices[0][2] == "steps saved: +25.0 (+18.9 to +31.1). So."
-    turned = {"measure": "IoU", "ours": -0.0309, "interval": [-0.0378, -0.0239], "verdict": "reversed"}
+    turned = {"measure": "IoU", "ours": -0.0309, "interval": [-0.0378, -0.0239], "seeds": 5, "verdict": "reversed"}
     assert [right for right, *_ in questions.verdicts_on(turned, "")] == [False, True, False, False]
     assert questions.verdicts_on(turned, "")[1][2] == "IoU: -0.031 (-0.038 to -0.024)."
-    counted = {"measure": "share of the operations saved", "ours": -20.5827, "interval": [-20.5827, -20.5827]}
+    counted = {"measure": "share of the operations saved", "ours": -20.5827, "interval": [-20.5827] * 2, "seeds": None}
     assert in_numbers(counted) == "share of the operations saved: -20.583 (counted)"
 
 

@@ -208,9 +208,9 @@ def test_one_seed_has_no_interval_and_a_count_needs_none(study):
     assert in_numbers(claims["1"]) == "IoU, cascade - unet: +0.100 (one seed, no interval)"
     low, high = claims["10"]["interval"]
     assert (low, claims["10"]["verdict"]) == (high, "reversed")
-    narrow = {"measure": "IoU", "ours": 0.03, "interval": [0.02996, 0.03004]}
+    narrow = {"measure": "IoU", "ours": 0.03, "interval": [0.02996, 0.03004], "seeds": 3}
     assert in_numbers(narrow) == "IoU: +0.030 (+0.030 to +0.030)"
-    assert in_numbers(narrow | {"interval": [0.03, 0.03]}) == "IoU: +0.030 (counted)"
+    assert in_numbers(narrow | {"seeds": None}) == "IoU: +0.030 (counted)"
 
 
 NO_CLAIMS = [
@@ -273,8 +273,8 @@ def test_the_command_names_the_unit_of_each_number(study, capsys):
     told = capsys.readouterr().out.splitlines()
     assert told[0].split("  ") == ["1", " ours is better than the 3D U-Net", *[""] * 9, " inconclusive"]
     assert told[1] == "    IoU, cascade - unet: +0.200 (-0.048 to +0.448)"
-    assert "    steps saved to a common validation IoU: +50.0 (counted)" in told
-    assert "    fall of the gain with contrast, IoU a dB: +0.010 (counted)" in told
+    assert "    steps saved to a common validation IoU: +50.0 (+50.0 to +50.0)" in told  # three seeds agree
+    assert "    fall of the gain with contrast, IoU a dB: +0.010 (+0.010 to +0.010)" in told
     assert not [line for line in told if re.search(r"[+-]\d", line) and not re.match(r"    [^:+]{3,}: ", line)]
     assert told[-1] == "development seeds, commit abc"
 

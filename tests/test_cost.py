@@ -1,6 +1,7 @@
 """Operations against a count by hand, predictions against what they are made of."""
 
 import dataclasses
+from functools import partial
 
 import pytest
 import torch
@@ -76,9 +77,11 @@ def test_the_states_of_interrupted_trainings_are_counted(tmp_path):
     for name, model, step in (("3-detector", detector, 5), ("3-unet", segmenter, 2), ("4-cascade", segmenter, 9)):
         optimizer = torch.optim.SGD(model.parameters(), 0.1)
         save_state(tmp_path / f"{name}.safetensors", model, optimizer, History(), step, None, {"steps": 10})
-    assert shares_done(tmp_path, [3]) == pytest.approx((0.5, 0.2))
-    assert shares_done(tmp_path, [3, 4]) == pytest.approx((0.5, 1.1))
-    assert shares_done(tmp_path / "nowhere", [3]) == (0, 0)
+    done = partial(shares_done, tmp_path, profile=dataclasses.replace(TINY, detector_steps=10, segmenter_steps=5))
+    assert done({3: ["unet"]}) == pytest.approx((0.5, 0.4))  # two steps of five
+    assert done({3: ["unet"], 4: ["cascade"]}) == pytest.approx((0.5, 2.2))  # nine of an arm that takes twice five
+    assert done({3: ["cascade"]}) == pytest.approx((0.5, 0))  # the rows of the unet are there already
+    assert done({5: ["unet"]}) == (0, 0)
 
 
 def test_commands_say_what_memory_the_work_takes(monkeypatch, capsys):

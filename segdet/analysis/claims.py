@@ -176,7 +176,7 @@ def in_numbers(claim):
     digits = 1 if claim["measure"].startswith("steps") else 3
     ours, *ends = (f"{value:+.{digits}f}" for value in (claim["ours"], *(claim["interval"] or ())))
     interval = " to ".join(ends) or "one seed, no interval"
-    if ends and len({*claim["interval"]}) == 1:
+    if claim["seeds"] is None:
         interval = "counted"
     return f"{claim['measure']}: {ours} ({interval})"
 

@@ -163,7 +163,10 @@ def run_study(plan, seeds, out, *, resume=False, max_minutes=None, scheduler=Non
         stages = [_left(study, plan, arms, seeds) for arms in stages_of(plan)]
         if foretell and any(stages) and trains_here(scheduler):
             arms = {seed: [a for plans in stages if seed in plans for a in plans[seed].arms] for seed in seeds}
-            foretell(lambda profile: work_left(replace(plan, profile=profile), arms), shares_done(checkpoints, arms))
+            foretell(
+                lambda profile: work_left(replace(plan, profile=profile), arms),
+                shares_done(checkpoints, arms, plan.profile),
+            )
         for number, plans in enumerate(stages):
             needed = set().union(*stages[number + 1 :])  # seeds whose detector a later stage asks for
             if scheduler:

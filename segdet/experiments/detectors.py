@@ -119,7 +119,9 @@ def run_detectors(profile, seeds, out, names=None, *, resume=False, max_minutes=
         left = {seed: todo for seed, todo in left.items() if todo}
         if foretell and left:
             each = sum(len({VARIANTS[name].recipe for name in todo}) for todo in left.values()) / len(left)
-            foretell(lambda p: work_of_a_study(p, 0, len(left), detectors=each), shares_done(checkpoints, left))
+            foretell(
+                lambda p: work_of_a_study(p, 0, len(left), detectors=each), shares_done(checkpoints, left, profile)
+            )
         for seed, todo in left.items():
             yield from _run_seed(profile, seed, todo, checkpoints, deadline)
             forget(checkpoints, seed)

@@ -67,7 +67,10 @@ def fit_cascade(
         begun = _check_begun(out, this, resume)
         there = 0 if data == "phantom" else len(folder_pairs(data))  # is there something to train on?
         if foretell and first:
-            foretell(lambda p: work_of_a_study(replace(p, test=0), 1, 1, data == "phantom"), shares_done(out, [seed]))
+            foretell(
+                lambda p: work_of_a_study(replace(p, test=0), 1, 1, data == "phantom"),
+                shares_done(out, {seed: [arm]}, profile),
+            )
         used = replace(profile, test=0) if data == "phantom" else profile  # no hip is simulated to be left aside
         run = Run(Plan(used, (arm,), data, label, preset), seed, out, log=out / "logs", network=network)
         distributed.wait()  # until every process has looked at the folder

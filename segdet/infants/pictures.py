@@ -159,7 +159,8 @@ def read_infants(folder, pixel_mm=None):
     ------
     SegdetError
         There is no such infant in the folder or two have one name, `pixel_mm` names one that is not there, a line of a
-        ``boxes.csv`` holds no box of a picture, or a second one, or a head lies beside the image on the screen.
+        ``boxes.csv`` holds no box of a picture, or a second one, a head lies beside the image on the screen, or
+        the header of a picture contradicts its ruler.
     """
     folder, pixel_mm = given(folder), dict(pixel_mm or {})
     paths, notes = _infants(folder)

@@ -21,7 +21,7 @@ from ..experiments.study import Study
 from ..proposals import Proposals
 from ..runtime.device import default_device
 from ..runtime.provenance import environment
-from ..training.checkpoint import forget
+from ..training.checkpoint import forget, shares_done
 from ..training.detector import choose_threshold, train_detector
 from ..training.recipes import RECIPES
 from .outlines import outline_row
@@ -150,7 +150,9 @@ def run_transfer(plan, seeds, infants, out, *, resume=False, max_minutes=None, r
         left = {seed: parts for seed, parts in left.items() if any(parts)}
         if foretell and left:
             each = sum(_trainings(*parts, len(infants)) for parts in left.values()) / len(left)
-            foretell(lambda p: work_of_a_study(p, 0, len(left), detectors=each))
+            variants = {seed: names for seed, (names, _) in left.items()}
+            done = shares_done(checkpoints, variants, plan.profile)
+            foretell(lambda p: work_of_a_study(p, 0, len(left), detectors=each), done)
         if not study.table("outlines"):
             yield "outlines", [{"case": infant.name} | outline_row(infant) for infant in infants if infant.outlined]
         for seed, parts in left.items():

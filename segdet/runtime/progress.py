@@ -50,10 +50,9 @@ class _Told(plain_tqdm):
                 self.update()  # counts every item at once, so that `_tell` knows the last one
 
     def _tell(self):
-        told = 0
         while not self._closed.wait(max(1, EVERY / 5)):
-            if time.time() - max(told, self.last_print_t) >= EVERY:
-                told = time.time()
+            if time.time() - self.last_print_t >= EVERY:
+                self.last_print_n, self.last_print_t = self.n, time.time()  # the next line comes that much later
                 self.refresh()
 
     def close(self):

@@ -41,19 +41,29 @@ def forget(folder, seed, name="*"):
         path.unlink()
 
 
-def shares_done(folder, seeds):
-    """How far the interrupted trainings of seeds are that have left their states in a folder.
+def shares_done(folder, left, profile):
+    """How far the trainings are that have left their states in a folder.
+
+    Parameters
+    ----------
+    folder : Path
+    left : dict
+        From a seed to the names of the trainings that it needs besides detectors called ``detector...``.
+    profile : Profile
 
     Returns
     -------
     detectors, segmenters : float
-        Trainings, each counted as the share of its steps that it has behind it.
+        Steps that are done, over those that one takes at this profile.
     """
-    done = {True: 0.0, False: 0.0}
-    for path in (path for seed in seeds for path in folder.glob(f"{seed}-*.safetensors")):
-        tensors, facts = load_tensors(path)
-        is_detector = any(name.startswith("model.backbone.") for name in tensors)
-        done[is_detector] += facts["step"] / facts["identity"]["steps"]
+    done, steps = {True: 0.0, False: 0.0}, {True: profile.detector_steps, False: profile.segmenter_steps}
+    for seed, names in left.items():
+        for path in folder.glob(f"{seed}-*.safetensors"):
+            name = path.stem.removeprefix(f"{seed}-")
+            if name in names or name.startswith("detector"):
+                tensors, facts = load_tensors(path)
+                is_detector = any(name.startswith("model.backbone.") for name in tensors)
+                done[is_detector] += facts["step"] / steps[is_detector]
     return done[True], done[False]
 
 
