@@ -10,9 +10,11 @@ import torch
 from conftest import ROOT
 
 from segdet.bench import measure
-from segdet.experiments import cost
+from segdet.experiments import chapters, cost
 from segdet.experiments.config import PROFILES
 from segdet.experiments.memory import predicted
+from segdet.phantom.cache import cache_folder
+from segdet.runtime import tensors
 
 MINUTE = 60.0
 STORED = json.loads((ROOT / "results/book.json").read_text()).values()
@@ -88,3 +90,15 @@ def test_memory_is_that_of_the_profile_and_too_little_is_said(machine, capsys):
         f"memory: about {need:.1f} GiB; 4.0 GiB are free: too little; close other programs or take a smaller profile"
     )
     assert said(machine, capsys, "smoke")[1][2] == "memory: about 2.0 GiB; 4.0 GiB are free"
+
+
+def test_what_is_trained_is_read_from_headers(monkeypatch):
+    folder = cache_folder() / "networks-a"
+    monkeypatch.setattr(chapters, "folder_of", lambda parent, backbone: folder)
+    nothing = dict.fromkeys(forecast.NETWORKS, 0.0)
+    assert forecast.trained.__wrapped__("smoke") == nothing
+    for name, step in (("unet", 3), ("box3d", 12)):
+        path = folder / "smoke" / f"0-{name}-{'a' * 16}.safetensors"
+        tensors.save_tensors(path, {"model.a": torch.zeros(1)}, {"step": step, "identity": {"steps": 12}})
+    monkeypatch.setattr(tensors, "load_tensors", None)
+    assert forecast.trained.__wrapped__("smoke") == nothing | {"unet": 0.25, "box3d": 1.0}

@@ -18,7 +18,7 @@ from torch import nn
 
 from segdet.errors import CheckpointError, SegdetError, TrainingError
 from segdet.runtime.device import default_device, precision
-from segdet.runtime.tensors import load_tensors, save_tensors
+from segdet.runtime.tensors import load_facts, load_tensors, save_tensors
 from segdet.training.loop import OutOfTime, fit
 
 
@@ -406,18 +406,20 @@ def test_foreign_and_corrupt_checkpoints(tmp_path):
         problem(4, checkpoint=path)
     problem(4, checkpoint=tmp_path / "whole")
     tensors, facts = load_tensors(tmp_path / "whole")
+    assert load_facts(tmp_path / "whole") == (list(tensors), facts)
     for damaged in ({k: v for k, v in facts.items() if k != "step"}, facts | {"history": {"losses": []}}):
         save_tensors(path, tensors, damaged)
         with pytest.raises(CheckpointError, match="belongs to another model; delete it"):
             problem(4, checkpoint=path)
     save_tensors(path, tensors, ["no", "facts"])
-    with pytest.raises(CheckpointError, match="not a checkpoint of segdet"):
-        load_tensors(path)
     path.with_name("x").write_text("{}")
-    with pytest.raises(CheckpointError, match="no such file"):
-        load_tensors(tmp_path / "missing")
-    with pytest.raises(CheckpointError, match="not a checkpoint"):
-        load_tensors(path.with_name("x"))
+    for load in (load_tensors, load_facts):
+        with pytest.raises(CheckpointError, match="not a checkpoint of segdet"):
+            load(path)
+        with pytest.raises(CheckpointError, match="no such file"):
+            load(tmp_path / "missing")
+        with pytest.raises(CheckpointError, match="not a checkpoint"):
+            load(path.with_name("x"))
 
 
 def test_a_colleague_may_read_what_is_saved(tmp_path):

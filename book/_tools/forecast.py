@@ -174,7 +174,7 @@ def trained(profile):
     from segdet.experiments.chapters import folder_of
     from segdet.experiments.config import get_profile
     from segdet.phantom.cache import cache_folder
-    from segdet.runtime.tensors import load_tensors
+    from segdet.runtime.tensors import load_facts
 
     profile, found = get_profile(profile), dict.fromkeys(NETWORKS, 0.0)
     if not any(cache_folder().glob(f"networks-*/{profile.name}/0-*.safetensors")):
@@ -182,7 +182,7 @@ def trained(profile):
     folder = folder_of(cache_folder(), profile.backbone) / profile.name
     for name in NETWORKS:
         for path in folder.glob(f"0-{name}-{'[0-9a-f]' * 16}.safetensors"):
-            facts = load_tensors(path)[1]
+            facts = load_facts(path)[1]
             found[name] = max(found[name], facts["step"] / facts["identity"]["steps"])
     return found
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -44,10 +45,28 @@ def load_tensors(path):
     CheckpointError
         The file is missing, cut short or was not written by segdet.
     """
+    with _opened(path) as (file, facts):
+        return {k: file.get_tensor(k) for k in file.keys()}, facts  # noqa: SIM118
+
+
+def load_facts(path):
+    """Read the header of what `save_tensors` wrote, and no tensor: (names of the tensors, facts).
+
+    Raises
+    ------
+    CheckpointError
+        As in `load_tensors`.
+    """
+    with _opened(path) as (file, facts):
+        return list(file.keys()), facts
+
+
+@contextmanager
+def _opened(path):
+    """A file of `save_tensors` and its facts; what is wrong with it, there or while it is read, in one line."""
     try:
         with safe_open(path, "pt") as file:
-            tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
-            return tensors, dict(json.loads(file.metadata()["facts"]))
+            yield file, dict(json.loads(file.metadata()["facts"]))
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no such file; train first with `segdet fit`") from error
     except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:

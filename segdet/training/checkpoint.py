@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 import torch
 
 from ..errors import CheckpointError
-from ..runtime.tensors import load_tensors, save_tensors
+from ..runtime.tensors import load_facts, load_tensors, save_tensors
 
 
 @dataclass
@@ -61,7 +61,7 @@ def shares_done(folder, left, profile):
         for path in folder.glob(f"{seed}-*.safetensors"):
             name = path.stem.removeprefix(f"{seed}-")
             if name in names or name.startswith("detector"):
-                tensors, facts = load_tensors(path)
+                tensors, facts = load_facts(path)
                 is_detector = any(name.startswith("model.backbone.") for name in tensors)
                 done[is_detector] += facts["step"] / steps[is_detector]
     return done[True], done[False]
