@@ -18,7 +18,11 @@ class FormatError(SegdetError):
 
 
 class LabelError(FormatError):
-    """A label map that does not hold the label asked for."""
+    """A label map that does not hold the label asked for; `volume` is what was read, for who takes it to be absent."""
+
+    def __init__(self, message, volume=None):
+        super().__init__(message)
+        self.volume = volume
 
 
 class CheckpointError(SegdetError):

@@ -6,13 +6,15 @@ from dataclasses import replace
 from itertools import chain
 
 import numpy as np
+import pydicom
 import pytest
 
-from segdet.errors import FormatError, GeometryError, SegdetError, TrainingError
+from segdet.errors import FormatError, GeometryError, LabelError, SegdetError, TrainingError
 from segdet.experiments.cases import prepare, prepared_split
 from segdet.experiments.config import Plan, Profile
 from segdet.experiments.runs import score_mask
-from segdet.io import dataset
+from segdet.io import annotations, dataset
+from segdet.io.annotations import load_case
 from segdet.io.dataset import folder_pairs, read_cases
 from segdet.io.files import save_mask
 from segdet.io.itk import write_itk
@@ -109,6 +111,25 @@ def test_a_label_that_some_scans_lack(tmp_path):
     assert cases[1].notes[-1] == "the annotation has no label 1: the object was taken to be absent"
     with pytest.raises(SegdetError, match=r"labels/0\.nii\.gz: has no label 3; it holds 1; nor does .* 3 annotations"):
         read_cases(folder_pairs(folder), 3)
+
+
+@pytest.mark.parametrize(
+    ("extension", "said"), [(".nii.gz", "no label 3; it holds 1"), (".dcm", r"no segment 3; its segments are \[1\]")]
+)
+def test_every_file_is_read_once_where_the_label_is_absent(extension, said, tmp_path, monkeypatch):
+    folder, read = write(tmp_path, [scan_of(0)], label="{}" + extension), []
+    original, dcmread = annotations.load_volume, pydicom.dcmread
+    monkeypatch.setattr(
+        annotations, "load_volume", lambda path, **options: read.append(path.name) or original(path, **options)
+    )
+    monkeypatch.setattr(pydicom, "dcmread", lambda path, **options: read.append("seg") or dcmread(path, **options))
+    with pytest.raises(SegdetError, match=said):
+        read_cases(folder_pairs(folder), 3)
+    assert read == ["0.nii.gz", f"0{extension}"] + ["seg"] * (extension == ".dcm")
+    with pytest.raises(LabelError, match=said) as told:
+        load_case(folder / "images/0.nii.gz", folder / f"labels/0{extension}", 3)
+    np.testing.assert_array_equal(told.value.volume.voxels, scan_of(0).voxels)
+    assert told.value.volume.mask.sum() == 0
 
 
 @pytest.mark.parametrize("label", [None, 1])

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..errors import GeometryError
+from ..errors import GeometryError, LabelError
 from ..volume import DIRECTIONS_UNKNOWN
 from .checks import INFERRED, apart
 from .files import load_volume
@@ -67,10 +67,17 @@ def load_case(image_path, mask_path, label=None, *, frame=None):
         As in `load_volume` and `load_mask`.
     GeometryError
         If the grids differ in shape, or by more than 0.001 mm at a corner.
+    LabelError
+        If the annotation, on the grid of the scan, does not hold the label; `volume` is the scan with an empty mask.
     """
     volume = load_volume(image_path, frame=frame)
     several = frame is not None and load_volume(mask_path, frame=0).meta["time_points"] > 1
-    annotation, notes = _load_annotation(mask_path, label, frame if several else None)
+    missing = None
+    try:
+        annotation, notes = _load_annotation(mask_path, label, frame if several else None)
+    except LabelError as error:
+        missing, notes = error, ()
+        annotation = replace(error.volume, mask=np.zeros(error.volume.shape, bool))
     annotation = annotation.reoriented(volume.orientation)
     mask, affine = annotation.mask, annotation.affine
     if segmented := annotation.meta.get("format") == "DICOM, segmentation":
@@ -84,6 +91,9 @@ def load_case(image_path, mask_path, label=None, *, frame=None):
         raise GeometryError(
             f"{mask_path}: its voxels are up to {off:.4g} mm away from those of {image_path}; resample it"
         )
+    if missing:
+        missing.volume = replace(volume, mask=mask)
+        raise missing
     frames = {uid for scan in (volume, annotation) if (uid := scan.meta.get("frame_of_reference_uid"))}
     if len(frames) > 1:
         notes += ("the annotation is in another frame of reference than the scan: the same coordinates were assumed",)

@@ -5,13 +5,11 @@ import warnings
 from collections import defaultdict
 from dataclasses import replace
 
-import numpy as np
-
 from ..errors import FormatError, LabelError, SegdetError
 from ..runtime.progress import progress
 from .annotations import load_case
 from .checks import extension, given
-from .files import DICOM, FORMATS, is_scan, load_volume
+from .files import DICOM, FORMATS, is_scan
 
 EXTENSIONS = (*FORMATS, *DICOM)
 CHANNEL = "_0000"  # what nnU-Net adds to the name of a scan, and not to that of its mask
@@ -93,11 +91,9 @@ def read_cases(pairs, label=None):
         try:
             cases.append(load_case(image, mask, label))
         except LabelError as error:
-            missing.append(error)
-            load_case(image, mask)  # refuses a mask on another grid, whatever its labels
-            scan = load_volume(image)
-            notes = (*scan.notes, f"the annotation has no label {label}: the object was taken to be absent")
-            cases.append(replace(scan, mask=np.zeros(scan.shape, bool), notes=notes))
+            missing.append(str(error))
+            notes = (*error.volume.notes, f"the annotation has no label {label}: the object was taken to be absent")
+            cases.append(replace(error.volume, notes=notes))
     if missing and len(missing) == len(cases):
         raise SegdetError(f"{missing[0]}; nor does any other of the {len(cases)} annotations read; see --label")
     return cases

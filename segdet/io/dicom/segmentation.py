@@ -31,8 +31,6 @@ def read_segmentation(ds, path, frame, label):
     choose(path, 1, frame)
     groups = Groups(ds, path)
     segments = _segments(ds, path)
-    if label is not None and label not in segments:
-        raise LabelError(f"{path}: has no segment {label}; its segments are {[*segments]}")
     stored = stored_pixels(ds)
     planes, notes = _numbered_frames(ds, stored, groups, segments, path)
     places, affine, inferred, said = _grid(ds, len(stored), groups, path)
@@ -49,7 +47,10 @@ def read_segmentation(ds, path, frame, label):
     if overlap:
         notes += ("its segments overlap: a voxel of several holds the highest number; a label reads one segment whole",)
     meta = facts(ds, "segmentation", 1, 0) | ({"slice_distance": INFERRED} if inferred else {})
-    return Volume(voxels, affine, name=path.name, notes=notes, meta=meta)
+    volume = Volume(voxels, affine, name=path.name, notes=notes, meta=meta)
+    if label is not None and label not in segments:
+        raise LabelError(f"{path}: has no segment {label}; its segments are {[*segments]}", volume)
+    return volume
 
 
 def _background(ds):
