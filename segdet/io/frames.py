@@ -10,8 +10,6 @@ from .checks import extension, is_dicom, reading, silenced
 from .files import PICTURES
 from .screen import unlikely_size
 
-DOTS = 72, 96  # an inch, of screens; programs that do not know the size of a pixel write theirs
-
 
 def read_frames(path):
     """The pictures in a file.
@@ -124,14 +122,14 @@ def _grey(picture):
 def _dicom_frames(path):
     """Grey frames, the pixel sizes where the header can be believed, and what is to be said of them."""
     from .dicom.pixels import grey_frames, open_dicom
-    from .dicom.ultrasound import aspect_ratio, calibrated_regions, placeholder_spacing
+    from .dicom.ultrasound import aspect_ratio, calibrated_regions, placeholder_spacing, screen_spacing
 
     with silenced():
         ds = open_dicom(path)
         if "PixelData" not in ds:
             raise FormatError(f"{path}: holds no pixel data; expected a DICOM image")
         frames = [_eight_bits(frame) for frame in grey_frames(ds, path, [(1, 0)])[0]]
-        if placeholder := placeholder_spacing(ds) or _of_a_screen(ds):
+        if placeholder := placeholder_spacing(ds) or screen_spacing(ds):
             return frames, None, (placeholder,)
         if not (ds.get("PixelSpacing") or calibrated_regions(ds)):
             if (ratio := aspect_ratio(ds)) != 1:
@@ -147,34 +145,19 @@ def _dicom_frames(path):
     return frames, sizes, notes
 
 
-def _of_a_screen(ds):
-    """What is wrong with a pixel size that is that of a screen and not of what it shows, "" where it is none."""
-    from .dicom.ultrasound import calibrated_regions
-
-    stated = np.ravel(ds.get("PixelSpacing") or ()).astype(float)
-    if len(stated) != 2 or calibrated_regions(ds):
-        return ""
-    meanings = {1.0: "is what programs write that do not know it"}
-    meanings |= {25.4 / dots: f"is that of a screen of {dots} dots an inch" for dots in DOTS}
-    for size, meaning in meanings.items():
-        if np.allclose(stated, size, rtol=1e-3, atol=0):
-            return f"the header's pixel size is a placeholder and not used: {size:.4g} x {size:.4g} mm {meaning}"
-    return ""
-
-
 def _stated_sizes(ds):
     """The parts of a picture and the sizes of their pixels as `read_frames` returns them, and what is doubtful there.
 
     A calibrated region speaks for the image in it alone: two images side by side may be of two depths.
     """
-    from .dicom.ultrasound import _region_spacing, calibrated_regions, contradiction, plane_spacing
+    from .dicom.ultrasound import calibrated_regions, contradiction, plane_spacing, region_spacing
 
     spacing, said = plane_spacing(ds)
     doubts = said if contradiction(ds) else said[1:]  # without that which only says where the size comes from
     regions, spacing = calibrated_regions(ds), tuple(float(step) for step in spacing)
     if not regions:
         return [((0, ds.Rows, 0, ds.Columns), spacing)], doubts
-    sizes = [_region_spacing(region) for region in regions]
+    sizes = [region_spacing(region) for region in regions]
     if len(set(sizes)) == 1:
         return [(_place(region), spacing) for region in regions], doubts
     told = f"its {len(regions)} calibrated regions differ in pixel size: each image has that of the region around it"

@@ -5,13 +5,15 @@ import numpy as np
 from ...errors import FormatError, GeometryError
 from ...volume import Volume, axis_aligned_affine
 from ..checks import choose
+from ..screen import WIDEST
 from .geometry import NO_PLACE, facts, sop_class_name
 
 PHILIPS_CARTESIAN = "1.2.840.113543.6.6.1.3.10002"
 CENTIMETRES = 3  # Physical Units X/Y Direction, PS3.3 C.8.5.5.1.15
 LARGEST_SCAN = 500.0  # mm; no diagnostic transducer sees half a metre
 DISAGREE = 0.05  # by which PixelSpacing may differ from a calibrated region; units and slips differ by more
-DEEPEST_PLANE = 300.0  # mm; nor does one see further than this
+UNKNOWN = 1.0  # mm; what programs write that do not know the size of a pixel
+DOTS = 72, 96  # an inch, of screens; others write theirs
 
 
 def read_philips(ds, path, frame):
@@ -91,7 +93,7 @@ def placeholder_spacing(ds):
 
     Programs that turn pictures into DICOM write 1 x 1 mm; a screen would then be wider than any transducer sees.
     """
-    small = ds.get("Modality") != "US" or max(ds.get("Rows") or 0, ds.get("Columns") or 0) <= DEEPEST_PLANE
+    small = ds.get("Modality") != "US" or max(ds.get("Rows") or 0, ds.get("Columns") or 0) <= WIDEST
     if small or not _is_placeholder(ds) or calibrated_regions(ds):
         return ""
     return (
@@ -100,12 +102,25 @@ def placeholder_spacing(ds):
     )
 
 
+def screen_spacing(ds):
+    """What is wrong with a pixel size that is that of a screen and not of what it shows, "" where it is none."""
+    stated = _stated(ds)
+    if len(stated) != 2 or calibrated_regions(ds):
+        return ""
+    meanings = {UNKNOWN: "is what programs write that do not know it"}
+    meanings |= {25.4 / dots: f"is that of a screen of {dots} dots an inch" for dots in DOTS}
+    for size, meaning in meanings.items():
+        if np.allclose(stated, size, rtol=1e-3, atol=0):
+            return f"the header's pixel size is a placeholder and not used: {size:.4g} x {size:.4g} mm {meaning}"
+    return ""
+
+
 def contradiction(ds):
     """How PixelSpacing differs from the calibrated ultrasound region, "" where it does not or is a placeholder."""
-    stated, regions = np.ravel(ds.get("PixelSpacing") or ()).astype(float), _regions_by_area(ds)
+    stated, regions = _stated(ds), _regions_by_area(ds)
     if len(stated) != 2 or _is_placeholder(ds) or not regions:
         return ""
-    size = _region_spacing(regions[0])
+    size = region_spacing(regions[0])
     if (np.abs(stated - size) <= DISAGREE * np.array(size)).all():
         return ""
     return (
@@ -128,7 +143,7 @@ def plane_spacing(ds):
     if not regions:
         return (1.0, 1.0), ("no PixelSpacing and no 2D region in cm: the pixel size was set to 1 mm",)
     notes = (wrong or "the pixel size is that of the largest calibrated ultrasound region",)
-    sizes = [_region_spacing(region) for region in regions]
+    sizes = [region_spacing(region) for region in regions]
     right, bottom = regions[0].RegionLocationMaxX1, regions[0].RegionLocationMaxY1
     if right >= ds.Columns or bottom >= ds.Rows:
         notes += (
@@ -146,9 +161,19 @@ def aspect_ratio(ds):
     return float(stated[0] / stated[1]) if len(stated) == 2 and stated.min() > 0 else 1.0
 
 
+def region_spacing(region):
+    """The pixel size of a calibrated region, (dy, dx) in mm."""
+    return abs(10 * float(region.PhysicalDeltaY)), abs(10 * float(region.PhysicalDeltaX))
+
+
+def _stated(ds):
+    """PixelSpacing, (dy, dx) in mm, as an array; empty where there is none."""
+    return np.ravel(ds.get("PixelSpacing") or ()).astype(float)
+
+
 def _is_placeholder(ds):
-    """Whether PixelSpacing is 1 x 1 mm, which programs write that do not know it."""
-    return [float(size) for size in np.ravel(ds.get("PixelSpacing") or ())] == [1, 1]
+    """Whether PixelSpacing is exactly what programs write that do not know it."""
+    return _stated(ds).tolist() == [UNKNOWN, UNKNOWN]
 
 
 def _regions_by_area(ds):
@@ -159,8 +184,3 @@ def _regions_by_area(ds):
         return width * (region.RegionLocationMaxY1 - region.RegionLocationMinY0)
 
     return sorted(calibrated_regions(ds), key=area, reverse=True)
-
-
-def _region_spacing(region):
-    """(dy, dx) in mm."""
-    return abs(10 * float(region.PhysicalDeltaY)), abs(10 * float(region.PhysicalDeltaX))
