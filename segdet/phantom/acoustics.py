@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from ..volume import Volume
-from .anatomy import _checked, anatomy, draw_normal, random_stream
+from .anatomy import anatomy, check_request, draw_normal, random_stream
 from .canvas import smooth_field
 from .parameters import HipParameters
 
@@ -28,7 +28,7 @@ VERSION = "1"
 def noise_beside(seed, shape, device="cpu"):
     """The noise of `scatter` and of `image` as two futures: it is drawn in a thread while the anatomy is painted."""
     with ThreadPoolExecutor(1) as thread:
-        yield [thread.submit(_circular_noise, seed, stream, shape, device) for stream in ("speckle", "noise")]
+        yield [thread.submit(circular_noise, seed, stream, shape, device) for stream in ("speckle", "noise")]
 
 
 def scatter(body, seed, device="cpu", noise=None):
@@ -48,12 +48,12 @@ def scatter(body, seed, device="cpu", noise=None):
     Tensor of complex128, (D, H, W)
         Mean power 1 in muscle.
     """
-    noise = _circular_noise(seed, "speckle", body.labels.shape, device) if noise is None else noise
+    noise = circular_noise(seed, "speckle", body.labels.shape, device) if noise is None else noise
     noise *= np.sqrt(0.5) * 10 ** (torch.as_tensor(body.echogenicity_db, device=device) / 20)
     return noise.add_(torch.as_tensor(body.specular, device=device))
 
 
-def _circular_noise(seed, stream, shape, device):
+def circular_noise(seed, stream, shape, device):
     """Complex Gaussian numbers, deviation 1 in each part, the same ones on every device."""
     pairs = random_stream(seed, stream).standard_normal((*shape, 2))
     return torch.view_as_complex(torch.from_numpy(pairs).to(device))
@@ -145,7 +145,7 @@ def image(echo, spacing, seed, parameters=None, noise=None):
     gain = 2 * draw_normal(rng, *p.tgc_db_per_cm_mhz) * p.frequency_mhz * y / 10  # there and back; mm to cm
     gain += p.tgc_ripple_db * smooth_field(rng, (y,), 7.0)
     gain = gain[:, None] + p.contact_db * smooth_field(rng, (z, x), 8.0)[:, None, :]
-    noise = _circular_noise(seed, "noise", echo.shape, echo.device) if noise is None else noise
+    noise = circular_noise(seed, "noise", echo.shape, echo.device) if noise is None else noise
     noise *= np.sqrt(0.5) * 10 ** (p.noise_db / 20)
     noise += echo
     level = 10 * torch.log10(noise.real**2 + noise.imag**2 + 1e-30)
@@ -163,7 +163,7 @@ def stages(seed, shape=(128, 184, 96), contrast_db=6.0, side=None, age_days=None
         "anatomy" (Anatomy), "scatterers", "attenuated", "focused" (complex128 Tensors, (D, H, W)), "volume" (Volume).
     """
     p = parameters or HipParameters()
-    _checked(seed, shape, contrast_db, side, age_days, p)
+    check_request(seed, shape, contrast_db, side, age_days, p)
     with noise_beside(seed, shape, device) as (speckle, noise):
         body = anatomy(seed, shape, contrast_db, side, age_days, p)
         scatterers = scatter(body, seed, device, speckle.result())

@@ -57,6 +57,33 @@ def draw_normal(rng, mean, deviation):
     return mean + deviation * float(np.clip(rng.standard_normal(), -2, 2))
 
 
+def check_request(seed, shape, contrast_db, side, age_days, p):
+    """Seed and shape of a hip as whole numbers, where the arguments of `anatomy` are what the phantom models.
+
+    Raises
+    ------
+    SegdetError
+        One is not; the first is named.
+    """
+    try:
+        seed, shape = index(seed), tuple(index(n) for n in shape)
+    except TypeError:
+        raise SegdetError(f"phantom: seed and shape must be whole numbers, found {seed!r}, {shape!r}") from None
+    if seed < 0:
+        raise SegdetError(f"phantom: the seed must be 0 or more, found {seed}")
+    if len(shape) != 3 or min(shape) < 8:
+        raise SegdetError(f"phantom: shape must be (slices, rows, columns), each 8 or more; found {shape}")
+    check_number("contrast_db", contrast_db)
+    if side not in (None, "left", "right"):
+        raise SegdetError(f'phantom: side must be "left", "right" or None (drawn), found {side!r}')
+    if age_days is not None:
+        check_number("age_days", age_days)
+    if age_days is not None and not p.age_days[0] <= age_days <= p.age_days[1]:
+        low, high = p.age_days
+        raise SegdetError(f"phantom: age_days must be {low} to {high} (the paper's), found {age_days}")
+    return seed, shape
+
+
 def anatomy(seed, shape=(128, 184, 96), contrast_db=6.0, side=None, age_days=None, parameters=None):
     """Draw an infant hip: where every tissue is and how it scatters.
 
@@ -87,7 +114,7 @@ def anatomy(seed, shape=(128, 184, 96), contrast_db=6.0, side=None, age_days=Non
         If an argument is outside what the phantom models.
     """
     p = parameters or HipParameters()
-    seed, shape = _checked(seed, shape, contrast_db, side, age_days, p)
+    seed, shape = check_request(seed, shape, contrast_db, side, age_days, p)
     who, rng, texture = (random_stream(seed, name) for name in ("identity", "shape", "texture"))
     drawn_side, drawn_age = ("left", "right")[who.integers(2)], int(who.integers(*p.age_days, endpoint=True))
     side, age = side or drawn_side, drawn_age if age_days is None else int(age_days)
@@ -256,24 +283,3 @@ def _fascicles(canvas, rng, texture, p):
     warp = 1.5 * smooth_field(texture, (canvas.z, canvas.x), 8.0)[:, None, :]
     phase = normal[0] * canvas.z + normal[1] * canvas.y + normal[2] * canvas.x + warp
     return draw_normal(rng, *p.stripe_db) * np.sin(2 * math.pi / rng.uniform(*p.stripe_mm) * phase)
-
-
-def _checked(seed, shape, contrast_db, side, age_days, p):
-    """The arguments of `anatomy`, or one clear line about the first that is wrong."""
-    try:
-        seed, shape = index(seed), tuple(index(n) for n in shape)
-    except TypeError:
-        raise SegdetError(f"phantom: seed and shape must be whole numbers, found {seed!r}, {shape!r}") from None
-    if seed < 0:
-        raise SegdetError(f"phantom: the seed must be 0 or more, found {seed}")
-    if len(shape) != 3 or min(shape) < 8:
-        raise SegdetError(f"phantom: shape must be (slices, rows, columns), each 8 or more; found {shape}")
-    check_number("contrast_db", contrast_db)
-    if side not in (None, "left", "right"):
-        raise SegdetError(f'phantom: side must be "left", "right" or None (drawn), found {side!r}')
-    if age_days is not None:
-        check_number("age_days", age_days)
-    if age_days is not None and not p.age_days[0] <= age_days <= p.age_days[1]:
-        low, high = p.age_days
-        raise SegdetError(f"phantom: age_days must be {low} to {high} (the paper's), found {age_days}")
-    return seed, shape

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..anatomy import Anatomy, _checked, draw_normal
+from ..anatomy import Anatomy, check_request, draw_normal
 from ..canvas import Canvas, smooth_field
 from .bones import paint_femur, paint_pelvis
 from .head import paint_head
@@ -80,7 +80,7 @@ def anatomy(seed, shape=(128, 184, 96), contrast_db=None, side=None, age_days=No
     Hip2
     """
     p, fov = parameters or Hip2Parameters(), (scanner or Scanner()).field_of_view_mm
-    seed, shape = _checked(seed, shape, contrast_db or 0.0, side, age_days, p)
+    seed, shape = check_request(seed, shape, contrast_db or 0.0, side, age_days, p)
     who, texture = stream(seed, "identity"), stream(seed, "texture")
     drawn_side, drawn_age = ("left", "right")[who.integers(2)], int(who.integers(*p.age_days, endpoint=True))
     drawn_contrast = draw_normal(who, *p.contrast_db)

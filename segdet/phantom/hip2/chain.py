@@ -14,7 +14,7 @@ import torch
 
 from ...volume import Volume
 from ..acoustics import attenuate, focus, noise_beside, scatter
-from ..anatomy import _checked
+from ..anatomy import check_request
 from .anatomy import STRUCTURES, anatomy, stream
 from .artefacts import echo_again, shade_edges
 from .parameters import Hip2Parameters
@@ -49,7 +49,7 @@ def stages(
         "anatomy" (Hip2), "scatterers", "attenuated", "focused" (complex128 Tensors, (D, H, W)), "volume" (Volume).
     """
     p, s = parameters or Hip2Parameters(), scanner or Scanner()
-    _checked(seed, shape, contrast_db or 0.0, side, age_days, p)
+    check_request(seed, shape, contrast_db or 0.0, side, age_days, p)
     with noise_beside(seed, shape, device) as (speckle, noise):
         body = anatomy(seed, shape, contrast_db, side, age_days, p, s)
         sheets = body.specular / sheet_gain(body.spacing, s)
@@ -83,7 +83,7 @@ def make_hip2(
     seed, shape, contrast_db, *, parameters, preset, noise_db=None, side=None, age_days=None, device="cpu"
 ):  # fmt: skip
     """A simulated scan of version 2; see `segdet.phantom.make.make_phantom`."""
-    seed, shape = _checked(seed, shape, contrast_db or 0.0, side, age_days, parameters)
+    seed, shape = check_request(seed, shape, contrast_db or 0.0, side, age_days, parameters)
     scanner = scanner_of(preset, stream(seed, "scanner"))
     if noise_db is not None:
         scanner = replace(scanner, noise_db=noise_db)

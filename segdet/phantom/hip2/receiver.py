@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import ndimage
 
-from ..acoustics import _circular_noise
+from ..acoustics import circular_noise
 from ..canvas import smooth_field
 from .anatomy import stream
 from .scanners import Scanner
@@ -29,7 +29,7 @@ def image(echo, spacing, seed, scanner=None, noise=None):
     ndarray of uint8, (D, H, W)
     """
     s = scanner or Scanner()
-    noise = _circular_noise(seed, "noise", echo.shape, echo.device) if noise is None else noise
+    noise = circular_noise(seed, "noise", echo.shape, echo.device) if noise is None else noise
     noise *= np.sqrt(0.5) * 10 ** (s.noise_db / 20)
     noise += echo
     envelope = noise.abs().cpu().numpy().astype(np.float32)
