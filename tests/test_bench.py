@@ -166,7 +166,7 @@ def test_rows_of_the_two_backbones(monkeypatch):
 
 
 def test_the_peers_of_the_segmenter_do_equal_work():
-    models, missing = segmenter.networks(16)
+    models, missing = segmenter.ours_and_peers(16)
     assert not missing
     for shape in segmenter.SHAPES:
         work = {name: segmenter.flops(model, shape) for name, model in models.items()}
@@ -187,8 +187,8 @@ def tiny_segmenters(monkeypatch):
     monkeypatch.setattr(segmenter, "PAPER", (16, 16, 16))
     monkeypatch.setattr(segmenter, "bench_memory", lambda *_: ())
     monkeypatch.setattr(segmenter, "compiled_row", lambda *_: measure.Row("compiled", "not compiled", 1.0, 1.0))
-    build = segmenter.networks
-    monkeypatch.setattr(segmenter, "networks", lambda base: build(base // 8))
+    build = segmenter.ours_and_peers
+    monkeypatch.setattr(segmenter, "ours_and_peers", lambda base: build(base // 8))
     monkeypatch.setattr(measure, "matmul_rate", lambda device, dtype: 1e11)
     monkeypatch.setenv("SEGDET_PRECISION", "float32")
 
@@ -271,7 +271,7 @@ def test_rows_of_the_cascade(monkeypatch):
     monkeypatch.setattr(cascade, "PAPER", (16, 96, 64))
     monkeypatch.setattr(cascade, "bench_memory", lambda *_: ())
     small = RPN(backbone="resnet18"), UNet3D(1, 2, 2), UNet3D(2, 2, 2)
-    monkeypatch.setattr(cascade, "networks", lambda: small)
+    monkeypatch.setattr(cascade, "detector_and_segmenters", lambda: small)
     rows = list(cascade.bench_cascade())
     assert [row.peer for row in rows] == ["box by box", "3D U-Net", "cascade", "3D U-Net", "cascade"]
     assert "GFLOP whole" in rows[-1].note

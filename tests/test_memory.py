@@ -24,7 +24,7 @@ from segdet.experiments.memory import (
     predicted,
     segmenter_steps,
 )
-from segdet.experiments.planning import cells, operations, plan_lines, work_left
+from segdet.experiments.planning import cells, in_flop, plan_lines, work_left
 from segdet.experiments.runs import OUT_OF_FOLD
 from segdet.rpn import RPN
 from segdet.runtime.progress import in_words
@@ -80,7 +80,7 @@ def test_live_bytes_of_a_layer_and_its_gradients():
     with Shapes(), LiveBytes() as live:
         model = nn.Linear(64, 64)
         x = torch.rand(1, 64)
-        memory.two_steps(model, lambda: model(x).sum(), torch.optim.Adam(model.parameters(), foreach=False), live)
+        memory.train_two_steps(model, lambda: model(x).sum(), torch.optim.Adam(model.parameters(), foreach=False), live)
     states = 4 * (16 * KIB + 256)
     assert states < live.peak < states + 3 * 16 * KIB  # and what Adam computes with, a weight's size at a time
 
@@ -203,11 +203,11 @@ def test_a_plan_says_operations_time_and_memory(monkeypatch, there):
     lines = list(plan_lines(smoke, ("unet", "cascade"), 2))
     assert [line.split()[0] for line in lines[:5]] == ["training", "detector", "unet", "cascade", "all"]
     flop = [sum(work.operations(smoke).values()) for work in cells(smoke, ("unet", "cascade"), 2).values()]
-    assert operations(sum(flop)) in lines[4]
+    assert in_flop(sum(flop)) in lines[4]
     assert in_words(sum(flop) / 1e9 + 2 * 6 * 2.0) in lines[4]  # two seeds of six phantoms, two seconds each
     assert {100.0: "suffices", 0.01: "too little", None: "not known"}[there] in lines[5]
 
 
 @pytest.mark.parametrize(("flop", "text"), [(12, "12 FLOP"), (1.3e15, "1.3 PFLOP"), (2.5e21, "2.5e+03 EFLOP")])
 def test_operations_as_text(flop, text):
-    assert operations(flop) == text
+    assert in_flop(flop) == text

@@ -64,7 +64,7 @@ def step_of(who):
 
 
 @cache
-def networks():
+def detector_and_segmenters():
     """Detector, the plain 3D U-Net and the cascade's, untrained."""
     device = default_device()
     segmenters = [UNet3D(channels, 2).to(device, memory_format=torch.channels_last_3d) for channels in (1, 2)]
@@ -73,7 +73,7 @@ def networks():
 
 def scan_of(shape, slices):
     """Functions that segment a simulated hip on a grid (D, H, W), by name, and a note on their work."""
-    detector, plain, segmenter = networks()
+    detector, plain, segmenter = detector_and_segmenters()
     volume = make_phantom(1)
     grids = Grids(tuple(np.multiply(volume.shape, volume.spacing)), (slices, *PAPER[1:]), shape)
     fine, coarse, planes, image = grids.inputs(volume)

@@ -130,13 +130,13 @@ def bench_memory(what, step_of, peers):
 def peak_of_a_step(step_of, who):
     """The most memory, GiB, of the step ``step_of(who)``."""
     if default_device().type == "cuda":
-        two_steps(step_of(who))
+        step_twice(step_of(who))
         return torch.cuda.max_memory_allocated() / 2**30
-    imports = f"from {__name__} import two_steps; from {step_of.__module__} import {step_of.__name__} as step_of"
-    return peak_gib(f"{imports}; two_steps(step_of({who!r}))")
+    imports = f"from {__name__} import step_twice; from {step_of.__module__} import {step_of.__name__} as step_of"
+    return peak_gib(f"{imports}; step_twice(step_of({who!r}))")
 
 
-def two_steps(step):
+def step_twice(step):
     """Take two steps; the peak of memory starts anew before the second."""
     step()
     if default_device().type == "cuda":

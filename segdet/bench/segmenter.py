@@ -40,7 +40,7 @@ SHAPES = (32, 46, 24), (64, 92, 48), PAPER
 def bench_segmenter():
     """Rows for the memory and time of a training step and the time of an inference, beside every installed peer."""
     device = default_device()
-    models, missing = networks(first_width())
+    models, missing = ours_and_peers(first_width())
     peers = [name + star for name in models if name != "ours" for star in ("", " *")]
     for name in precisions(device):
         with in_precision(name):
@@ -117,7 +117,7 @@ def step_of(who):
 
     All networks are built, so that the process of each holds the same packages.
     """
-    model = networks(first_width())[0][who.removesuffix(" *")]
+    model = ours_and_peers(first_width())[0][who.removesuffix(" *")]
     return memory_step(model, tuned=who == "ours" or who.endswith("*"))
 
 
@@ -151,7 +151,7 @@ def compiled_row(model, shape, device):
     return Row(label, "not compiled", *paired(*steps, repeats=9), note=note)
 
 
-def networks(base):
+def ours_and_peers(base):
     """Ours and the installed peers for a first width of `base`: (dict of nn.Module, why the others are missing)."""
     models, missing = {"ours": UNet3D(2, 2, base)}, []
     for name, (build, _) in PEERS.items():

@@ -131,7 +131,7 @@ def forecast(profile, work, done=(0, 0)):
 @cache
 def operations(profile):
     """FLOP of a step of 8 slices, a slice, a segmenter's step and a volume, by the attributes of `Speed`."""
-    detector, segmenter = networks(profile, "meta")
+    detector, segmenter = networks_of(profile, "meta")
     slices, volume = (8, *profile.detector_shape[1:]), (1, 2, *profile.segmenter_shape)
     return {
         "detector_step": count(detector, slices, training=True),
@@ -180,7 +180,7 @@ def flops_of(function):
     return counter.get_total_flops()
 
 
-def networks(profile, device):
+def networks_of(profile, device):
     """The untrained detector and segmenter of a profile.
 
     VGG-16's first blocks are fixed where SEGDET_VGG16 names ImageNet weights; without them they are trained, too.
@@ -198,7 +198,7 @@ def measure(profile):
     device, cut = default_device(), profile.segmenter_shape
     while cut[0] * cut[1] * cut[2] > LARGEST:
         cut = tuple(n // 2 for n in cut)
-    detector, segmenter = networks(profile, device)
+    detector, segmenter = networks_of(profile, device)
     detector.to(memory_format=torch.channels_last)
     segmenter.to(memory_format=torch.channels_last_3d)
     one = operations(profile)

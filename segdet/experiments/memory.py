@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_leaves
 
 from ..errors import SegdetError
 from ..runtime.device import default_device, precision
-from .cost import networks
+from .cost import networks_of
 
 FLOAT, LABEL, FLAG = 4, 8, 1  # bytes of a grey value, of a label while it is trained on, of a voxel of a mask
 
@@ -73,7 +73,7 @@ class LiveBytes(TorchDispatchMode):
         self.now -= size
 
 
-def two_steps(model, loss, optimizer, live):
+def train_two_steps(model, loss, optimizer, live):
     """Train for two steps as `segdet.training.loop.fit` does; the peak of `live`, `LiveBytes`, starts at the first."""
     model.train()
     live.peak = live.now
@@ -84,7 +84,7 @@ def two_steps(model, loss, optimizer, live):
 
 
 def detector_steps(model, shape, live, half=False, foreach=False):
-    """`two_steps` of a detector on slices of `shape` (N, H, W); `half` and `foreach` as in `predicted`."""
+    """`train_two_steps` of a detector on slices of `shape` (N, H, W); `half` and `foreach` as in `predicted`."""
     slices = torch.rand(shape)
     boxes = torch.tensor([[[30.0, 60.0, 66.0, 126.0]]]).repeat(shape[0], 1, 1)
     weights = [p for p in model.parameters() if p.requires_grad]
@@ -94,11 +94,11 @@ def detector_steps(model, shape, live, half=False, foreach=False):
             return sum(model.loss(slices, boxes, torch.Generator()).values())
 
     optimizer = torch.optim.SGD(weights, 0.001, momentum=0.9, weight_decay=0.0005, foreach=foreach)
-    two_steps(model, loss, optimizer, live)
+    train_two_steps(model, loss, optimizer, live)
 
 
 def segmenter_steps(model, shape, live, half=False, foreach=False):
-    """`two_steps` of a segmenter with two channels on a grid of `shape` (D, H, W)."""
+    """`train_two_steps` of a segmenter with two channels on a grid of `shape` (D, H, W)."""
     volume = torch.rand(1, 2, *shape).contiguous(memory_format=torch.channels_last_3d)
     labels = torch.zeros(1, *shape, dtype=torch.long)
 
@@ -107,7 +107,7 @@ def segmenter_steps(model, shape, live, half=False, foreach=False):
             logits = model(volume)
         return F.cross_entropy(logits.float(), labels)
 
-    two_steps(model, loss, torch.optim.Adam(model.parameters(), 0.001, foreach=foreach), live)
+    train_two_steps(model, loss, torch.optim.Adam(model.parameters(), 0.001, foreach=foreach), live)
 
 
 def _autocast(half):
@@ -170,10 +170,10 @@ def _step_and_weights(profile, part, checkpointing, half, foreach):
     """Bytes of a training step of a network at its peak, and of its weights."""
     with Shapes(), LiveBytes() as live:
         if part == "detector":
-            model = networks(profile, "cpu")[0]
+            model = networks_of(profile, "cpu")[0]
             detector_steps(model, (8, *profile.detector_shape[1:]), live, half, foreach)
         else:
-            model = networks(profile, "cpu")[1]
+            model = networks_of(profile, "cpu")[1]
             model.checkpointing = checkpointing
             segmenter_steps(model, profile.segmenter_shape, live, half, foreach)
         return live.peak, sum(tensor.nbytes for tensor in model.state_dict().values())

@@ -80,8 +80,8 @@ def plan_lines(profile, arms, seeds):
         flop, seconds = sum(work.operations(profile).values()), work.seconds(profile, speed)
         part = "detector" if name == "detector" else "segmenter"
         total, time = total + flop, time + seconds
-        yield f"{name:<15} {seeds:>9} {operations(flop):>12} {in_words(seconds):>10} {needs[part]:>5.2f} GiB"
-    yield f"{'all':<15} {'':>9} {operations(total):>12} {in_words(time):>10} {max(needs.values()):>5.2f} GiB"
+        yield f"{name:<15} {seeds:>9} {in_flop(flop):>12} {in_words(seconds):>10} {needs[part]:>5.2f} GiB"
+    yield f"{'all':<15} {'':>9} {in_flop(total):>12} {in_words(time):>10} {max(needs.values()):>5.2f} GiB"
     there = available_gib(device)
     if there is None:
         yield f"how much memory is left here ({device}) is not known"
@@ -92,9 +92,9 @@ def plan_lines(profile, arms, seeds):
         yield f"{there:.1f} GiB are available here ({device}): too little; `fit --checkpointing` needs {less:.1f} GiB"
 
 
-def operations(flop):
+def in_flop(operations):
     """A number of operations as text: 1.3 PFLOP."""
     power = 0
-    while flop >= 1000 and power < len(UNITS) - 1:
-        flop, power = flop / 1000, power + 1
-    return f"{flop:.3g} {UNITS[power]}"
+    while operations >= 1000 and power < len(UNITS) - 1:
+        operations, power = operations / 1000, power + 1
+    return f"{operations:.3g} {UNITS[power]}"
