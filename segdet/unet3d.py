@@ -148,5 +148,10 @@ class UNet3D(nn.Module):
         return checkpoint(function, *arguments, use_reentrant=False, context_fn=again)
 
 
+def deepest_side(shape, depth=3):
+    """The shortest side of a grid (D, H, W) where a network that halves it `depth` times, padding it, is deepest."""
+    return -(-min(shape) // 2**depth)
+
+
 def _contract(level, x):
     return level(F.max_pool3d(x, 2))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from segdet.unet3d import UNet3D, UpConv
+from segdet.unet3d import UNet3D, UpConv, deepest_side
 
 
 def conv(c_in, c_out, k=3):
@@ -39,6 +39,16 @@ def test_cicek_s_published_count():
     normalisation no scale and shift."""
     ours = parameters(UNet3D(3, 3, norm="none"))
     assert ours - (512 + 256 + 128) == 19_069_955
+
+
+@pytest.mark.parametrize(("size", "side"), [((16, 24, 16), 2), ((13, 21, 9), 2), ((25, 46, 24), 3), ((1, 1, 1), 1)])
+def test_the_deepest_side_is_that_of_the_deepest_feature_map(size, side):
+    found, model = [], UNet3D(1, 2, 2).eval()  # as deep as `deepest_side` takes it to be
+    model.down[-1].register_forward_hook(lambda module, x, y: found.append(min(y.shape[2:])))
+    model(torch.zeros(1, 1, *size))
+    assert found == [side]
+    assert deepest_side(size) == side
+    assert deepest_side((16, 24, 16), 2) == 4
 
 
 @pytest.mark.parametrize("size", [(16, 24, 16), (8, 8, 8), (13, 21, 9), (5, 46, 24), (1, 1, 1)])

@@ -19,7 +19,7 @@ from torch import nn
 
 from ..experiments.cost import flops_of, training_step
 from ..runtime.device import default_device, precision
-from ..unet3d import UNet3D
+from ..unet3d import UNet3D, deepest_side
 from .measure import (
     MissingPeer,
     Row,
@@ -100,7 +100,7 @@ def at_work(model, shape, device, tuned=True):
     mask = (volume[:, 0] > 0.5).long()
 
     def logits():
-        with precision(device, -(-min(shape) // 8)):
+        with precision(device, deepest_side(shape)):
             return model(volume).float()
 
     @torch.no_grad()

@@ -15,7 +15,7 @@ from ..phantom.acoustics import make_phantom
 from ..rpn import RPN
 from ..runtime.device import default_device, precision
 from ..runtime.progress import in_words
-from ..unet3d import UNet3D
+from ..unet3d import UNet3D, deepest_side
 from .config import PROFILES
 
 ENOUGH = 5e10  # FLOP of a detector's step that is measured; of a large network it has fewer than 8 slices
@@ -213,7 +213,7 @@ def measure(profile):
             return sum(detector.loss(slices, boxes).values())
 
     def segmenter_loss():
-        with precision(device, -(-min(cut) // 8)):
+        with precision(device, deepest_side(cut)):
             return F.cross_entropy(segmenter(volume).float(), mask)
 
     @torch.no_grad()

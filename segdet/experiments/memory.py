@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_leaves
 
 from ..errors import SegdetError
 from ..runtime.device import default_device, precision
+from ..unet3d import deepest_side
 from .cost import networks_of
 
 FLOAT, LABEL, FLAG = 4, 8, 1  # bytes of a grey value, of a label while it is trained on, of a voxel of a mask
@@ -154,7 +155,7 @@ def predicted(profile, checkpointing=False, half=None, device=None):
     voxels = {"detector": math.prod(profile.detector_shape), "segmenter": math.prod(profile.segmenter_shape)}
     on_device = {"detector": FLOAT, "segmenter": 2 * FLOAT + LABEL}  # scan and attention, and the labels
     scans = (profile.train + profile.validation + profile.test) * sum(voxels.values()) * (FLOAT + FLAG)
-    deepest = {"detector": None, "segmenter": -(-min(profile.segmenter_shape) // 8)}
+    deepest = {"detector": None, "segmenter": deepest_side(profile.segmenter_shape)}
     needs = {}
     for part in voxels:
         narrow = half if half is not None else not isinstance(precision(device, deepest[part]), nullcontext)

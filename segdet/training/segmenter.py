@@ -11,7 +11,7 @@ from ..attention import attended_region
 from ..cascade import segment, stacked
 from ..runtime.device import default_device, precision, random_state_kept
 from ..runtime.tensors import digest
-from ..unet3d import UNet3D
+from ..unet3d import UNet3D, deepest_side
 from .augment import augment_volume
 from .loop import fit
 from .recipes import SegmenterRecipe
@@ -55,7 +55,7 @@ def train_segmenter(
     optimizer = torch.optim.Adam(segmenter.parameters(), 0.001, betas=(0.9, 0.999))
 
     # of another network we do not know how often it pools
-    deepest = 2 ** (len(segmenter.down) - 1 if isinstance(segmenter, UNet3D) else 5)
+    depth = len(segmenter.down) - 1 if isinstance(segmenter, UNet3D) else 5
 
     def draw(generator):
         return int(torch.randint(len(inputs), (), generator=generator))
@@ -63,7 +63,7 @@ def train_segmenter(
     def batch_loss(generator):
         index = draw(generator)
         seen, target = augment_volume(inputs[index], targets[index], generator, recipe)
-        with precision(device, -(-min(seen.shape[2:]) // deepest)):
+        with precision(device, deepest_side(seen.shape[2:], depth)):
             logits = segmenter(seen)
         return {"cross_entropy": F.cross_entropy(logits.float(), target)}
 
