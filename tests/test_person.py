@@ -6,7 +6,7 @@ import torch
 
 from segdet.attention import boxes_to_mask, slice_box_mask
 from segdet.boxes import pad_boxes
-from segdet.experiments.person import PERSONS, Person, area_under, paint, paint_some, seen_by, slices_to_reach
+from segdet.experiments.person import PERSONS, Person, paint, paint_some, seen_by
 from segdet.experiments.perturb import DOSES, Dose, spoil
 from segdet.metrics import dice, iou, score_boxes
 from segdet.volume import slice_boxes
@@ -119,14 +119,6 @@ def test_a_hasty_person_is_worse():
         masks = [boxes_to_mask(torch.from_numpy(paint(person, s, SPACING, 4, 0)[0]), ball.shape) for s in seen]
         found[level] = np.mean([iou(m.numpy(), truth) for m in masks])
     assert found["careful"] > found["ordinary"] > found["hasty"] > 0.4
-
-
-def test_curves_by_hand():
-    painted, scores = [20, 2, 5], [0.9, 0.5, 0.7]  # in any order
-    assert area_under(painted, scores) == pytest.approx((3 * 0.6 + 15 * 0.8) / 18)
-    assert slices_to_reach(painted, scores, 0.6) == pytest.approx(3.5)
-    assert slices_to_reach(painted, scores, 0.4) == 2
-    assert slices_to_reach(painted, scores, 0.95) is None
 
 
 BOXES = np.tile([[[10.0, 20, 30, 60], [0, 0, 0, 0]]], (4000, 1, 1))

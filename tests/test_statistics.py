@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from segdet.analysis.statistics import Comparison, bootstrap_interval, compare, holm, iterations_to
+from segdet.analysis.statistics import (
+    Comparison,
+    area_under,
+    bootstrap_interval,
+    compare,
+    holm,
+    iterations_to,
+    slices_to_reach,
+)
 
 
 def test_holm_by_hand():
@@ -77,6 +85,14 @@ def test_iterations_to():
     assert iterations_to(loss, 0.5, window=20) == 60  # ten of the last twenty are 0
     assert iterations_to(loss, -1) is None
     assert iterations_to(loss[:5], 2.0, window=20) is None
+
+
+def test_curves_by_hand():
+    painted, scores = [20, 2, 5], [0.9, 0.5, 0.7]  # in any order
+    assert area_under(painted, scores) == pytest.approx((3 * 0.6 + 15 * 0.8) / 18)
+    assert slices_to_reach(painted, scores, 0.6) == pytest.approx(3.5)
+    assert slices_to_reach(painted, scores, 0.4) == 2
+    assert slices_to_reach(painted, scores, 0.95) is None
 
 
 def test_coverage_with_few_seeds_is_what_the_docstring_says():

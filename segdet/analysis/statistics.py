@@ -1,9 +1,13 @@
-"""Is a difference more than luck? Paired inference over test volumes, with the rule fixed beforehand (chapter 10)."""
+"""Is a difference more than luck? Paired inference over test volumes, with the rule fixed beforehand (chapter 10).
+
+And what curves say: when a loss is low enough (chapter 08), what each painted slice is worth (chapter 11).
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
+from scipy.integrate import trapezoid
 
 
 @dataclass(frozen=True)
@@ -117,3 +121,28 @@ def iterations_to(loss, level, window=20):
     running = np.convolve(loss, np.ones(window) / window, "valid")
     below = np.flatnonzero(running <= level)
     return int(below[0]) + window if len(below) else None
+
+
+def area_under(painted, scores):
+    """The mean score between the fewest and the most painted slices: the area under the curve over its width."""
+    order = np.argsort(painted)
+    x, y = np.asarray(painted, float)[order], np.asarray(scores, float)[order]
+    return float(trapezoid(y, x) / (x[-1] - x[0]))
+
+
+def slices_to_reach(painted, scores, level):
+    """The fewest painted slices at which a curve, straight between its points, reaches a level; None if it never does.
+
+    Parameters
+    ----------
+    painted, scores : arrays, (n,)
+    level : float
+        The detector's score.
+    """
+    order = np.argsort(painted)
+    x, y = np.asarray(painted, float)[order], np.asarray(scores, float)[order]
+    above = np.flatnonzero(y >= level)
+    if not len(above):
+        return None
+    i = above[0]
+    return float(x[0] if i == 0 else x[i - 1] + (level - y[i - 1]) / (y[i] - y[i - 1]) * (x[i] - x[i - 1]))

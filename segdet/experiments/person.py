@@ -8,7 +8,6 @@ sets every box to within some millimetres.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.integrate import trapezoid
 
 from ..phantom.annotator import annotate
 from ..volume import tight_box
@@ -145,28 +144,3 @@ def _drawn(person, boxes, spacing, centre, side):
     middle = boxes.reshape(-1, 2, 2).mean(1) + person.centre_mm * centre / (spacing[2], spacing[1])
     half = (boxes[:, 2:] - boxes[:, :2]) / 2 * np.exp(person.size * side)
     return np.concatenate([middle - half, middle + half], 1)
-
-
-def area_under(painted, scores):
-    """The mean score between the fewest and the most painted slices: the area under the curve over its width."""
-    order = np.argsort(painted)
-    x, y = np.asarray(painted, float)[order], np.asarray(scores, float)[order]
-    return float(trapezoid(y, x) / (x[-1] - x[0]))
-
-
-def slices_to_reach(painted, scores, level):
-    """The fewest painted slices at which a curve, straight between its points, reaches a level; None if it never does.
-
-    Parameters
-    ----------
-    painted, scores : arrays, (n,)
-    level : float
-        The detector's score.
-    """
-    order = np.argsort(painted)
-    x, y = np.asarray(painted, float)[order], np.asarray(scores, float)[order]
-    above = np.flatnonzero(y >= level)
-    if not len(above):
-        return None
-    i = above[0]
-    return float(x[0] if i == 0 else x[i - 1] + (level - y[i - 1]) / (y[i] - y[i - 1]) * (x[i] - x[i - 1]))
