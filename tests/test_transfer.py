@@ -165,6 +165,18 @@ def test_the_interval_is_over_infants():
     assert [(row["case"], round(row["x"], 6)) for row in found] == [("a", 0.4), ("b", 0.5)]
 
 
+def test_a_gain_takes_two_numbers(tmp_path):
+    """An empty cell comes back as the text "", a measure that was not taken as NaN; on either side they do not count."""
+    study, nan = Study(tmp_path), float("nan")
+    values = {"one": (0.5, 0.75, None, 0.5, nan), "two": (0.25, None, 0.5, nan, 0.5)}
+    for arm, column in values.items():
+        study.add("curve", [{"seed": 0, "arm": arm, "case": c, "x": x} for c, x in zip("abcde", column, strict=True)])
+    rows = study.table("curve")
+    assert [row["x"] for row in rows if row["case"] in "bc"] == [0.75, "", "", 0.5]
+    groups = ([row for row in rows if row["arm"] == arm] for arm in values)
+    assert infant_scores.gains(*groups, "x") == [{"case": "a", "x": 0.25}]
+
+
 @pytest.mark.parametrize(("infants", "count", "trainings"), [(8, 7, 8), (8, 5, 3), (8, 3, 2), (8, 1, 2), (7, 6, 7)])
 def test_every_infant_is_tested_once_by_a_detector_that_has_not_seen_it(infants, count, trainings):
     names = [f"infant {i}" for i in range(infants)]

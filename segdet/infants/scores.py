@@ -99,7 +99,7 @@ def over_infants(rows, column):
     """
     found = {}
     for row in rows:
-        if isinstance(row[column], int | float) and np.isfinite(row[column]):
+        if _is_number(row[column]):
             found.setdefault(row["case"], []).append(row[column])
     values = np.array([np.mean(each) for each in found.values()])
     if not len(values):
@@ -108,7 +108,16 @@ def over_infants(rows, column):
 
 
 def gains(rows, others, column):
-    """One group of rows minus another, where seed and infant are the same: a list of dict for `over_infants`."""
+    """One group of rows minus another, where seed and infant are the same: a list of dict for `over_infants`.
+
+    Rows without a number in the column do not count.
+    """
+    rows, others = ([row for row in group if _is_number(row[column])] for group in (rows, others))
     known = {(row["seed"], row["case"]): row[column] for row in others}
     pairs = [(row, known.get((row["seed"], row["case"]))) for row in rows]
     return [{"case": row["case"], column: row[column] - other} for row, other in pairs if other is not None]
+
+
+def _is_number(value):
+    """Whether it is a finite number: an empty cell of a table is the text "", and what was not measured NaN."""
+    return isinstance(value, int | float) and np.isfinite(value)
