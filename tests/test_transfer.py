@@ -120,6 +120,17 @@ def test_scores_by_hand(monkeypatch):
     assert row["height_mm"] == pytest.approx((0 + (90 - 100) * 0.2) / 2)
     assert row["label_mm"] == pytest.approx((50 * 0.4 + 100 * 0.2) / 2)
     assert row["diameter_mm"] == pytest.approx((20 + (16 + 18) / 2) / 2)
+    assert row["off_mm"] == pytest.approx((0 + 3) / 2)
+
+
+def test_diameters_that_are_off_both_ways_do_not_cancel(monkeypatch):
+    """One 2 mm too large, one 2 mm too small: the medians of detected and labelled are the same."""
+    infant = infant_of([(50, 50, 100, 150)] * 2)
+    found = torch.tensor([[[50.0, 50, 105, 160]], [[50, 50, 95, 140]]]).expand(2, 3, 4)
+    monkeypatch.setattr(infant_scores, "detect", lambda *_: (found, torch.ones(2, 3)))
+    row = infant_scores.score(None, Proposals(), infant)
+    assert row["diameter_mm"] == pytest.approx(row["label_mm"])
+    assert row["off_mm"] == pytest.approx(2)
 
 
 def test_a_box_where_a_person_sees_no_head_is_false(monkeypatch):
@@ -147,7 +158,8 @@ def test_no_size_is_measured_where_the_label_gave_the_scale(monkeypatch):
     monkeypatch.setattr(infant_scores, "detect", lambda *_: (found, torch.ones(1, 3)))
     row = infant_scores.score(None, Proposals(), infant)
     assert row["box_iou"] == 1
-    assert all(np.isnan(row[name]) for name in ("centre_mm", "width_mm", "height_mm", "diameter_mm", "label_mm"))
+    names = "centre_mm", "width_mm", "height_mm", "diameter_mm", "label_mm", "off_mm"
+    assert all(np.isnan(row[name]) for name in names)
 
 
 def test_the_interval_is_over_infants():
@@ -166,7 +178,7 @@ def test_the_interval_is_over_infants():
 
 
 def test_a_gain_takes_two_numbers(tmp_path):
-    """An empty cell comes back as the text "", a measure that was not taken as NaN; on either side they do not count."""
+    """An empty cell comes back as the text "", what was not measured as NaN; on neither side do they count."""
     study, nan = Study(tmp_path), float("nan")
     values = {"one": (0.5, 0.75, None, 0.5, nan), "two": (0.25, None, 0.5, nan, 0.5)}
     for arm, column in values.items():

@@ -30,9 +30,10 @@ def score(detector, proposals, infant):
         ``recall50``, ``recall70``: share of them with at least 0.5, 0.7. ``kept``: share whose best box reaches the
         threshold. ``false_boxes``: share with a box that reaches it, and is among the best three, where there is no
         head (IoU below `BESIDE`). ``centre_mm``: median distance of the centres. ``width_mm``, ``height_mm``: median
-        of detected minus labelled. ``diameter_mm``, ``label_mm``: medians of (width + height) / 2. The mm are NaN where
-        the scale was taken from the label itself. ``empty_pictures``: number of pictures of which a person says that
-        they show no head. ``empty_found``: share of them with a box that reaches the threshold; None for none.
+        of detected minus labelled. ``diameter_mm``, ``label_mm``: medians of (width + height) / 2. ``off_mm``: median
+        over the pictures of the difference of the two diameters, without its sign. The mm are NaN where the scale was
+        taken from the label itself. ``empty_pictures``: number of pictures of which a person says that they show no
+        head. ``empty_found``: share of them with a box that reaches the threshold; None for none.
     """
     truth, slices = infant.boxes[infant.labelled], infant.slices[infant.labelled]
     best, scores = detect(detector, slices, replace(proposals, top_k=3, threshold=0.0))
@@ -72,6 +73,7 @@ def _millimetres(found, truth, infant):
         "height_mm": (size - wanted)[:, 1],
         "diameter_mm": size.mean(1),
         "label_mm": wanted.mean(1),
+        "off_mm": (size - wanted).mean(1).abs(),
     }
     return {name: float(np.median(values.numpy())) for name, values in measures.items()}
 
