@@ -10,7 +10,9 @@ from dicom_samples import image as write_dicom
 from PIL import Image
 
 from segdet.errors import SegdetError
-from segdet.experiments.config import Profile
+from segdet.experiments import cases
+from segdet.experiments.cases import prepared_split
+from segdet.experiments.config import Plan, Profile
 from segdet.experiments.study import Study
 from segdet.infants import outlines, pictures, transfer
 from segdet.infants import scores as infant_scores
@@ -476,6 +478,34 @@ def test_a_study_is_interrupted_and_goes_on(tmp_path, small_phantoms):
     assert study.table("curve") == curve  # nothing was left to do
     with pytest.raises(SegdetError, match="there is no start 'moon'; choose from random, imagenet, simulator"):
         replace(plan, starts=("moon",))
+
+
+@pytest.mark.parametrize("preset", [None, "varied"])
+def test_no_scans_are_simulated_to_be_tested(preset, small_phantoms, monkeypatch):
+    """Infants are tested; the scans to train on and to validate stay the same, bit for bit."""
+    profile = replace(TINY, train=3, validation=2, test=2)
+    plan = transfer.TransferPlan(profile, preset=preset)
+    whole = prepared_split(Plan(profile, (), preset=preset), 1)
+    made, original = [], cases.cached_phantoms
+    monkeypatch.setattr(cases, "cached_phantoms", lambda wanted, label: made.extend(wanted) or original(wanted, label))
+    one = transfer._Seed(plan.simulated, 1, [stills()], None, None)
+    assert [seed for seed, _ in made] == [2000, 2001, 2002, 2003, 2004]
+    assert [len(one.train), len(one.validation)] == [3, 2]
+    for case, known in zip([*one.train, *one.validation], [*whole[1], *whole[2]], strict=True):
+        assert (case.name, case.identity) == (known.name, known.identity)
+        assert torch.equal(case.slices, known.slices)
+        assert torch.equal(case.boxes, known.boxes)
+    assert one.spacing == whole[0].spacing(profile.detector_shape)[1:]
+
+
+def test_the_forecast_counts_no_scans_to_be_tested(tmp_path, small_phantoms):
+    """Two seeds of three scans to train on and two to validate; the fifty to be tested are not made."""
+    plan = transfer.TransferPlan(replace(TINY, train=3, validation=2, test=50), ("book",), ())
+    infants, said = [stills("a"), stills("b", radius=70)], []
+    foretold = {"max_minutes": 0, "report": str, "foretell": lambda *found: said.append(found)}
+    assert not transfer.run_transfer(plan, [0, 1], infants, tmp_path / "s", **foretold)
+    ((work, done),) = said
+    assert (work(plan.profile).phantoms, work(plan.profile).detectors, done) == (10, 2, (0, 0))
 
 
 def test_real_infants_are_read(real_data):

@@ -111,8 +111,8 @@ class TransferPlan:
 
     @property
     def simulated(self):
-        """The `Plan` of the simulated scans."""
-        return Plan(self.profile, (), preset=self.preset)
+        """The `Plan` of the simulated scans, without those to test, for infants are tested."""
+        return Plan(_untested(self.profile), (), preset=self.preset)
 
 
 def run_transfer(plan, seeds, infants, out, *, resume=False, max_minutes=None, report=print, foretell=None):
@@ -152,7 +152,7 @@ def run_transfer(plan, seeds, infants, out, *, resume=False, max_minutes=None, r
             each = sum(_trainings(*parts, len(infants)) for parts in left.values()) / len(left)
             variants = {seed: names for seed, (names, _) in left.items()}
             done = shares_done(checkpoints, variants, plan.profile)
-            foretell(lambda p: work_of_a_study(p, 0, len(left), detectors=each), done)
+            foretell(lambda p: work_of_a_study(_untested(p), 0, len(left), detectors=each), done)
         if not study.table("outlines"):
             yield "outlines", [{"case": infant.name} | outline_row(infant) for infant in infants if infant.outlined]
         for seed, parts in left.items():
@@ -162,6 +162,10 @@ def run_transfer(plan, seeds, infants, out, *, resume=False, max_minutes=None, r
             forget(checkpoints, seed)
 
     return study.fill(fixed, runs, resume=resume, max_minutes=max_minutes, report=report)
+
+
+def _untested(profile):
+    return replace(profile, test=0)
 
 
 def _left(study, seed, plan):
