@@ -304,6 +304,37 @@ def test_an_empty_list_of_infants_is_an_answer(empty, tmp_path):
     assert refused.stderr.startswith(f"segdet: {nothing}: ")
 
 
+@pytest.fixture
+def transfers(monkeypatch, tmp_path):
+    """A function that runs `segdet transfer` with so many infants up to the study: what it prints, and its plan."""
+    from segdet.infants import pictures, transfer
+
+    def run(count, *arguments):
+        plans, named = [], [f"infant-{index}" for index in range(count)]
+        monkeypatch.setattr(pictures, "read_infants", lambda folder, pixel_mm: (named, ["a note"]))
+        monkeypatch.setattr(transfer, "run_transfer", lambda plan, *_, **__: plans.append(plan) or True)
+        done = here("transfer", "--data", "d", "--profile", "smoke", "--out", tmp_path / "s", *arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()[:-1], plans[0]
+
+    return run
+
+
+def test_it_trains_on_as_many_infants_as_there_are(transfers):
+    """`segdet download hips` brings seven that have labels."""
+    lines, plan = transfers(7)
+    assert plan.counts == (1, 3, 5)
+    assert lines == ["a note", "trainings on 7 infants are left out: they take one more to test, found 7"]
+    lines, plan = transfers(4)
+    assert plan.counts == (1, 3)
+    assert lines[1] == "trainings on 5, 7 infants are left out: they take one more to test, found 4"
+    assert transfers(8)[0] == ["a note"]
+    assert transfers(8)[1].counts == (1, 3, 5, 7)
+    for named, counts in (("2,7", (2, 7)), ("", ())):  # what is named is kept, and `run_transfer` looks at it
+        lines, plan = transfers(7, "--infants", named)
+        assert (lines, plan.counts) == (["a note"], counts)
+
+
 def test_predict_says_on_a_terminal_what_it_does_and_nothing_in_a_log(tmp_path, monkeypatch):
     from segdet.pipeline import Grids, Prediction
 

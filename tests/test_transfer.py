@@ -202,9 +202,15 @@ def test_every_infant_is_tested_once_by_a_detector_that_has_not_seen_it(infants,
         assert not set(train) & set(test)
 
 
-def test_too_few_infants_are_refused():
+def test_too_few_infants_are_refused(tmp_path):
     with pytest.raises(SegdetError, match="to train on 7 infants and test on others takes 8, found 7"):
         transfer.folds(list(range(7)), 7, 0)
+    plan, two = transfer.TransferPlan(TINY, ("book",), (1, 2)), [stills("a"), stills("b")]
+    with pytest.raises(SegdetError, match='takes 3, found 2; name smaller numbers as --infants, or "" for none'):
+        transfer.run_transfer(plan, [0], two, tmp_path / "s")
+    with pytest.raises(SegdetError, match="a study of infants takes two or more, found 1"):
+        transfer.run_transfer(replace(plan, counts=()), [0], two[:1], tmp_path / "s")
+    assert not (tmp_path / "s").exists()
 
 
 def test_the_rate_of_a_variant_follows_the_backbone():

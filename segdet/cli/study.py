@@ -113,7 +113,12 @@ def transfer(
     variants: Annotated[
         str | None, typer.Option(help="Comma-separated names, as of `segdet detectors`; see chapter 12.")
     ] = None,
-    infants: Annotated[str, typer.Option(help="Comma-separated: on how many to train.")] = "1,3,5,7",
+    infants: Annotated[
+        str | None,
+        typer.Option(
+            help='Comma-separated: on how many to train; "" for none. Default: those of 1,3,5,7 that leave one to test.'
+        ),
+    ] = None,
     starts: Annotated[
         str, typer.Option(help="Comma-separated: what trainings on infants start from.")
     ] = "random,imagenet,simulator",
@@ -129,18 +134,20 @@ def transfer(
     from ..experiments.config import get_profile
     from ..experiments.memory import check_training
     from ..infants.pictures import read_infants
-    from ..infants.transfer import NAMES, TransferPlan, run_transfer
+    from ..infants.transfer import NAMES, TransferPlan, counts_for, run_transfer
 
     check_folder(out)
     size = get_profile(profile.value)
     size = replace(size, train=scans or size.train, detector_steps=steps or size.detector_steps)
     size = replace(size, backbone=backbone.value if backbone else size.backbone)
-    counts = tuple(whole_number(text) for text in listed(infants))
+    counts = tuple(whole_number(text) for text in listed(infants or ""))
     what = TransferPlan(size, NAMES if variants is None else listed(variants), counts, listed(starts), preset)
     check_training(size, ["detector"])
     found, notes = read_infants(data, pixel_sizes(pixel_mm or ()))
-    for note in notes:
+    counts, left_out = counts_for(len(found)) if infants is None else (counts, [])
+    for note in notes + left_out:
         print(note, flush=True)
+    what = replace(what, counts=counts)
     done = run_transfer(
         what, range(seeds), found, out, resume=resume, max_minutes=max_minutes, foretell=partial(foretell, size)
     )

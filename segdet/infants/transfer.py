@@ -41,6 +41,15 @@ def recipe_of(name, backbone):
     return replace(recipe, backbone=backbone, rate=recipe.rate * RECIPES[backbone].rate / RECIPES[recipe.backbone].rate)
 
 
+def counts_for(infants):
+    """Those of `INFANTS` that leave one of so many infants to test, and a list of notes, which names the others."""
+    kept = tuple(count for count in INFANTS if count < infants)
+    if kept == INFANTS:
+        return kept, []
+    left = ", ".join(str(count) for count in INFANTS if count not in kept)
+    return kept, [f"trainings on {left} infants are left out: they take one more to test, found {infants}"]
+
+
 def folds(names, count, seed):
     """Who is trained on and who is tested, so that each infant is tested once by a detector that has not seen it.
 
@@ -64,7 +73,10 @@ def folds(names, count, seed):
         There are not so many infants and one more.
     """
     if not 0 < count < len(names):
-        raise SegdetError(f"to train on {count} infants and test on others takes {count + 1}, found {len(names)}")
+        raise SegdetError(
+            f"to train on {count} infants and test on others takes {count + 1}, found {len(names)}; name smaller "
+            'numbers as --infants, or "" for none'
+        )
     order = [names[i] for i in np.random.default_rng(seed).permutation(len(names))]
     parts = np.array_split(np.arange(len(order)), -(-len(order) // (len(order) - count)))
     found = []
@@ -136,8 +148,10 @@ def run_transfer(plan, seeds, infants, out, *, resume=False, max_minutes=None, r
     Raises
     ------
     SegdetError
-        Fewer infants than a count needs, or as `Study.fill`.
+        Fewer infants than two or than a count needs, or as `Study.fill`.
     """
+    if len(infants) < 2:
+        raise SegdetError(f"a study of infants takes two or more, found {len(infants)}")
     for count in plan.counts:
         folds(range(len(infants)), count, 0)
     study = Study(out)
