@@ -254,6 +254,7 @@ def test_fit_predict_ablate(tmp_path):
         (("transfer", "--data", "nowhere", "--out", "s"), "nowhere: holds no NAME.dcm beside NAME.nii.gz"),
         (("transfer", "--data", "d", "--out", "s", "--infants", "1,two"), "whole numbers from 1 on, not 'two'"),
         (("transfer", "--data", "d", "--out", "s", "--variants", "magic"), "there is no variant 'magic'"),
+        (("transfer", "--data", "d", "--out", "s", "--preset", "iu23"), "found 'iu23'"),
         (
             ("transfer", "--data", "d", "--out", "s", "--pixel-mm", "a=0"),
             "takes NAME=MM, such as 72628=0.07, not 'a=0'",
@@ -333,6 +334,13 @@ def test_it_trains_on_as_many_infants_as_there_are(transfers):
     for named, counts in (("2,7", (2, 7)), ("", ())):  # what is named is kept, and `run_transfer` looks at it
         lines, plan = transfers(7, "--infants", named)
         assert (lines, plan.counts) == (["a note"], counts)
+
+
+@pytest.mark.parametrize(
+    ("given", "preset"), [((), "varied"), (("--preset", "none"), None), (("--preset", "iu22"), "iu22")]
+)
+def test_detectors_of_infants_have_seen_varied_hips(given, preset, transfers):
+    assert transfers(8, *given)[1].preset == preset
 
 
 def test_predict_says_on_a_terminal_what_it_does_and_nothing_in_a_log(tmp_path, monkeypatch):

@@ -65,13 +65,11 @@ DataOption = Annotated[
 LabelOption = Annotated[
     int | None, typer.Option(min=1, help="Which label of the annotation to segment. Default: every label above 0.")
 ]
-PresetOption = Annotated[
-    str | None,
-    typer.Option(
-        help="Simulate hips of version 2, as a scanner shows them: iu22 (the paper's), l12-5, logiq-e9, logiq-p9, or "
-        '"varied", another for every hip. Default: hips of version 1.'
-    ),
-]
+PRESETS = (
+    "Simulate hips of version 2, as a scanner shows them: iu22 (the paper's), l12-5, logiq-e9, logiq-p9, or "
+    '"varied", another for every hip.'
+)
+PresetOption = Annotated[str | None, typer.Option(help=f"{PRESETS} Default: hips of version 1.")]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with a study that is there.")]
 MinutesOption = Annotated[float | None, typer.Option(min=0, help="Stop after that long, everything saved.")]
 SchedulerOption = Annotated[str | None, typer.Option(help='Address of a dask scheduler for the seeds, or "local".')]

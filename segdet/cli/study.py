@@ -10,6 +10,7 @@ import typer
 
 from ..errors import SegdetError
 from .app import (
+    PRESETS,
     Backbone,
     DataOption,
     LabelOption,
@@ -123,7 +124,7 @@ def transfer(
         str, typer.Option(help="Comma-separated: what trainings on infants start from.")
     ] = "random,imagenet,simulator",
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds; each has its own simulated scans.")] = 5,
-    preset: PresetOption = None,
+    preset: Annotated[str, typer.Option(help=f'{PRESETS} "none": hips of version 1.')] = "varied",
     pixel_mm: Annotated[
         list[str] | None, typer.Option(help="NAME=MM, the size of a pixel where an infant's pictures have no ruler.")
     ] = None,
@@ -137,6 +138,8 @@ def transfer(
     from ..infants.transfer import NAMES, TransferPlan, counts_for, run_transfer
 
     check_folder(out)
+    preset = None if preset == "none" else preset
+    check_choice("phantom", None, preset)
     size = get_profile(profile.value)
     size = replace(size, train=scans or size.train, detector_steps=steps or size.detector_steps)
     size = replace(size, backbone=backbone.value if backbone else size.backbone)
