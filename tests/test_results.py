@@ -35,6 +35,17 @@ def test_a_study_keeps_its_settings(tmp_path):
     assert study.manifest["profile"] == "smoke"
 
 
+def test_a_study_keeps_its_scans(tmp_path):
+    """A manifest holds a digest of them, which would tell a reader nothing."""
+    Study(tmp_path).describe(scans="0123456789abcdef")
+    with pytest.raises(SegdetError) as refused:
+        Study(tmp_path).describe(scans="fedcba9876543210")
+    assert str(refused.value) == (
+        f"{tmp_path}: holds a study with other scans or pictures, or other annotations or sizes of the same; name "
+        "another --out folder"
+    )
+
+
 def test_a_row_of_the_same_name_is_replaced(tmp_path):
     study = Study(tmp_path)
     row = {"seed": 0, "arm": "unet", "case": "001", "iou": 0.5}

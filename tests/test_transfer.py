@@ -1,5 +1,6 @@
 """Real infants: pictures as cases, scores worked out by hand, folds, and one whole tiny study that goes on."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -484,6 +485,38 @@ def test_a_study_is_interrupted_and_goes_on(tmp_path, small_phantoms):
     assert study.table("curve") == curve  # nothing was left to do
     with pytest.raises(SegdetError, match="there is no start 'moon'; choose from random, imagenet, simulator"):
         replace(plan, starts=("moon",))
+
+
+def test_a_study_does_not_go_on_with_other_infants(tmp_path, small_phantoms):
+    """Same names and numbers of pictures; grey, box, size of a pixel, its source or what a person says is another."""
+    plan, out, known = transfer.TransferPlan(TINY, ("book",), ()), tmp_path / "s", [stills("a"), stills("b", radius=70)]
+    assert not transfer.run_transfer(plan, [0], known, out, max_minutes=0, report=str)
+    before = (out / "manifest.json").read_bytes()
+    first, second = known
+    brighter = [replace(picture, voxels=picture.voxels | 1) for picture in first.pictures]
+    larger = [Volume.from_spacing(p.voxels, (1, 0.1, 0.11), name=p.name) for p in first.pictures]
+    for other in (
+        {"pictures": brighter},
+        {"heads": [np.roll(head, 1, 2) for head in first.heads]},
+        {"pictures": larger},
+        {"scale": ASSUMED},
+        {"empty": (1,)},
+        {"outlined": False},
+    ):
+        with pytest.raises(SegdetError, match="/s: holds a study with other scans or pictures, or other annotations"):
+            transfer.run_transfer(plan, [0], [replace(first, **other), second], out, resume=True)
+    with pytest.raises(SegdetError, match=r"holds a study with infants {'a': 2, 'b': 2}, not {'a': 2, 'c': 2}"):
+        transfer.run_transfer(plan, [0], [first, replace(second, name="c")], out, resume=True)
+    assert (out / "manifest.json").read_bytes() == before
+    again = [stills("a"), stills("b", radius=70)]
+    assert not transfer.run_transfer(plan, [0], again, out, resume=True, max_minutes=0, report=str)
+    facts = json.loads(before)
+    del facts["scans"]  # as studies that were made before it was kept: which pictures these had they do not say
+    (out / "manifest.json").write_text(json.dumps(facts | {"code": "of before"}))
+    with pytest.raises(
+        SegdetError, match=r"/s: its rows were made by other code \(commit .*\); check that out to go on"
+    ):
+        transfer.run_transfer(plan, [0], again, out, resume=True)
 
 
 @pytest.mark.parametrize("preset", [None, "varied"])

@@ -17,6 +17,7 @@ from ..training.loop import OutOfTime
 from .rows import Manifest, Row, parsed
 
 MANIFEST = {"data": str, "phantom_version": str, "profile": str, "commit": str, "kind": str, "settings": dict}
+FIXED = "study", "profile", "data", "phantom_version", "infants", "scans", "settings", "protocol", "kind"
 KEYS = ("seed", "part", "arm", "case", "step")  # the columns that name a row, where a table has them
 
 
@@ -185,12 +186,12 @@ class Study:
     def _check_facts(self, facts):
         """The facts as a file holds them; refuses those of another study than is there."""
         manifest, facts = self.manifest, json.loads(json.dumps(facts))  # tuples become lists, as in the file
-        for key in ("study", "profile", "data", "phantom_version", "scans", "settings", "protocol", "kind"):
+        for key in FIXED:
             if key in manifest and key in facts and manifest[key] != facts[key]:
-                raise SegdetError(
-                    f"{self.folder}: holds a study with {key} {manifest[key]!r}, not {facts[key]!r}; "
-                    "name another --out folder"
-                )
+                found = f"{key} {manifest[key]!r}, not {facts[key]!r}"
+                if key == "scans":  # a digest
+                    found = "other scans or pictures, or other annotations or sizes of the same"
+                raise SegdetError(f"{self.folder}: holds a study with {found}; name another --out folder")
         return facts
 
     def fill(self, fixed, runs, *, resume=False, max_minutes=None, report=print):

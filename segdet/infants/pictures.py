@@ -105,6 +105,13 @@ class Stills:
     empty: tuple[int, ...] = ()  # as `Infant.empty`
     notes: tuple[str, ...] = ()  # what was left out or is in doubt
 
+    @property
+    def identity(self):
+        """A digest of all that a study takes from them; sizes are rounded, for they are computed."""
+        sizes = [[f"{step:.6g}" for step in picture.spacing] for picture in self.pictures]
+        voxels = [picture.voxels for picture in self.pictures]
+        return digest(repr((self.name, self.scale, self.outlined, self.empty, sizes)), *voxels, *self.heads)
+
     def with_usual_head(self):
         """The same pictures enlarged or reduced together until the median side of a head's box is `HEAD_MM`."""
         sides = []

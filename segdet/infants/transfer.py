@@ -21,6 +21,7 @@ from ..experiments.study import Study
 from ..proposals import Proposals
 from ..runtime.device import default_device
 from ..runtime.provenance import environment
+from ..runtime.tensors import digest
 from ..training.checkpoint import forget, shares_done
 from ..training.detector import choose_threshold, train_detector
 from ..training.recipes import RECIPES
@@ -158,6 +159,7 @@ def run_transfer(plan, seeds, infants, out, *, resume=False, max_minutes=None, r
     fixed = {"study": "transfer", "profile": plan.profile.name, "settings": asdict(plan.profile), "data": "phantom"}
     fixed |= {"phantom_version": phantom_version(plan.simulated)}
     fixed |= {"infants": {infant.name: len(infant.pictures) for infant in infants}}
+    fixed |= {"scans": digest(*(infant.identity for infant in infants))}
 
     def runs(checkpoints, deadline):
         left = {seed: _left(study, seed, plan) for seed in seeds}
