@@ -44,6 +44,39 @@ def test_a_step_gives_its_contrast_and_shadow_exactly():
     assert found["shadow"][0] == pytest.approx(22 / 47)
 
 
+def test_profiles_run_through_the_head_and_beside_it():
+    """A head of 8 x 8 pixels: steps of two rows, and bands of two columns, two beside it."""
+    picture = np.full((24, 20), 0.5, np.float32)
+    picture[:, :2] = picture[22:] = 0  # not recorded
+    picture[6:14, 6:14] = 0.25  # the head
+    picture[10:12, 9:11] = 0.125  # in the middle quarter, columns 9 and 10
+    picture[12:14, [2, 3, 16, 17]] = 1, 1, 0.25, 0.25  # beside
+    picture[12:14, [4, 5, 15, 18]] = 0.75  # next to these bands
+    found = realism.depth_profiles(picture, (6, 6, 14, 14))
+    through, beside = [0.5, 0.5, 0.25, 0.25, 0.125, 0.25, 0.5, 0.5], [0.5] * 5 + [0.625, 0.5, 0.5]
+    np.testing.assert_array_equal(found, [through, beside])
+    np.testing.assert_array_equal(realism.depth_profiles(picture[:, 2:], (4, 6, 12, 14)), found)
+    one_side = realism.depth_profiles(np.where(np.arange(20) < 6, 0, picture), (6, 6, 14, 14))
+    np.testing.assert_array_equal(one_side, [through, [0.5] * 5 + [0.25, 0.5, 0.5]])  # the other was not recorded
+    deep = realism.depth_profiles(picture, (6, 14, 14, 22))  # 22 and deeper holds nothing
+    assert np.isnan(deep).tolist() == [[False] * 6 + [True] * 2] * 2
+    assert np.isnan(realism.depth_profiles(np.zeros_like(picture), (6, 6, 14, 14))).all()
+
+
+def test_an_infant_has_the_mean_profile_of_its_labelled_pictures():
+    slices = torch.full((3, 24, 20), 0.5)
+    slices[1] = 0.25
+    slices[1, 14:] = 0  # ends with the head
+    slices[2] = 1  # has no label
+    boxes = torch.tensor([[[6.0, 6, 14, 14]], [[6, 6, 14, 14]], [[0, 0, 0, 0]]])
+    rows = realism.depth_rows(Infant("a", slices, boxes, SPACING, GIVEN))
+    assert [row["part"] for row in rows] == ["through"] * 8 + ["beside"] * 8
+    assert [row["depth"] for row in rows] == [-0.5, -0.25, 0, 0.25, 0.5, 0.75, 1, 1.25] * 2
+    assert [row["grey"] for row in rows] == ([37.5] * 6 + [50] * 2) * 2
+    slices[0, 16:] = 0
+    assert np.isnan(realism.depth_rows(Infant("a", slices, boxes, SPACING, GIVEN))[7]["grey"])
+
+
 @pytest.mark.parametrize("width", [0.8, 1.6])
 def test_the_texture_is_as_wide_as_it_was_made(width):
     """White noise under a Gaussian of deviation s has the autocorrelation exp(-d^2 / 4 s^2): half at 1.665 s."""

@@ -480,6 +480,11 @@ def test_a_study_is_interrupted_and_goes_on(tmp_path, small_phantoms):
     assert study.manifest["infants"] == dict.fromkeys(names, 2)
     assert study.table("outlines") == []  # these heads are boxes
     assert {row["arm"] for row in study.table("realism")} >= {"contrast", "histogram"}
+    greys = study.table("profiles")
+    steps = [(part, -0.5 + k / 4) for part in ("through", "beside") for k in range(8)]
+    assert [(row["case"], row["part"], row["depth"]) for row in greys] == [(n, *step) for n in names for step in steps]
+    at = {(row["case"], row["part"], row["depth"]): row["grey"] for row in greys}
+    assert all(0 <= at[name, "through", 0.5] < at[name, "beside", 0.5] <= 100 for name in names)
     assert not (out / "checkpoints").exists()
     assert transfer.run_transfer(plan, [0], infants, out, resume=True, report=lines.append)
     assert study.table("curve") == curve  # nothing was left to do

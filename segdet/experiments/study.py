@@ -18,7 +18,7 @@ from .rows import Manifest, Row, parsed
 
 MANIFEST = {"data": str, "phantom_version": str, "profile": str, "commit": str, "kind": str, "settings": dict}
 FIXED = "study", "profile", "data", "phantom_version", "infants", "scans", "settings", "protocol", "kind"
-KEYS = ("seed", "part", "arm", "case", "step")  # the columns that name a row, where a table has them
+KEYS = ("seed", "part", "arm", "case", "step", "depth")  # the columns that name a row, where a table has them
 
 
 class Study:

@@ -1,7 +1,7 @@
 """How far simulated slices look like real ones: greys, speckle, contrast, and what a classifier tells (chapter 12).
 
-Everything is measured in a window of one size around the head, `Infant.windowed`, whose greys are stretched anew to
-[0, 1], so that neither a scanner's field of view nor its brightness decides.
+Everything but the profiles by depth is measured in a window of one size around the head, `Infant.windowed`, whose greys
+are stretched anew to [0, 1], so that neither a scanner's field of view nor its brightness decides.
 """
 
 import numpy as np
@@ -17,6 +17,7 @@ BINS = 16  # of the histogram of greys
 LAGS_MM = 0.22, 0.44, 0.66, 0.88, 1.32, 1.76, 2.64  # at which the autocorrelation is read along rows
 DETAIL_MM = 3.0  # what is wider does not count as texture
 FURTHEST_MM = 8.0  # at which the autocorrelation is looked for at a half
+DEPTH_EDGES = np.arange(-0.5, 1.51, 0.25)  # of the steps of a profile by depth, in heights of the head from its top
 PENALTY = 1.0  # of the classifier's weights, squared, in units of one scan
 
 
@@ -88,6 +89,55 @@ def _half(correlation):
     mm = np.arange(0, FURTHEST_MM, 0.01)
     below = correlation(mm) <= 0.5
     return mm[below.argmax()] if below.any() else FURTHEST_MM
+
+
+def depth_profiles(picture, box):
+    """Mean grey by depth, through the head and beside it, in the steps between `DEPTH_EDGES`.
+
+    One profile runs through the middle quarter of the head's width, the other beside the head, from a quarter to half
+    of its width away on either side.
+
+    Parameters
+    ----------
+    picture : ndarray, (H, W)
+        0 where nothing was recorded.
+    box : (x0, y0, x1, y1)
+        Of the head, in pixels.
+
+    Returns
+    -------
+    ndarray, (2, 8)
+        Through the head and beside it, in the unit of the picture; NaN in steps that the picture does not reach. Rows
+        below the last that holds anything do not count, nor do columns beside the head that hold nothing.
+    """
+    x0, y0, x1, y1 = box
+    quarter = (x1 - x0) / 4
+    row, column = (np.arange(n) + 0.5 for n in picture.shape)
+    step = np.digitize((row - y0) / (y1 - y0), DEPTH_EDGES) - 1
+    step[np.flatnonzero(picture.any(1)).max(initial=-1) + 1 :] = -1
+    off = np.abs(column - (x0 + x1) / 2)
+    bands = off < quarter / 2, (off > 3 * quarter) & (off < 4 * quarter) & picture.any(0)
+    parts = [[picture[step == k][:, band] for k in range(len(DEPTH_EDGES) - 1)] for band in bands]
+    return np.array([[part.mean() if part.size else np.nan for part in row] for row in parts])
+
+
+def depth_rows(infant):
+    """The means of `depth_profiles` over the labelled pictures of an `Infant`.
+
+    Returns
+    -------
+    list of dict
+        ``part``: "through" or "beside". ``depth``: where the step begins, in heights of the head from its top.
+        ``grey``: in percent of a picture's scale; NaN where no picture reaches.
+    """
+    pictures, boxes = infant.slices[infant.labelled].numpy(), infant.boxes[infant.labelled][:, 0].tolist()
+    found = [depth_profiles(*pair) for pair in zip(pictures, boxes, strict=True)]
+    grey = 100 * np.ma.masked_invalid(found).mean(0).filled(np.nan)
+    return [
+        {"part": part, "depth": float(depth), "grey": float(value)}
+        for part, row in zip(("through", "beside"), grey, strict=True)
+        for depth, value in zip(DEPTH_EDGES[:-1], row, strict=True)
+    ]
 
 
 def distances(real, simulated):

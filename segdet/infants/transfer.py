@@ -3,6 +3,7 @@
 The tables of its `Study`: ``simulated`` has a row a (seed, scale, variant, infant) for detectors that have seen
 simulated hips alone; ``curve`` a row a (seed, number of infants, start, infant) for detectors trained on real infants,
 each scored on infants that it has not seen; ``outlines`` a row an infant, how far the labels are from the visible edge;
+``profiles`` a row an (infant, part, depth), how grey the pictures are through the head and beside it;
 ``realism`` a row a (seed, measure) and ``told_apart`` a row a (seed, infant or scan): do simulated slices look real?
 """
 
@@ -26,7 +27,7 @@ from ..training.checkpoint import forget, shares_done
 from ..training.detector import choose_threshold, train_detector
 from ..training.recipes import RECIPES
 from .outlines import outline_row
-from .realism import distances, measures, simulated_infants, told_apart
+from .realism import depth_rows, distances, measures, simulated_infants, told_apart
 from .scores import score
 
 NAMES = ("plain", "literal", "random", "augmented", "book")  # of chapter 05's table, by default
@@ -173,6 +174,8 @@ def run_transfer(plan, seeds, infants, out, *, resume=False, max_minutes=None, r
             yield "outlines", [{"case": infant.name} | outline_row(infant) for infant in infants if infant.outlined]
         for seed, parts in left.items():
             trainings = _Seed(plan.simulated, seed, infants, checkpoints, deadline)
+            if not study.table("profiles"):
+                yield "profiles", trainings.profiles()
             yield from trainings.looks()
             yield from trainings.rows(*parts)
             forget(checkpoints, seed)
@@ -210,6 +213,10 @@ class _Seed:
         self.spacing = spacing = grids.spacing(grids.detector_shape)[1:]
         self.infants = {infant.name: infant.on_grid(spacing) for infant in infants}
         self.usual = {infant.name: infant.with_usual_head().on_grid(spacing) for infant in infants}
+
+    def profiles(self):
+        """The rows of the table ``profiles``, on the grid of the simulated slices."""
+        return [{"case": name} | row for name, infant in self.infants.items() for row in depth_rows(infant)]
 
     def looks(self):
         """Yield (table, rows): how far this seed's simulated scans look like the infants."""
