@@ -90,6 +90,82 @@ def test_other_benchmarks_and_machines_stay_in_the_file(tmp_path, monkeypatch):
     assert "commit b and a." in tables.table(path, "").split("\n")[0]
 
 
+@pytest.fixture
+def measuring(tmp_path, monkeypatch):
+    """Measure one benchmark into a file: the rows of these peers, all that it has or those of which none is missing."""
+    path, lines = tmp_path / "bench.json", []
+
+    def measure_rows(name, peers, torch, commit, phantom=2.0, missing=False, value=1.0):
+        def benchmark():
+            yield from (measure.Row(f"{name}, step", peer, value, 2.0) for peer in peers)
+            if missing:
+                raise measure.MissingPeer("openvino is not installed")
+
+        monkeypatch.setattr(bench, "BENCHES", {name: benchmark})
+        monkeypatch.setattr(bench, "seconds_of_a_phantom", lambda: phantom)
+        made = {"device": "one", "torch": torch, "commit": commit}
+        monkeypatch.setattr(bench, "environment", lambda device: made)
+        bench.run([name], path, lines.append)
+        return json.loads(path.read_text())["runs"][0]
+
+    measure_rows.path, measure_rows.lines = path, lines
+    monkeypatch.delenv("SEGDET_PRECISION", raising=False)
+    return measure_rows
+
+
+def test_rows_whose_peer_is_missing_now_stay(measuring):
+    measuring("inference", ["onnxruntime", "openvino"], "9", "a")
+    path = measuring.path
+    written = json.loads(path.read_text())
+    written["runs"][0]["seconds"]["inference"] = 30
+    path.write_text(json.dumps(written))
+    assert measuring("inference", [], "10", "b", missing=True) == written["runs"][0]  # nothing was measured
+    kept = measuring("inference", ["onnxruntime"], "10", "b", missing=True, value=5.0)
+    assert [(row["peer"], row["ours"]) for row in kept["rows"]["inference"]] == [("onnxruntime", 5), ("openvino", 1)]
+    assert (kept["seconds"], kept["phantoms"]) == ({"inference": 30}, {"inference": 2.0})
+    head = tables.table(path, "inference").split("\n")[0]
+    assert head == "Measured on one with PyTorch 10, commit b, and with PyTorch 9, commit a."
+    measuring("inference", ["onnxruntime"], "11", "c", missing=True)
+    assert "PyTorch 11, commit c, and with PyTorch 9, commit a." in tables.table(path, "inference")
+    kept = measuring("inference", ["onnxruntime", "openvino"], "10", "b")
+    assert "with PyTorch 10, commit b." in tables.table(path, "inference")
+    assert kept["seconds"]["inference"] == 0
+
+
+def test_a_part_of_a_benchmark_foretells_nothing(measuring):
+    kept = measuring("inference", ["onnxruntime"], "9", "a", missing=True)
+    assert kept["seconds"] == {}
+
+
+def test_one_precision_leaves_the_rows_of_the_other(measuring, monkeypatch):
+    measuring("segmenter, float32", ["DynUNet", "BasicUNet"], "9", "a")
+    monkeypatch.setenv("SEGDET_PRECISION", "bfloat16")
+    kept = measuring("segmenter, float32", ["DynUNet"], "10", "b", value=5.0)
+    assert [row["ours"] for row in kept["rows"]["segmenter, float32"]] == [5.0, 1.0]
+
+
+def test_a_benchmark_keeps_the_environment_that_it_was_measured_in(measuring):
+    """Also one from before, when a machine had one environment and one phantom."""
+    row = {"what": "first, step", "peer": "p", "ours": 1.0, "theirs": 1.0, "limit": None, "note": "", "unit": "s"}
+    before = {
+        "environment": {"device": "one", "torch": "9", "commit": "b"},
+        "phantom": 4.0,
+        "seconds": {"first": 30, "second": 10},
+        "rows": {"first": [row], "second": [row | {"what": "second, step"}]},
+        "commits": {"first": "a", "second": "b"},
+    }
+    measuring.path.write_text(json.dumps({"runs": [before]}))
+    kept = measuring("second", ["p"], "10", "c", phantom=2.0)
+    assert "about 5 s here, if nothing else runs" in measuring.lines
+    assert kept["environments"]["first"] == {"device": "one", "torch": "9", "commit": "a"}
+    assert kept["environments"]["second"] == kept["environment"] == {"device": "one", "torch": "10", "commit": "c"}
+    assert kept["phantoms"] == {"first": 4.0, "second": 2.0}
+    assert tables.table(measuring.path, "first").startswith("Measured on one with PyTorch 9, commit a.\n")
+    assert tables.table(measuring.path, "second").startswith("Measured on one with PyTorch 10, commit c.\n")
+    measuring("first", ["p"], "10", "c", phantom=2.0)
+    assert "about 15 s here, if nothing else runs" in measuring.lines
+
+
 def test_a_machine_that_was_never_measured_is_foretold(monkeypatch):
     """On an AVX2 processor of 169 GFLOP/s a phantom took 0.81 s, the detector 420 s, the metrics 6 s."""
     rates = {torch.float32: 169e9}

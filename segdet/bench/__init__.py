@@ -1,6 +1,7 @@
 """Every claim about time and memory beside a peer, both measured in one run: `segdet bench`."""
 
 import json
+import os
 import time
 from dataclasses import asdict
 from importlib import import_module
@@ -15,6 +16,7 @@ from ..runtime.device import default_device
 from ..runtime.progress import in_words
 from ..runtime.provenance import environment
 from .measure import MissingPeer, precisions
+from .tables import stored
 
 
 def elsewhere(name):
@@ -38,7 +40,8 @@ def run(names=(), out=None, report=print):
         Keys of `BENCHES`.
     out : path, optional
         A JSON file for the rows and the machine that they were measured on. Those of other machines and of other
-        benchmarks stay in it.
+        benchmarks stay in it, and those that could not be measured: a peer is missing, or SEGDET_PRECISION leaves out
+        a precision.
     report : callable
 
     Returns
@@ -53,7 +56,7 @@ def run(names=(), out=None, report=print):
     kept, phantom = _kept(out, here["device"]), seconds_of_a_phantom()
     about = None
     if kept and set(names) <= kept["seconds"].keys():
-        about = sum(kept["seconds"][name] for name in names) * phantom / kept["phantom"]
+        about = sum(kept["seconds"][name] * phantom / kept["phantoms"][name] for name in names)
     elif default_device().type == "cpu" and set(names) <= OPERATIONS.keys() | PHANTOMS.keys():
         about = foretold(names, phantom)
     if about is not None:
@@ -61,7 +64,7 @@ def run(names=(), out=None, report=print):
     report(f"{'what':<44} {'beside':<16} {'ours':>9} {'peer':>9}     {'ratio':>7}  claim")
     found = []
     for name in names:
-        rows, start = [], time.perf_counter()
+        rows, start, whole = [], time.perf_counter(), not os.environ.get("SEGDET_PRECISION")
         try:
             for row in BENCHES[name]():
                 numbers = f"{row.ours:9.3f} {row.theirs:9.3f} {row.unit:<3} {row.ratio:7.3f}"
@@ -71,10 +74,11 @@ def run(names=(), out=None, report=print):
                 rows.append(row)
         except MissingPeer as error:
             report(f"{name}: skipped, {error}")
+            whole = False
         found += rows
-        if out:
-            facts = {"environment": here, "phantom": round(phantom, 2)}
-            _keep(out, facts, name, round(time.perf_counter() - start), rows)
+        if out and (rows or whole):
+            times = round(time.perf_counter() - start), round(phantom, 2)
+            _keep(out, here, name, rows, times if whole else None)
     return found
 
 
@@ -89,14 +93,7 @@ def foretold(names, phantom):
 
 
 def _runs(path):
-    if not path or not Path(path).exists():
-        return []
-    try:
-        found = json.loads(Path(path).read_text())["runs"]
-        _ = [(run["environment"]["device"], run["commits"]) for run in found]
-    except (ValueError, KeyError, TypeError) as error:
-        raise SegdetError(f"{path}: holds no measurements of `segdet bench`; name another --out") from error
-    return found
+    return stored(path) if path and Path(path).exists() else []
 
 
 def _kept(path, device):
@@ -104,12 +101,21 @@ def _kept(path, device):
     return next((run for run in _runs(path) if run["environment"]["device"] == device), None)
 
 
-def _keep(path, facts, name, seconds, rows):
-    """Replace the rows of one benchmark of one machine in a file; all others stay, with the commit of their code."""
-    device = facts["environment"]["device"]
-    kept = _kept(path, device) or {"seconds": {}, "rows": {}, "commits": {}}
-    kept |= facts
-    kept["seconds"][name], kept["rows"][name] = seconds, [asdict(row) for row in rows]
-    kept["commits"][name] = facts["environment"]["commit"]
-    others = [run for run in _runs(path) if run["environment"]["device"] != device]
-    write_text(path, json.dumps({"runs": [*others, kept]}, indent=1) + "\n")
+def _keep(path, here, name, rows, times):
+    """Replace the rows of one benchmark of one machine in a file; all others stay, with what they were measured with.
+
+    `times` are the seconds of all its rows and of a phantom; None where it has more rows than could be measured, of
+    which those that are there stay, too.
+    """
+    parts = "rows", "environments", "commits", "seconds", "phantoms"
+    kept = _kept(path, here["device"]) or {part: {} for part in parts}
+    found = [asdict(row) for row in rows]
+    if times:
+        kept["seconds"][name], kept["phantoms"][name] = times
+    else:
+        measured, before = {(row.what, row.peer) for row in rows}, kept["environments"].get(name)
+        older = [row for row in kept["rows"].get(name, ()) if (row["what"], row["peer"]) not in measured]
+        found += [{"environment": before} | row for row in older]
+    kept["rows"][name], kept["environments"][name], kept["commits"][name] = found, here, here["commit"]
+    others = [run for run in _runs(path) if run["environment"]["device"] != here["device"]]
+    write_text(path, json.dumps({"runs": [*others, kept | {"environment": here}]}, indent=1) + "\n")

@@ -4,24 +4,57 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+from ..errors import SegdetError
 from .measure import Row
 
 
-def _stored(path, start):
+def stored(path):
+    """What `run` wrote, a dict a machine.
+
+    ``rows``, ``environments``, ``commits``, ``seconds`` and ``phantoms`` have an entry a benchmark: what was measured,
+    with what, how long it took, and how long a phantom took then. A row that is older than the others of its benchmark
+    has an ``environment`` of its own. ``environment`` is that of the last measurement.
+
+    Raises
+    ------
+    SegdetError
+        The file holds something else.
+    """
+    try:
+        found = [_by_benchmark(run) for run in json.loads(Path(path).read_text())["runs"]]
+        _ = [run["environment"]["device"] for run in found]
+    except (ValueError, KeyError, TypeError) as error:
+        raise SegdetError(f"{path}: holds no measurements of `segdet bench`; name another --out") from error
+    return found
+
+
+def _by_benchmark(run):
+    """A machine's measurements, of which a file of before knew but one environment and one phantom."""
+    made = {name: run["environment"] | {"commit": commit} for name, commit in run["commits"].items()}
+    run.setdefault("environments", made)
+    run.setdefault("phantoms", dict.fromkeys(run.get("seconds", ()), run.pop("phantom", None)))
+    return run
+
+
+def _rows(path, start):
     """What `run` wrote on each machine: a line on it, and its rows whose name begins with `start`, without that."""
-    for kept in json.loads(Path(path).read_text())["runs"]:
-        named = [(name, row) for name, rows in kept["rows"].items() for row in rows if row["what"].startswith(start)]
-        rows = [Row(**row) for _, row in named]
-        if rows:
-            here, commits = kept["environment"], dict.fromkeys(kept["commits"][name] for name, _ in named)
-            line = f"Measured on {here['device']} with PyTorch {here['torch']}, commit {' and '.join(commits)}."
-            yield line, [replace(row, what=row.what.removeprefix(start).lstrip(", ")) for row in rows]
+    for kept in stored(path):
+        found, commits = [], {}
+        for name, rows in kept["rows"].items():
+            for row in [row for row in rows if row["what"].startswith(start)]:
+                made = row.pop("environment", kept["environments"][name])
+                commits.setdefault(made["torch"], {})[made["commit"]] = None
+                found.append(Row(**row))
+        if found:
+            made = [f"with PyTorch {torch}, commit {' and '.join(of)}" for torch, of in commits.items()]
+            line = f"Measured on {kept['environment']['device']} {', and '.join(made)}."
+            yield line, [replace(row, what=row.what.removeprefix(start).lstrip(", ")) for row in found]
 
 
 def table(path, start):
     """The rows of a file of `run` whose name begins with `start`, as Markdown; a table a machine, under its name."""
     lines = []
-    for machine, rows in _stored(path, start):
+    for machine, rows in _rows(path, start):
         lines += [machine, "", "| | beside | ours | peer | ratio | claim | |", "|---|---|---|---|---|---|---|"]
         for row in rows:
             numbers = f"{row.ours:.3g} {row.unit} | {row.theirs:.3g} {row.unit} | {row.ratio:.2f}"
@@ -36,7 +69,7 @@ def ratios(path, start):
     A dash stands where a peer was not measured.
     """
     lines = []
-    for machine, rows in _stored(path, start):
+    for machine, rows in _rows(path, start):
         measured = list(dict.fromkeys(row.what for row in rows))
         cells = {}
         for row in rows:
