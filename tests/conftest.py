@@ -1,9 +1,11 @@
 """Fixtures shared by the tests: where the real inputs are, a small acoustics, a browser."""
 
+import itertools
 import os
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -65,6 +67,14 @@ def small_phantoms(monkeypatch, tmp_path):
     monkeypatch.setenv("SEGDET_STATIC", "1")
     monkeypatch.setattr(make, "make_phantom", lambda seed, **options: original(seed, (16, 48, 32), **options))
     monkeypatch.setattr(detector.RPN, "load_imagenet", lambda self: "random")
+
+
+@pytest.fixture
+def a_second_a_step(monkeypatch):
+    """The clock of the training loop goes on by a second whenever it is read: once a step without a deadline."""
+    from segdet.training import loop
+
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=itertools.count(1000.0).__next__))
 
 
 @pytest.fixture(scope="session")

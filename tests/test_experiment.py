@@ -158,6 +158,15 @@ def test_study_from_start_to_end(small_phantoms, tmp_path):
         assert Study(tmp_path / "parts").table(table) == study.table(table)
 
 
+@pytest.mark.usefixtures("a_second_a_step", "small_phantoms")
+def test_an_arm_added_to_a_study_leaves_the_seconds_of_its_detector(tmp_path):
+    study, seconds = Study(tmp_path / "study"), {"detector": TINY.detector_steps}
+    for arm, more in (("cascade", {}), ("cascade-oof", {"out-of-fold": TINY.train * TINY.detector_steps})):
+        assert run_study(Plan(TINY, (arm,)), [0], study.folder, resume=True, report=str)
+        seconds |= more | {arm: TINY.segmenter_steps}
+        assert {row["arm"]: row["seconds"] for row in study.table("runs")} == seconds
+
+
 def test_every_source_of_attention(small_phantoms, monkeypatch):
     seen_by, train = {}, runs.train_detector
 

@@ -290,6 +290,17 @@ def test_a_study_from_start_to_end(tiny_phantoms, tmp_path, monkeypatch):
         assert again.table(table) == expected, table
 
 
+@pytest.mark.usefixtures("a_second_a_step", "tiny_phantoms")
+def test_the_seconds_of_a_run_are_those_of_its_training(tmp_path):
+    """Also of a detector that the second stage reads back, and of those for boxes out of fold, one a training scan."""
+    plan = dataclasses.replace(TRIED, arms=("unet", "cascade", "cascade-oof", "unet-best"))
+    assert run_study(plan, [0], tmp_path / "study", report=str)
+    seconds = {row["arm"]: row["seconds"] for row in Study(tmp_path / "study").table("runs")}
+    steps = dict.fromkeys(("unet", "cascade", "cascade-oof"), TINY.segmenter_steps)
+    steps |= {"unet-best": 4 * TINY.segmenter_steps, "detector-book": TINY.detector_steps}
+    assert seconds == steps | {"out-of-fold": TINY.train * TINY.detector_steps}
+
+
 @pytest.mark.parametrize("preset", [None, "iu22"])
 def test_every_dial_turns_the_hips_of_either_version(preset):
     _, options = phantom_requests(TINY, 0, preset)[0]

@@ -1,5 +1,6 @@
 """The training loop: resume is exact, the best weights are kept, bad states end in one clear line."""
 
+import math
 import multiprocessing
 import os
 import random
@@ -9,6 +10,7 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import parallel_training
 import pytest
@@ -99,6 +101,26 @@ def test_what_is_watched_outlives_a_stop(tmp_path):
         with suppress(OutOfTime):
             _, resumed = problem(6, watch=watch, checkpoint=tmp_path / "state", deadline=0)
     assert resumed.watched == history.watched
+
+
+def test_the_seconds_of_a_training_outlive_a_stop(tmp_path, monkeypatch):
+    """10 s a step, and an hour from each stop to the next start, which does not count."""
+    path, now = tmp_path / "state.safetensors", [5000.0]
+    monkeypatch.setattr("segdet.training.loop.time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    def watch(model):
+        now[0] += 10
+
+    for _ in range(6):
+        with suppress(OutOfTime):
+            _, history = problem(6, every=1, watch=watch, checkpoint=path, deadline=0)
+        now[0] += 3600
+    assert history.seconds == 60
+    assert problem(6, every=1, watch=watch, checkpoint=path)[1].seconds == 60  # read back
+    tensors, facts = load_tensors(path)
+    del facts["history"]["seconds"]  # as a state of before
+    save_tensors(path, tensors, facts)
+    assert math.isnan(problem(6, every=1, watch=watch, checkpoint=path)[1].seconds)
 
 
 def forkserver():

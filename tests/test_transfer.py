@@ -462,6 +462,27 @@ def test_an_arm_is_done_when_its_run_is_there(tmp_path, small_phantoms, monkeypa
     assert transfer._left(study, 0, plan) == (["book"], [])
 
 
+@pytest.mark.usefixtures("a_second_a_step", "small_phantoms")
+def test_the_seconds_of_a_run_are_those_of_its_trainings(tmp_path, monkeypatch):
+    """Also after an interruption; on infants, of all folds: two of them, each in a quarter of the steps."""
+    infants, _ = read_infants(folder_of_infants(tmp_path / "hips"), {f"infant-{i}": 0.12 for i in range(3)})
+    plan, add = transfer.TransferPlan(TINY, ("book",), (1,), ("simulator",)), Study.add
+
+    def killed(self, name, rows):
+        if name == "curve":
+            raise KeyboardInterrupt
+        add(self, name, rows)
+
+    study = Study(tmp_path / "study")
+    monkeypatch.setattr(Study, "add", killed)
+    with pytest.raises(KeyboardInterrupt):
+        transfer.run_transfer(plan, [0], infants, study.folder, report=str)
+    monkeypatch.setattr(Study, "add", add)
+    assert transfer.run_transfer(plan, [0], infants, study.folder, resume=True, report=str)
+    seconds = {row["arm"]: row["seconds"] for row in study.table("runs")}
+    assert seconds == {"book": TINY.detector_steps, "simulator": 2 * TINY.detector_steps // transfer.SHORTER}
+
+
 def test_a_study_is_interrupted_and_goes_on(tmp_path, small_phantoms):
     infants, _ = read_infants(folder_of_infants(tmp_path / "hips"), {f"infant-{i}": 0.12 for i in range(3)})
     plan = transfer.TransferPlan(TINY, ("book",), (1,), ("random", "simulator"))

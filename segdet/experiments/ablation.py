@@ -1,6 +1,5 @@
 """Run the ablation: every arm of Table 1 over seeds x splits, resumable, into a `Study` (chapter 10)."""
 
-import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -56,24 +55,25 @@ def _run_arms(run, arms):
     commit = {"commit": made_by["commit"]}
     used = {source for arm in arms for source in (run.arm(arm).train, run.arm(arm).test)} & DETECTED
     if used:
-        start = time.monotonic()
         history = run.detector_history
         names = {"seed": seed, "arm": run.condition, "best_step": history.best_step}
-        yield "runs", [names | {"seconds": round(time.monotonic() - start, 1)} | made_by]
+        yield "runs", [names | {"seconds": round(history.seconds, 1)} | made_by]
         yield "loss", _loss_rows(seed, run.condition, history)
+        if "out-of-fold" in used:
+            together = sum(each.seconds for each in run.out_of_fold_histories)
+            yield "runs", [{"seed": seed, "arm": "out-of-fold", "seconds": round(together, 1)} | made_by]
         sources = [("train", "detector"), ("test", "detector")]
         sources += [("train", "out-of-fold")] if run.plan.protocol == 2 and "out-of-fold" in used else []
         rows = [_score_detector(run, *which, case) | commit for which in sources for case in getattr(run, which[0])]
         yield "detector", rows
     for arm in arms:
-        start = time.monotonic()
         segmenter, history = run.segmenter(arm)
-        seconds = round(time.monotonic() - start, 1)
         names = {"seed": seed, "arm": arm}
         yield "loss", _loss_rows(seed, arm, history)
         yield "curves", _curve_rows(seed, arm, history)
         definition = {key: getattr(run.arm(arm), key) for key in ("train", "test", "margin")}
-        yield "runs", [names | {"best_step": history.best_step, "seconds": seconds} | definition | made_by]
+        made = {"best_step": history.best_step, "seconds": round(history.seconds, 1)}
+        yield "runs", [names | made | definition | made_by]
         if run.plan.protocol == 2 and arm in PROBES:
             table, rows = PROBES[arm]
             yield table, [row | commit for row in rows(run, arm, segmenter)]

@@ -1,6 +1,5 @@
 """What each open choice of the detector costs or gains: one changed at a time, over seeds (chapters 03 to 05)."""
 
-import time
 from dataclasses import asdict, dataclass, field, replace
 
 from ..attention import boxes_to_mask, coverage_and_leakage
@@ -136,7 +135,7 @@ def _run_seed(profile, seed, names, checkpoints, deadline):
     for name in names:
         trainings.setdefault(VARIANTS[name].recipe, []).append(name)
     for recipe, sharing in trainings.items():
-        owner, start = next(name for name, variant in VARIANTS.items() if variant.recipe == recipe), time.monotonic()
+        owner = next(name for name, variant in VARIANTS.items() if variant.recipe == recipe)
         detector, history = train_detector(
             train,
             validation,
@@ -146,7 +145,7 @@ def _run_seed(profile, seed, names, checkpoints, deadline):
             checkpoint=checkpoints / f"{seed}-{owner}.safetensors",
             deadline=deadline,
         )
-        made = {"best_step": history.best_step, "seconds": round(time.monotonic() - start, 1)} | made_by
+        made = {"best_step": history.best_step, "seconds": round(history.seconds, 1)} | made_by
         for name in sharing:
             yield "detector", _score(detector, name, seed, validation, test)
             yield (

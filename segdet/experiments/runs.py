@@ -151,7 +151,7 @@ class Run:
 
     def boxes(self, case, source):
         """The boxes of a case from the source "detector", or "out-of-fold" for a training scan."""
-        return self.detect(case) if source == "detector" else self._out_of_fold[case.name]
+        return self.detect(case) if source == "detector" else self._out_of_fold[0][case.name]
 
     def _detect(self, case):
         return detect(self.detector, case.slices, self.proposals)[0]
@@ -216,16 +216,25 @@ class Run:
     def _painted(self, boxes):
         return self.grids.attention_to_segmenter(boxes_to_mask(boxes, self.plan.profile.detector_shape).numpy())
 
+    @property
+    def out_of_fold_histories(self):
+        """How the trainings of the detectors for boxes "out-of-fold" went."""
+        return self._out_of_fold[1]
+
     @cached_property
     def _out_of_fold(self):
-        """The boxes of every training scan from one of `OUT_OF_FOLD` detectors, trained on the other folds' scans."""
-        boxes, folds = {}, min(OUT_OF_FOLD, len(self.train))
+        """The boxes of every training scan from one of `OUT_OF_FOLD` detectors, trained on the other folds' scans.
+
+        Boxes by the name of the scan, and the `History` of every detector.
+        """
+        boxes, histories, folds = {}, [], min(OUT_OF_FOLD, len(self.train))
         for fold in range(folds):
             rest = [case for number, case in enumerate(self.train) if number % folds != fold]
-            detector, _ = self._trained_detector(rest, f"{self.condition}-fold{fold}")
+            detector, history = self._trained_detector(rest, f"{self.condition}-fold{fold}")
+            histories.append(history)
             proposals = self._chosen(detector)
             boxes |= {case.name: detect(detector, case.slices, proposals)[0] for case in self.train[fold::folds]}
-        return boxes
+        return boxes, histories
 
     def segmenter(self, arm):
         """Train an arm's segmenter, or read it back: (UNet3D, History)."""

@@ -7,7 +7,6 @@ each scored on infants that it has not seen; ``outlines`` a row an infant, how f
 ``realism`` a row a (seed, measure) and ``told_apart`` a row a (seed, infant or scan): do simulated slices look real?
 """
 
-import time
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -236,20 +235,20 @@ class _Seed:
     def rows(self, simulated, real):
         """Yield (table, rows) as `Study.fill` takes them, training by training."""
         for name in simulated:
-            start = time.monotonic()
             detector, history = self.simulated(name)
             proposals = choose_threshold(detector, self.validation, VARIANTS[name].vote)
             found = self._scores(detector, proposals, self.infants, {"part": TRUE, "arm": name})
             yield "simulated", found + self._scores(detector, proposals, self.usual, {"part": USUAL, "arm": name})
-            yield self._run("simulated", name, history, start)  # last: an arm whose run is there is done
+            yield self._run("simulated", name, [history])  # last: an arm whose run is there is done
         for begin, count in real:
-            found, start = [], time.monotonic()
+            found, histories = [], []
             for number, (train, test) in enumerate(folds(list(self.infants), count, self.seed)):
                 detector, history = self.real(begin, count, number, [self.infants[name] for name in train])
+                histories.append(history)
                 tested = {name: self.infants[name] for name in test}
                 found += self._scores(detector, Proposals(), tested, {"part": str(count), "arm": begin})
             yield "curve", found
-            yield self._run(str(count), begin, history, start)
+            yield self._run(str(count), begin, histories)
 
     def simulated(self, name):
         """A variant trained on simulated hips: (detector, history)."""
@@ -283,6 +282,7 @@ class _Seed:
             for name, infant in infants.items()
         ]
 
-    def _run(self, part, arm, history, start):
-        made = {"best_step": history.best_step, "seconds": round(time.monotonic() - start, 1)} | self.made_by
+    def _run(self, part, arm, histories):
+        seconds = round(sum(history.seconds for history in histories), 1)
+        made = {"best_step": histories[-1].best_step, "seconds": seconds} | self.made_by
         return "runs", [{"seed": self.seed, "part": part, "arm": arm} | made]

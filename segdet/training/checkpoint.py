@@ -1,5 +1,6 @@
 """The state of a training as one safetensors file that a kill at any moment leaves whole (chapter 08)."""
 
+import math
 from dataclasses import asdict, dataclass, field
 
 import torch
@@ -22,6 +23,8 @@ class History:
         After how many steps the kept weights were reached.
     identity : str
         A digest of what decided the result: data, settings, layers, seed.
+    seconds : float
+        How long the steps that count took, over all interruptions; NaN where a state of before does not say it.
     """
 
     loss: list = field(default_factory=list)
@@ -29,6 +32,7 @@ class History:
     watched: list = field(default_factory=list)
     best_step: int = 0
     identity: str = ""
+    seconds: float = field(default=0.0, compare=False)
 
     def curve(self, term=None):
         """The loss at every step, (steps,): one term, or the sum of all."""
@@ -111,7 +115,7 @@ def restore_state(path, model, optimizer, identity):
                     raise ValueError("optimiser state of other parameters")
                 value = torch.empty_like(trained[int(index)]).copy_(value)
             states.setdefault(int(index), {})[name] = value
-        history, step = History(**facts["history"]), facts["step"]
+        history, step = History(**{"seconds": math.nan} | facts["history"]), facts["step"]
     except (RuntimeError, ValueError, IndexError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: belongs to another model; delete it or name another folder") from error
     optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})

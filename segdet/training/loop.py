@@ -110,7 +110,7 @@ def fit(
         distributed.wait()  # until the state is that which the others will read
         if checkpoint and Path(checkpoint).exists():
             history, first, best = restore_state(checkpoint, model, optimizer, identity)
-        history.identity = _fingerprint(identity)
+        history.identity, begun = _fingerprint(identity), time.monotonic() - history.seconds
         rates = [group["lr"] for group in optimizer.param_groups]  # as the caller set them; the schedule scales them
         writer = open_until_the_end.enter_context(_writer(Path(log) / label, first)) if log and rank == 0 else None
         bar = progress(range(first, steps), label, total=steps, unit="steps", initial=first)
@@ -137,6 +137,7 @@ def fit(
                 model.eval()
                 history.watched.append([done, watch(model)])
             _show(bar, writer, history, done)
+            history.seconds = time.monotonic() - begun
             late = deadline is not None and time.monotonic() > deadline and done < steps
             if checkpoint and (milestone or late) and rank == 0:
                 save_state(checkpoint, model, optimizer, history, done, best, identity)
