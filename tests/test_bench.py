@@ -1,9 +1,11 @@
 """The benchmarks report what they measured; no test asserts on time."""
 
+import gc
 import json
 import os
 import subprocess
 import sys
+import weakref
 from functools import partial
 from pathlib import Path
 
@@ -50,6 +52,31 @@ def test_the_memory_of_a_step_is_that_of_its_weights(monkeypatch):
     weights = 3 * 4 * heavy_step.WIDTH**2 / 2**30  # with gradients and momentum
     needed = measure.peak_of_a_step(heavy_step.step_of, "ours") - measure.peak_of_a_step(heavy_step.step_of, "nothing")
     assert needed == pytest.approx(weights, rel=0.2)
+
+
+def test_the_memory_of_a_step_on_a_gpu_is_without_what_else_lies_there(monkeypatch):
+    """Networks of 3 GiB are on the card. A step whose network and batch take 1 GiB needs 2 more."""
+    card = {"now": 3 * 2**30, "peak": 7 * 2**30}
+
+    def step_of(who):
+        card["now"] += 2**30
+        return lambda: card.update(peak=max(card["peak"], card["now"] + 2 * 2**30))
+
+    monkeypatch.setattr(measure, "default_device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: card["now"])
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: card["peak"])
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: card.update(peak=card["now"]))
+    assert measure.peak_of_a_step(step_of, "ours") == 3.0
+
+
+def test_the_networks_of_a_scan_do_not_stay(monkeypatch):
+    """They are those of a row, so that the memory of each counts its own."""
+    monkeypatch.setenv("SEGDET_DEVICE", "cpu")
+    monkeypatch.setattr(cascade, "RPN", partial(RPN, backbone="resnet18"))
+    monkeypatch.setattr(cascade, "UNet3D", partial(UNet3D, base_channels=2))
+    weights = weakref.ref(next(cascade.detector_and_segmenters()[1].parameters()))
+    gc.collect()
+    assert weights() is None
 
 
 def test_rows_are_printed_and_written(tmp_path, monkeypatch):

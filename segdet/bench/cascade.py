@@ -5,8 +5,6 @@ for all. Weights are random, so the boxes that count are those of the annotation
 region larger. The detector works all the same. The widths are Cicek's.
 """
 
-from functools import cache
-
 import numpy as np
 import torch
 
@@ -63,7 +61,6 @@ def step_of(who):
     return scan_of(PAPER, PAPER[0])[0]["cropped" if who == "ours" else who]
 
 
-@cache
 def detector_and_segmenters():
     """Detector, the plain 3D U-Net and the cascade's, untrained."""
     device = default_device()

@@ -1,5 +1,6 @@
 """How a row is measured: in turn with its peer, in the same precision, time or memory."""
 
+import gc
 import os
 import statistics
 import subprocess
@@ -128,10 +129,12 @@ def bench_memory(what, step_of, peers):
 
 
 def peak_of_a_step(step_of, who):
-    """The most memory, GiB, of the step ``step_of(who)``."""
+    """The most memory, GiB, of the step ``step_of(who)``, without what else lies on a GPU."""
     if default_device().type == "cuda":
+        gc.collect()  # networks of other rows in a circle of references
+        others = torch.cuda.memory_allocated()
         step_twice(step_of(who))
-        return torch.cuda.max_memory_allocated() / 2**30
+        return (torch.cuda.max_memory_allocated() - others) / 2**30
     imports = f"from {__name__} import step_twice; from {step_of.__module__} import {step_of.__name__} as step_of"
     return peak_gib(f"{imports}; step_twice(step_of({who!r}))")
 
