@@ -19,7 +19,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 
 from segdet.errors import CheckpointError, SegdetError, TrainingError
-from segdet.runtime.device import default_device, precision
+from segdet.runtime import device as runtime_device
+from segdet.runtime.device import default_device, precision, random_state_kept
 from segdet.runtime.tensors import load_facts, load_tensors, save_tensors
 from segdet.training.loop import OutOfTime, fit
 
@@ -402,6 +403,20 @@ def test_a_checkpoint_of_more_or_less_is_another(tmp_path, first, then):
     found, wanted = first.get("recipe"), then.get("recipe")
     with pytest.raises(CheckpointError, match=f"made with recipe {found}, not {wanted}"):
         problem(4, checkpoint=tmp_path / "state", identity=then)
+
+
+@pytest.mark.parametrize("kind", ["mps", "cuda"])
+def test_the_random_state_of_a_gpu_is_kept(kind, monkeypatch):
+    """A generator that stands for that of the GPU, which this machine may lack."""
+    generator, module = torch.Generator(), getattr(torch, kind)
+    monkeypatch.setattr(runtime_device, "default_device", lambda: torch.device(kind))
+    monkeypatch.setattr(module, "get_rng_state", lambda device: generator.get_state())
+    monkeypatch.setattr(module, "set_rng_state", lambda state, device: generator.set_state(state))
+    before = torch.get_rng_state(), generator.get_state()
+    with random_state_kept():
+        torch.rand(2), torch.rand(2, generator=generator)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert torch.equal(generator.get_state(), before[1])
 
 
 def test_a_device_that_is_not_there(monkeypatch):

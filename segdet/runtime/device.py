@@ -73,5 +73,5 @@ def bfloat16_is_native(device):
 def random_state_kept():
     """What the block draws from PyTorch's global generators leaves them as they were."""
     device = default_device()
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+    with torch.random.fork_rng([] if device.type == "cpu" else [device], device_type=device.type):
         yield
