@@ -146,6 +146,18 @@ def test_chapters_share_a_folder_and_what_was_found(tiny, monkeypatch):
         chapters.chapter_run("tiny").segmenter("cascade")
 
 
+def test_other_settings_of_the_proposals_find_their_own_boxes(tiny, monkeypatch):
+    seen = []
+    monkeypatch.setattr(runs, "detect", lambda d, slices, chosen: seen.append(chosen) or detect(d, slices, chosen))
+    monkeypatch.setattr(runs, "choose_threshold", lambda d, v, vote: proposals.Proposals(threshold=0.25, vote=vote))
+    for vote in (True, False, True):
+        run = chapters.chapter_run("tiny")
+        run.vote = vote
+        run.detect(run.test[0])
+        assert run.proposals.vote == vote
+    assert seen == [proposals.Proposals(threshold=0.25, vote=vote) for vote in (True, False)]
+
+
 def test_the_film_shows_what_the_detector_says(tiny):
     run = chapters.chapter_run("tiny")
     film, (case, index) = dict(run.detector_history.watched), run.filmed

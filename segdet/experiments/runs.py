@@ -1,5 +1,6 @@
 """The networks of one seed: how each arm's segmenter is trained and scored (chapters 08 and 10)."""
 
+import json
 from dataclasses import asdict
 from functools import cached_property, partial
 from pathlib import Path
@@ -136,7 +137,9 @@ class Run:
     @cached_property
     def proposals(self):
         """Which of its boxes count, as chosen on the validation scans."""
-        _, facts = self._kept("proposals", self.validation, lambda: ({}, asdict(self._chosen(self.detector))))
+        _, facts = self._kept(
+            "proposals", self.validation, self.vote, lambda: ({}, asdict(self._chosen(self.detector)))
+        )
         return Proposals(**facts)
 
     def _chosen(self, detector):
@@ -145,7 +148,8 @@ class Run:
     def detect(self, case):
         """The boxes of a case, (D, 1, 4), best first."""
         if case not in self._boxes:
-            found = self._kept("boxes", [case], lambda: ({"boxes": self._detect(case)}, {}))
+            settings = asdict(self.proposals)
+            found = self._kept("boxes", [case], settings, lambda: ({"boxes": self._detect(case)}, {}))
             self._boxes[case] = found[0]["boxes"]
         return self._boxes[case]
 
@@ -156,11 +160,15 @@ class Run:
     def _detect(self, case):
         return detect(self.detector, case.slices, self.proposals)[0]
 
-    def _kept(self, name, cases, find):
-        """What ``find()`` says of cases, (tensors, facts); read back where the same detector has said it before."""
+    def _kept(self, name, cases, settings, find):
+        """What ``find()`` says of cases, (tensors, facts); read back where the same detector has said it before.
+
+        `settings` is what else decides it, anything that JSON holds.
+        """
         if not self.shared:
             return find()
-        asked = digest(*(case.identity for case in cases), *self.detector.state_dict().values())
+        known = *(case.identity for case in cases), *self.detector.state_dict().values(), json.dumps(settings)
+        asked = digest(*known)
         path = self.checkpoints / f"{name}-{asked}.safetensors"
         if not path.exists():
             save_tensors(path, *find())
