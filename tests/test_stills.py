@@ -109,6 +109,25 @@ def test_a_large_screen(times):
     assert ruler.pixel_mm == pytest.approx(5 / 70 / times, rel=1e-3)
 
 
+@pytest.mark.parametrize("size", [(1950, 2550), (2400, 3100), (3000, 4032)])
+def test_the_image_on_an_enlarged_screen(size):
+    """The edges of the smooth picture move with it, and its grey bar stays one."""
+    enlarged = np.asarray(Image.fromarray(screens.inside()).resize(size[::-1], Image.Resampling.BICUBIC))
+    (area,) = image_areas(enlarged)
+    times = np.repeat(np.array(size) / (660, 850), 2)
+    np.testing.assert_allclose(area / times, INSIDE, atol=3)
+    assert all(isinstance(edge, int) for edge in area)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [((200, 400), (420, 520)), ((100, 190), (170, 190))])
+def test_smooth_tissue_is_no_grey_bar(rows, columns):
+    """Neither in the middle of the image nor, where it is short, at its side."""
+    screen = screens.beside()
+    screen[slice(*rows), slice(*columns)] = np.linspace(200, 40, rows[1] - rows[0])[:, None]
+    (area,) = image_areas(screen)
+    np.testing.assert_allclose(area, BESIDE, atol=2)
+
+
 @pytest.mark.parametrize("quality", [90, 70])
 def test_a_compressed_picture(tmp_path, quality):
     path = tmp_path / "a.jpg"
@@ -467,6 +486,20 @@ def test_rulers_of_real_screens(real_data, case):
         head = np.nonzero((labels == 2).any(0))
         if len(head[0]):
             assert 10 < np.ptp(head[1]) * pictures[0].spacing[2] < 26  # mm
+
+
+@pytest.mark.parametrize("times", [1.4, 2.5, 3])
+@pytest.mark.parametrize("case", ["171551", "167854", "72628"])
+def test_a_real_screen_that_was_enlarged_shows_the_same_image(real_data, tmp_path, case, times):
+    path = real_data / "infant_hip_2d" / f"{case}.dcm"
+    if not path.exists():
+        pytest.skip("needs infant_hip_2d")
+    frame = read_frames(path)[0][0]
+    size = [round(times * n) for n in frame.shape[::-1]]
+    enlarged = np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BICUBIC))
+    expected = load_picture(path, pixel_mm=0.07).meta["image_area"]
+    area = load_picture(png(tmp_path / "a.png", enlarged), pixel_mm=0.07 / times).meta["image_area"]
+    np.testing.assert_allclose(np.divide(area, times), expected, atol=3)
 
 
 @pytest.mark.parametrize("case", ["167854", "72628"])

@@ -10,8 +10,8 @@ import numpy as np
 from scipy import ndimage
 
 from .digits import read_number
+from .screen import shrinkage, shrunk
 
-USUAL = 800  # rows of a screen; pictures of twice and more are shrunk
 TALLEST, WIDEST = 6, 26  # pixels of a tick
 CONTRAST = 25  # grey levels by which a tick is brighter than what is above and below it
 EDGE, FULL = 0.4, 0.75  # of its brightest pixel, where a mark ends; share of its rectangle that a mark fills
@@ -66,14 +66,9 @@ def find_ruler(picture, area):
     area : (top, bottom, left, right)
         The image area in pixels, half open.
     """
-    shrink = max(1, round(len(picture) / USUAL))
-    if shrink > 1:
-        height, width = (n // shrink * shrink for n in picture.shape)
-        if width == 0:
-            return None
-        blocks = picture[:height, :width].reshape(height // shrink, shrink, width // shrink, shrink)
-        found = find_ruler(np.rint(blocks.mean((1, 3))).astype(np.uint8), tuple(edge // shrink for edge in area))
-        return found and found.enlarged(shrink)
+    if (times := shrinkage(picture)) > 1:
+        found = find_ruler(shrunk(picture, times), tuple(edge // times for edge in area))
+        return found and found.enlarged(times)
     top, bottom, left, right = area
     column, edge = np.arange(picture.shape[1]), (right - left) / 8
     marks = _marks(picture, (column < left + edge) | (column > right - edge))
