@@ -69,6 +69,16 @@ def test_a_depth_that_is_missing_or_does_not_fit_leaves_doubt(tmp_path, depth):
     assert "(not sure)" in volume.notes[0]
 
 
+@pytest.mark.parametrize(("depth", "unit", "wide"), [("20cm", 20, 203), ("2.0cm", 2, 20)])
+def test_numbers_that_make_an_image_unlike_those_of_hips_leave_doubt(tmp_path, depth, unit, wide):
+    """As millimetres and inches without a unit do, which read as centimetres."""
+    (volume,) = load_pictures(png(tmp_path / "a.png", screens.beside(depth)))
+    assert volume.spacing[1:] == pytest.approx((unit / 70, unit / 70))
+    said = f"which makes the image area {wide} mm wide, unlike that of a transducer for hips (not sure)"
+    assert said in volume.notes[0]
+    assert volume.meta["doubts"] == volume.notes[:1]
+
+
 def test_custom_decides_only_where_the_image_is_then_as_wide_as_a_transducer(tmp_path):
     path = png(tmp_path / "a.png", screens.beside("", pitch=30, count=20))  # 710 columns would be 118 mm
     with pytest.raises(PixelSizeError, match=r"a\.png: the size of a pixel is not known.*--pixel-mm"):
@@ -196,6 +206,20 @@ def test_two_images_on_one_screen(tmp_path):
     np.testing.assert_allclose(left.meta["image_area"], (50, 550, 100, 560), atol=2)
     np.testing.assert_allclose(right.meta["image_area"], (50, 550, 640, 1100), atol=2)
     assert (left.name, right.name) == ("dual.png, image 0", "dual.png, image 1")
+
+
+def test_each_image_on_a_screen_has_its_own_ruler(tmp_path):
+    shallow, deep = screens.beside(), screens.beside("6.0cm", 58, 12, seed=1)
+    left, right = load_pictures(png(tmp_path / "dual.png", np.hstack([shallow, deep])))
+    assert left.spacing[1] == pytest.approx(5 / 70)
+    assert "(sure)" in left.notes[0]
+    assert right.spacing[1] == pytest.approx(5 / 58)
+    assert "but 0.07143 mm a pixel by the ruler at the other side of the image (not sure)" in right.notes[0]
+    shallow[:, 900:940] = 0
+    left, right = load_pictures(png(tmp_path / "dual.png", np.hstack([shallow, deep])))
+    assert left.spacing[1] == right.spacing[1] == pytest.approx(5 / 58)
+    assert "beyond another image on the screen (not sure)" in left.notes[0]
+    assert "(sure)" in right.notes[0]
 
 
 def test_what_is_read_is_the_image_and_nothing_else(tmp_path):

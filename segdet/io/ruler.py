@@ -33,7 +33,8 @@ class Ruler:
     pixel_mm : float
         mm from row to row. Of the distance between columns a depth ruler says nothing.
     sure : bool
-        Whether a printed number agrees with the ticks.
+        Whether a printed number agrees with the ticks, the image is then as wide as those of hips are, and nothing on
+        the screen says otherwise.
     said : str
         What was found, for a note.
     rows : ndarray, (n,)
@@ -57,7 +58,7 @@ class Ruler:
         return f"{self.said} ({'sure' if self.sure else 'not sure'})"
 
 
-def find_ruler(picture, area):
+def find_ruler(picture, area, others=()):
     """The depth ruler of a picture, or None where there is none or where it does not say what its ticks are apart.
 
     Parameters
@@ -65,18 +66,37 @@ def find_ruler(picture, area):
     picture : ndarray of uint8, (H, W)
     area : (top, bottom, left, right)
         The image area in pixels, half open.
+    others : sequence of such, optional
+        The other images on the screen. A ruler beyond one of them may be that one's, and is not sure.
     """
     if (times := shrinkage(picture)) > 1:
-        found = find_ruler(shrunk(picture, times), tuple(edge // times for edge in area))
+        area, *others = (tuple(edge // times for edge in each) for each in (area, *others))
+        found = find_ruler(shrunk(picture, times), area, others)
         return found and found.enlarged(times)
-    top, bottom, left, right = area
+    _, _, left, right = area
     column, edge = np.arange(picture.shape[1]), (right - left) / 8
-    marks = _marks(picture, (column < left + edge) | (column > right - edge))
-    comb = _best_comb(marks, bottom - top)
-    if comb is None:
-        return None
-    ticks, numbers = comb
-    return _measure(picture, ticks, numbers, area)
+    sides = column < left + edge, column > right - edge
+    if not others:
+        return _ruler_in(picture, area, sides[0] | sides[1])
+    middle = (left + right) / 2
+    first = max((stop for *_, stop in others if stop <= middle), default=0)
+    last = min((start for *_, start, _ in others if start >= middle), default=len(column))
+    near = (first <= column) & (column < last)
+    found = list(filter(None, (_ruler_in(picture, area, side & near) for side in sides)))
+    if found:
+        best, *second = sorted(found, key=lambda ruler: (ruler.sure, len(ruler.rows)), reverse=True)
+        if second and abs(second[0].pixel_mm / best.pixel_mm - 1) > AGREE:
+            said = f"{best.said}, but {second[0].pixel_mm:.4g} mm a pixel by the ruler at the other side of the image"
+            return replace(best, sure=False, said=said)
+        return best
+    far = _ruler_in(picture, area, sides[0] | sides[1])
+    return far and replace(far, sure=False, said=f"{far.said}, beyond another image on the screen")
+
+
+def _ruler_in(picture, area, columns):
+    """The depth ruler of an image in some columns of the picture, bool (W,); or None."""
+    comb = _best_comb(_marks(picture, columns), area[1] - area[0])
+    return comb and _measure(picture, *comb, area)
 
 
 def _marks(picture, beside):
@@ -169,7 +189,10 @@ def _measure(picture, ticks, numbers, area):
     if len(agreeing) > len(read) / 2:
         printed = ", ".join(f"{cm:g}" for cm in agreeing)
         said = f"{found}, and {printed} cm printed beside {'it' if len(agreeing) == 1 else 'them'}"
-        return Ruler(unit / pitch, True, f"{said}: {unit:g} mm between ticks", rows, columns)
+        said, wide = f"{said}: {unit:g} mm between ticks", (right - left) * unit / pitch
+        if not (sure := WIDTHS[0] <= wide <= WIDTHS[1]):  # the numbers may be mm or inches
+            said += f", which makes the image area {wide:.0f} mm wide, unlike that of a transducer for hips"
+        return Ruler(unit / pitch, sure, said, rows, columns)
     period = _period(numbers, widths)
     if period and WIDTHS[0] <= (wide := (right - left) * 10 / (period * pitch)) <= WIDTHS[1]:
         said = f"{found}, but no number that fits could be read beside them: 10 mm between the longer ticks was assumed"

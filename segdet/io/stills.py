@@ -271,7 +271,7 @@ def _images(frame, number, name, sizes, notes):
         areas, notes = [(0, frame.shape[0], 0, frame.shape[1])], (*notes, NO_AREA)
     found = []
     for image, area in enumerate(areas):
-        ruler, wrong = find_ruler(frame, area), ()
+        ruler, wrong = find_ruler(frame, area, areas[:image] + areas[image + 1 :]), ()
         if ruler and (unlikely := unlikely_size((ruler.pixel_mm, ruler.pixel_mm), area)):
             ruler, wrong = None, (f"what looks like a depth ruler is not used: it would make {unlikely}",)
         top, bottom, left, right = area = _without(ruler, area)
