@@ -263,6 +263,21 @@ def test_labels_are_cropped_as_the_pictures_are(tmp_path):
         load_picture_labels(tmp_path / "a.nii.gz", pictures[:1])
 
 
+def test_labels_that_a_program_turned_are_turned_back(tmp_path):
+    nibabel = pytest.importorskip("nibabel")
+    labels = np.zeros((1020, 780, 1), np.uint8)  # column, row, picture
+    labels[300:400, 200:250] = 2
+    stored, path = nibabel.Nifti1Image(labels, np.diag([-0.07, -0.07, 1, 1])), tmp_path / "a.nii.gz"
+    pictures = load_pictures(png(tmp_path / "a.png", screens.beside()))
+    for image in (stored, nibabel.as_closest_canonical(stored)):
+        nibabel.save(image, path)
+        (found,) = load_picture_labels(path, pictures, whole=True)
+        assert np.array_equal(found, labels.T)
+    nibabel.save(nibabel.Nifti1Image(labels, [[-1, 0, 0, 0], [0, 1, 0, 50], [0, 0, 1, 0], [0, 0, 0, 1]]), path)
+    with pytest.raises(FormatError, match=r"a\.nii\.gz: its axis j is turned, from -50 mm in steps of -1 mm; expected"):
+        load_picture_labels(path, pictures)
+
+
 def test_no_3d_code_takes_pictures_for_a_scan(tmp_path):
     volume = load_picture(png(tmp_path / "a.png", screens.beside()))
     for scan in (volume, volume.resample((8, 32, 32), (5, 1.25, 1.25))):

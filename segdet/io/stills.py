@@ -234,13 +234,15 @@ def load_picture_labels(path, pictures, *, whole=False):
     Raises
     ------
     FormatError
-        If the file holds another number of pictures, of another size, or values that are no labels.
+        If the file holds another number of pictures, of another size, or values that are no labels, or its affine
+        turns its axes in another way than programs do that bring them into their own order.
     """
     from .nifti import read_nifti
 
     path = Path(path)
     with reading(path):
-        planes = label_numbers(read_nifti(path), path)
+        volume = read_nifti(path)
+        planes = _unturned(label_numbers(volume, path), volume.affine, path)
     found, count = [], 1 + max((picture.meta["picture"] for picture in pictures), default=-1)
     for picture in pictures:
         number, size = picture.meta["picture"], picture.meta["picture_size"]
@@ -253,6 +255,25 @@ def load_picture_labels(path, pictures, *, whole=False):
         plane = planes[number : number + 1]
         found.append(plane if whole else plane[:, top:bottom, left:right])
     return found
+
+
+def _unturned(planes, affine, path):
+    """Label maps, (D, H, W), with those axes turned back that run from the last voxel, at 0 mm, to the first.
+
+    Pictures have no direction, and most label maps are stored as the pictures are, whatever their affine says; but a
+    program that turns axes into its own order puts the origin at the other end.
+    """
+    for axis, size in enumerate(planes.shape):
+        step, start = affine[2 - axis, axis], affine[2 - axis, 3]
+        if size == 1 or step >= 0 or abs(start) < abs(step) / 2:
+            continue
+        if abs(start + (size - 1) * step) > abs(step) / 2:
+            raise FormatError(
+                f"{path}: its axis {'kji'[axis]} is turned, from {start:g} mm in steps of {step:g} mm; expected the "
+                "axes of the pictures, columns, rows, pictures, from 0 mm up: store the label maps again in their order"
+            )
+        planes = np.flip(planes, axis)
+    return planes
 
 
 def _read_file(path):
