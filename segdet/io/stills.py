@@ -15,7 +15,7 @@ from ..volume import Volume
 from .checks import given, reading
 from .files import PICTURES
 from .frames import may_hold_stills, read_frames, stated_size
-from .labels import label_numbers
+from .labels import label_numbers, unturned
 from .ruler import Ruler, find_ruler
 from .screen import image_areas, unlikely_size
 
@@ -242,7 +242,7 @@ def load_picture_labels(path, pictures, *, whole=False):
     path = Path(path)
     with reading(path):
         volume = read_nifti(path)
-        planes = _unturned(label_numbers(volume, path), volume.affine, path)
+        planes = unturned(label_numbers(volume, path), volume.affine, path)
     found, count = [], 1 + max((picture.meta["picture"] for picture in pictures), default=-1)
     for picture in pictures:
         number, size = picture.meta["picture"], picture.meta["picture_size"]
@@ -255,25 +255,6 @@ def load_picture_labels(path, pictures, *, whole=False):
         plane = planes[number : number + 1]
         found.append(plane if whole else plane[:, top:bottom, left:right])
     return found
-
-
-def _unturned(planes, affine, path):
-    """Label maps, (D, H, W), with those axes turned back that run from the last voxel, at 0 mm, to the first.
-
-    Pictures have no direction, and most label maps are stored as the pictures are, whatever their affine says; but a
-    program that turns axes into its own order puts the origin at the other end.
-    """
-    for axis, size in enumerate(planes.shape):
-        step, start = affine[2 - axis, axis], affine[2 - axis, 3]
-        if size == 1 or step >= 0 or abs(start) < abs(step) / 2:
-            continue
-        if abs(start + (size - 1) * step) > abs(step) / 2:
-            raise FormatError(
-                f"{path}: its axis {'kji'[axis]} is turned, from {start:g} mm in steps of {step:g} mm; expected the "
-                "axes of the pictures, columns, rows, pictures, from 0 mm up: store the label maps again in their order"
-            )
-        planes = np.flip(planes, axis)
-    return planes
 
 
 def _read_file(path):
