@@ -10,13 +10,14 @@ from dicom_samples import ct_voxels, write_series
 from dicom_samples import image as write_dicom
 from PIL import Image
 from pydicom.dataset import Dataset
+from pydicom.uid import UltrasoundImageStorage, UltrasoundMultiFrameImageStorage
 
 from segdet import load_volume
 from segdet.cli import app
 from segdet.errors import FormatError, GeometryError, PixelSizeError, SegdetError
 from segdet.io.dicom.write import write_volume
 from segdet.io.digits import read_number
-from segdet.io.frames import read_frames
+from segdet.io.frames import holds_stills, read_frames
 from segdet.io.ruler import find_ruler
 from segdet.io.screen import image_areas
 from segdet.io.stills import load_picture, load_picture_labels, load_pictures
@@ -438,6 +439,53 @@ def test_folders_and_what_is_no_picture(tmp_path, capsys):
         load_picture(folder / "a.png", 1)
     with pytest.raises(FormatError, match=r"b\.png: \.png is not a format of scans"):
         load_volume(folder / "b.png")
+
+
+@pytest.mark.parametrize(("kind", "brightest"), [(np.uint8, 255), (np.uint16, 40000), (np.float32, 1)])
+def test_every_page_of_a_tiff_is_a_picture(tmp_path, kind, brightest):
+    shown_in_it = np.zeros((2, 40, 64), np.uint8)
+    shown_in_it[0, :16, :32] = shown_in_it[1, 20:, 40:] = 255
+    first, second = (Image.fromarray((page / 255 * brightest).astype(kind)) for page in shown_in_it)
+    first.save(tmp_path / "a.tif", save_all=True, append_images=[second])
+    frames, spacing, notes = read_frames(tmp_path / "a.tif")
+    assert np.array_equal(frames, shown_in_it)
+    assert (spacing, notes) == (None, ())
+
+
+def test_the_first_picture_of_a_phone_is_the_picture(tmp_path):
+    first, second = (Image.new("L", size, 90) for size in ((120, 80), (60, 40)))
+    first.save(tmp_path / "IMG.jpg", format="MPO", save_all=True, append_images=[second])
+    (frame,), *_ = read_frames(tmp_path / "IMG.jpg")
+    assert frame.shape == (80, 120)
+
+
+def test_what_a_name_promises_in_vain_is_told(tmp_path):
+    for content, said in ((b"", "the file is empty"), (b"text" * 99, "it is no picture in spite of its name")):
+        (tmp_path / "a.png").write_bytes(content)
+        with pytest.raises(FormatError, match=rf"a\.png: cannot be read: {said}"):
+            load_pictures(tmp_path / "a.png")
+    path = write_dicom(tmp_path / "a.png", screens.beside(), Modality="US", PixelSpacing=[0.0714, 0.0714])
+    assert load_picture(path).notes[0] == "the header's pixel size"
+    (tmp_path / "a.heic").write_bytes(b"text" * 99)
+    with pytest.raises(FormatError, match=r"\.heic is a format of pictures that segdet does not read; of those it rea"):
+        load_volume(tmp_path / "a.heic")
+
+
+def test_an_ultrasound_image_of_no_known_place_is_a_still_picture(tmp_path, capsys):
+    def write(name, pixels, **header):
+        return write_dicom(tmp_path / name, pixels, Modality="US", **header)
+
+    image, clip = UltrasoundImageStorage, UltrasoundMultiFrameImageStorage
+    path = write("a.dcm", screens.beside(), SOPClassUID=image)
+    assert "0.07143 x 0.07143 mm; the depth ruler's" in shown(["info", path], capsys)
+    assert "a pixel 0.07 x 0.07 mm" in shown(["info", path, "--pixel-mm", "0.07"], capsys)
+    write("b.dcm", screens.inside(), SOPClassUID=image, PixelSpacing=[25.4 / 96] * 2)
+    said = shown(["info", tmp_path], capsys)
+    assert "still pictures: 2" in said
+    assert "0.2646 x 0.2646 mm is that of a screen of 96 dots an inch" in said
+    assert not holds_stills(write("c.dcm", np.stack([screens.beside()] * 2), SOPClassUID=clip))
+    assert not holds_stills(write("d.dcm", screens.beside(), SOPClassUID=image, ImagePositionPatient=[0, 0, 0]))
+    assert not holds_stills(tmp_path)
 
 
 def test_a_picture_beside_a_scan_is_passed_over(tmp_path, capsys):

@@ -18,7 +18,8 @@ from .outputs import check_kind, check_not_of_scan
 NIFTI = (".nii", ".nii.gz")
 READERS = dict.fromkeys(NIFTI, read_nifti) | dict.fromkeys((".mha", ".mhd"), read_metaimage)
 READERS |= dict.fromkeys((".nrrd", ".nhdr"), read_nrrd)
-PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp")
+PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff")
+OTHER_PICTURES = (".heic", ".heif", ".avif", ".jp2", ".tga")  # that are not read, but are not to vanish without a word
 DICOM = (".dcm", ".dicom", ".ima")  # most names of DICOM files have no extension
 FORMATS = tuple(READERS)
 
@@ -160,4 +161,6 @@ def _not_understood(path):
         return "no DICOM file (DICM is missing at byte 128)"
     if extension(path) in PICTURES:
         return f"{extension(path)} is not a format of scans; see `segdet info`, or segdet.io.stills.load_pictures"
+    if extension(path) in OTHER_PICTURES:
+        return f"{extension(path)} is a format of pictures that segdet does not read; of those it reads .png and .jpg"
     return f"{extension(path)} is not a format that segdet reads"

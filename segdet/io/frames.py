@@ -3,12 +3,14 @@
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, ImageSequence
+from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 
 from ..errors import FormatError
 from .checks import extension, is_dicom, reading, silenced
 from .files import PICTURES
 from .screen import unlikely_size
+
+US_IMAGES = "1.2.840.10008.5.1.4.1.1.6.1", "1.2.840.10008.5.1.4.1.1.6"  # of one frame, the second of before 1998
 
 
 def read_frames(path):
@@ -17,7 +19,8 @@ def read_frames(path):
     Parameters
     ----------
     path : Path
-        DICOM of one or more frames, or one of `PICTURES`; of an animated GIF every frame is a picture.
+        DICOM of one or more frames, or one of `PICTURES`; of an animated GIF every frame is a picture, of a TIFF every
+        page.
 
     Returns
     -------
@@ -36,10 +39,10 @@ def read_frames(path):
     with reading(path):
         if not path.is_file():
             raise FormatError(f"{path}: no such file or folder")
+        if is_dicom(path):  # whatever its name says
+            return _dicom_frames(path)
         if extension(path) in PICTURES:
             return _picture_frames(path), None, ()
-        if is_dicom(path):
-            return _dicom_frames(path)
         raise FormatError(f"{path}: expected a picture, DICOM or one of {', '.join(PICTURES)}")
 
 
@@ -79,40 +82,60 @@ def may_hold_stills(path):
 
 
 def holds_stills(path):
-    """Whether a path is a picture, a folder with pictures and no scan, or DICOM that was made from pictures."""
+    """Whether a path is a still picture (`_is_still`), or a folder with such and no scan."""
     path = Path(path)
     if path.is_dir():
         files = [file for file in path.iterdir() if may_hold_stills(file)]
-        return any(extension(file) in PICTURES for file in files) and not any(map(_is_placed, files))
+        return not any(map(_is_placed, files)) and any(map(_is_still, files))
+    return _is_still(path)
+
+
+def _is_still(path):
+    """Whether a file is a picture, or DICOM that was made from pictures or is an ultrasound image of no known place."""
     if not path.is_file() or extension(path) in PICTURES or not is_dicom(path):
         return extension(path) in PICTURES
-    from .dicom.pixels import open_dicom
-    from .dicom.ultrasound import placeholder_spacing
+    from .dicom.ultrasound import is_placed, placeholder_spacing
 
-    with reading(path), silenced():
-        return bool(placeholder_spacing(open_dicom(path, stop_before_pixels=True)))
+    ds = _header(path)
+    return bool(placeholder_spacing(ds)) or (ds.get("SOPClassUID") in US_IMAGES and not is_placed(ds))
 
 
 def _is_placed(path):
     """Whether a file is DICOM that says where its frames are, as no picture does."""
     if extension(path) in PICTURES or not is_dicom(path):
         return False
-    from .dicom.pixels import open_dicom
     from .dicom.ultrasound import is_placed, placeholder_spacing
 
-    with reading(path), silenced():
-        ds = open_dicom(path, stop_before_pixels=True)
-        return is_placed(ds) and not placeholder_spacing(ds)
+    ds = _header(path)
+    return is_placed(ds) and not placeholder_spacing(ds)
+
+
+def _header(path):
+    """The header of a DICOM file, empty where it is damaged, which is for the reader to say."""
+    from .dicom.pixels import open_dicom
+
+    try:
+        with reading(path), silenced():
+            return open_dicom(path, stop_before_pixels=True)
+    except FormatError:
+        return {}
 
 
 def _picture_frames(path):
-    with Image.open(path) as image:
-        return [_eight_bits(_grey(ImageOps.exif_transpose(frame))) for frame in ImageSequence.Iterator(image)]
+    if path.stat().st_size == 0:
+        raise FormatError(f"{path}: cannot be read: the file is empty")
+    try:
+        image = Image.open(path)
+    except UnidentifiedImageError as error:
+        raise FormatError(f"{path}: cannot be read: it is no picture in spite of its name, or damaged") from error
+    with image:  # what a phone puts behind the first picture of a file (MPO) is that again, smaller or from beside
+        frames = [image] if image.format == "MPO" else ImageSequence.Iterator(image)
+        return [_eight_bits(_grey(ImageOps.exif_transpose(frame))) for frame in frames]
 
 
 def _grey(picture):
     """Grey levels; what is transparent lies on black, as the ground of an ultrasound screen."""
-    if picture.mode.startswith("I"):
+    if picture.mode[0] in "IF":
         return np.asarray(picture)
     if picture.mode in ("LA", "PA", "RGBA") or "transparency" in picture.info:
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "black"), picture.convert("RGBA"))
@@ -127,7 +150,7 @@ def _dicom_frames(path):
     with silenced():
         ds = open_dicom(path)
         if "PixelData" not in ds:
-            raise FormatError(f"{path}: holds no pixel data; expected a DICOM image")
+            raise FormatError(f"{path}: holds no pixel data; expected a DICOM image that was not cut off")
         frames = [_eight_bits(frame) for frame in grey_frames(ds, path, [(1, 0)])[0]]
         if placeholder := placeholder_spacing(ds) or screen_spacing(ds):
             return frames, None, (placeholder,)
@@ -175,4 +198,4 @@ def _eight_bits(frame):
     if frame.dtype == np.uint8:
         return frame
     frame = frame.astype(np.float32)
-    return np.rint((frame - frame.min()) * (255 / max(np.ptp(frame), 1))).astype(np.uint8)
+    return np.rint((frame - frame.min()) * (255 / (np.ptp(frame) or 1))).astype(np.uint8)

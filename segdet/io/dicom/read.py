@@ -98,7 +98,9 @@ def identifying_tags(path):
 def _read_file(path, frame, label):
     ds = open_dicom(path)
     if not _holds_pixels(ds):
-        raise FormatError(f"{path}: holds no pixel data ({sop_class_name(ds)}); expected a DICOM image")
+        raise FormatError(
+            f"{path}: holds no pixel data ({sop_class_name(ds)}); expected a DICOM image that was not cut off"
+        )
     if ds.get("SOPClassUID") in SEGMENTATIONS:
         return read_segmentation(ds, path, frame, label)
     if ds.get("SOPClassUID") == PHILIPS_CARTESIAN:
