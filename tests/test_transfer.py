@@ -288,7 +288,9 @@ def test_bad_folders_and_sizes_are_refused(tmp_path):
         (b"file,x0,y0,x1,y1\n0.png,1,2,3\n", r"boxes\.csv, line 2: expected the columns file,.* and whole pixels"),
         (b"file,x0,y0,x1,y1\n0.png,1,2,3,x\n", r"boxes\.csv, line 2: expected the columns file,.* and whole pixels"),
         (b"file,x0,y0,x1,y1\n0.png,1,2,3,4,5\n", r"line 2: expected the columns file,.* and whole pixels"),
-        (b"file,x0,y0,x1,y1\n\xff", r"boxes\.csv: cannot be read"),
+        (b"file,x0,y0,x1,y1\n\xff", r"boxes\.csv: cannot be read.*; expected a CSV file of boxes, in UTF-8"),
+        (b"file;x0;y0;x1;y1\n", r"its first line is file;x0;y0;x1;y1; expected the columns .*, separated by commas"),
+        (b"file,x0,y0,x1,y1\n0.png,1.5,2,3,4\n", r"line 2: expected the columns file,.* and whole pixels"),
         (b"file,x0,y0,x1,y1\n0.PNG,1,2,3,4\n", r"line 2: there is no picture '0\.PNG'; expected one of 0\.png, 1\.png"),
         (b"x0,y0,x1,y1,file\n1,2,3,4\n", r"line 2: there is no picture None; expected one of 0\.png, 1\.png"),
         (
@@ -324,6 +326,46 @@ def test_a_box_on_a_screen_with_two_images_is_that_of_the_screen(tmp_path):
     (folder / "boxes.csv").write_text("file,x0,y0,x1,y1\na.png,290,100,310,160\n")
     with pytest.raises(SegdetError, match=r"line 2: \[290, 100, 310, 160\] lies beside the image that a\.png shows"):
         read_infants(tmp_path, {"infant": 0.1})
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "found"),
+    [("boxes.csv", b"", "boxes.csv"), ("baby/Boxes.csv", b"", "baby/Boxes.csv"), ("h.nii", b"", "h.nii")],
+)
+def test_what_is_nearly_an_infant_is_named_where_there_is_none(tmp_path, name, content, found):
+    (tmp_path / "baby").mkdir()
+    (tmp_path / name).write_bytes(content)
+    said = rf"name a folder that holds one folder an infant, of pictures and their boxes\.csv \(found {found}\)$"
+    with pytest.raises(SegdetError, match=said):
+        read_infants(tmp_path)
+
+
+def test_a_table_of_pandas_and_names_of_macos(tmp_path):
+    folder = folder_of_infants(tmp_path / "hips", 1)
+    (folder / "infant-0/0.png").rename(folder / "infant-0/hu\u0308fte.png")
+    (folder / "infant-0/1.heic").write_bytes(b"")
+    (folder / "infant-0/boxes.csv").write_text(
+        "file,x0,y0,x1,y1\nh\u00fcfte.png,40.0,60.0,161.0,181.0\n1.png,,,,\n", encoding="utf-8"
+    )
+    ((infant,), notes) = read_infants(folder, {"infant-0": 0.1})
+    assert infant.empty == (0,)
+    assert [int(head.sum()) for head in infant.heads] == [0, 121 * 121]
+    assert notes == ["infant-0: left out are 1.heic, of a format that is not read; store them as .png"]
+
+
+def test_the_labels_of_a_map_without_a_head_are_named(tmp_path):
+    nibabel = pytest.importorskip("nibabel")
+    labels = np.zeros((1020, 780, 1), np.uint8)  # column, row, picture
+    labels[300:400, 200:300] = 255
+    write_dicom(tmp_path / "a.dcm", screens.beside(), Modality="US", PixelSpacing=[0.0714, 0.0714])
+    nibabel.save(nibabel.Nifti1Image(labels, np.eye(4)), tmp_path / "a.nii.gz")
+    assert read_infants(tmp_path) == (
+        [],
+        [
+            "a: the label of the head is 2; those in a.nii.gz are: 255",
+            "a: left out, for none of its 1 pictures has a labelled head",
+        ],
+    )
 
 
 def test_an_infant_without_a_head_is_left_out_and_named(tmp_path):

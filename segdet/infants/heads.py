@@ -1,11 +1,13 @@
 """Where the heads are in pictures of real infants: label maps of a network, or boxes of a person (chapter 12)."""
 
 import re
+import unicodedata
 
 import numpy as np
 
 from ..errors import FormatError
-from ..io.boxes_csv import EDGES, check_box, csv_rows
+from ..io.boxes_csv import EDGES, check_box, csv_rows, whole
+from ..io.labels import listed
 from ..io.stills import load_picture_labels
 
 HEAD = 2  # its label in the label maps
@@ -30,7 +32,7 @@ def heads_of(path, pictures):
     empty : list of bool
         Whether a person says that the picture shows no head.
     notes : list of str
-        A line for each head that is not whole in the image.
+        A line for each head that is not whole in the image, or where label maps hold other labels than that of a head.
 
     Raises
     ------
@@ -38,8 +40,8 @@ def heads_of(path, pictures):
         A head lies beside the images, or a line of ``boxes.csv`` holds no box of a picture, or a second one.
     """
     screens = [SECOND.sub("", picture.name) for picture in pictures]
-    masks, said, empty = (_boxed if path.is_dir() else _labelled)(path, screens, pictures)
-    heads, outside, notes = [], {screen: mask.copy() for screen, mask in masks.items()}, []
+    masks, said, empty, notes = (_boxed if path.is_dir() else _labelled)(path, screens, pictures)
+    heads, outside = [], {screen: mask.copy() for screen, mask in masks.items()}
     for screen, picture in zip(screens, pictures, strict=True):
         top, bottom, left, right = picture.meta["image_area"]
         heads.append(masks[screen][None, top:bottom, left:right])
@@ -57,11 +59,14 @@ def heads_of(path, pictures):
 
 
 def _labelled(path, screens, pictures):
-    """The masks of the heads from the label maps beside a DICOM file, and the words for one in an error."""
+    """The masks of the heads from the label maps beside a DICOM file, the words for one in an error, and notes."""
     file = path.with_suffix(".nii.gz")
     maps = load_picture_labels(file, pictures, whole=True)
     masks = {screen: labels[0] == HEAD for screen, labels in zip(screens, maps, strict=True)}
-    return masks, dict.fromkeys(masks, f"{file}: the label of the head"), ()
+    found, notes = np.unique(np.concatenate([np.unique(labels) for labels in maps])), []
+    if HEAD not in found and found.any():
+        notes.append(f"the label of the head is {HEAD}; those in {file.name} are: {listed(found[found != 0])}")
+    return masks, dict.fromkeys(masks, f"{file}: the label of the head"), (), notes
 
 
 def _boxed(path, screens, pictures):
@@ -75,7 +80,12 @@ def _boxed(path, screens, pictures):
         x0, y0, x1, y1 = box
         masks[name][y0:y1, x0:x1] = True
         said[name] = f"{where}: {box}"
-    return masks, said, empty
+    return masks, said, empty, []
+
+
+def _composed(name):
+    """A name whose letters with accents are one sign each; macOS writes some as two."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _rows(path, sizes):
@@ -88,21 +98,22 @@ def _rows(path, sizes):
     FormatError
         Names the line that holds no box of a picture, or a second one.
     """
-    found = {}
+    found, known = {}, {_composed(name): name for name in sizes}
     for where, row in csv_rows(path, ("file", *EDGES)):
-        name = row["file"]
+        name = known.get(_composed(row["file"] or ""), row["file"])
         try:
             if None in row:
                 raise ValueError("more values than columns")
             edges = [row[edge] for edge in EDGES]
-            box = [int(edge) for edge in edges] if any(edge != "" for edge in edges) else None
+            box = [whole(edge) for edge in edges] if any(edge != "" for edge in edges) else None
         except (TypeError, ValueError) as error:
             raise FormatError(
                 f"{where}: expected the columns file,{','.join(EDGES)} and whole pixels, or nothing for a picture "
                 "without a head"
             ) from error
         if name not in sizes:
-            raise FormatError(f"{where}: there is no picture {name!r}; expected one of {', '.join(sizes)}")
+            names = ", ".join(repr(each) if "," in each else each for each in sizes)
+            raise FormatError(f"{where}: there is no picture {name!r}; expected one of {names}")
         if name in found:
             raise FormatError(
                 f"{where}: a second {'box' if box else 'row'} for {name}, after {found[name] or 'one without edges'}; "

@@ -11,6 +11,7 @@ from ..boxes import area, pad_boxes
 from ..errors import PixelSizeError, SegdetError
 from ..intensities import normalise
 from ..io.checks import extension, given
+from ..io.files import NIFTI, OTHER_PICTURES
 from ..io.frames import may_hold_stills
 from ..io.stills import GIVEN, HEADER, RULER, UNSURE, read_stills
 from ..resampling import covered
@@ -172,7 +173,12 @@ def read_infants(folder, pixel_mm=None):
     folder, pixel_mm = given(folder), dict(pixel_mm or {})
     paths, notes = _infants(folder)
     if not paths:
-        raise SegdetError(f"{folder}: holds no NAME.dcm beside NAME.nii.gz; get them with `segdet download hips`")
+        near = [path for path in sorted([*folder.glob("*"), *folder.glob("*/*")]) if _is_nearly(path)]
+        found = ", ".join(str(path.relative_to(folder)) for path in near[:4])
+        raise SegdetError(
+            f"{folder}: holds no NAME.dcm beside NAME.nii.gz; get them with `segdet download hips`, or name a folder "
+            f"that holds one folder an infant, of pictures and their {BOXES}{f' (found {found})' * bool(found)}"
+        )
     if strangers := pixel_mm.keys() - paths.keys():
         raise SegdetError(f"{folder}: --pixel-mm names {min(strangers)}, but there are {', '.join(sorted(paths))}")
     infants = []
@@ -215,7 +221,12 @@ def _infants(folder):
 def _may_be_meant(path):
     if path.is_dir():
         return any(map(may_hold_stills, path.iterdir()))
-    return may_hold_stills(path) or extension(path) == ".nii.gz"
+    return may_hold_stills(path) or extension(path) in NIFTI
+
+
+def _is_nearly(path):
+    """Whether a file is a boxes.csv at another place or of another spelling, or a label map that is not compressed."""
+    return path.name.lower() == BOXES or extension(path) == ".nii"
 
 
 def _read(name, path, pixel_mm):
@@ -228,6 +239,8 @@ def _read(name, path, pixel_mm):
             f"left out are {_named(lacking, path)}, whose pixel size is not known; --pixel-mm {name}=MM gives it to "
             "all of its pictures"
         )
+    if path.is_dir() and (unread := sorted(p.name for p in path.iterdir() if extension(p) in OTHER_PICTURES)):
+        notes.append(f"left out are {', '.join(unread)}, of a format that is not read; store them as .png")
     kept = sized or range(len(pictures))
     pictures, heads, empty = ([each[index] for index in kept] for each in (pictures, heads, empty))
     for doubt in dict.fromkeys(doubt for picture in pictures for doubt in picture.meta["doubts"]):

@@ -34,10 +34,7 @@ def read_boxes(path, shape):
         try:
             if None in row:
                 raise ValueError("more values than columns")
-            number, *box = (float(row[name]) for name in columns)
-            if number % 1:  # pandas writes a whole number as 3.0 where a column has gaps
-                raise ValueError("part of a slice")
-            number = int(number)
+            number, *box = whole(row["slice"]), *(float(row[edge]) for edge in EDGES)
         except (TypeError, ValueError) as error:
             raise FormatError(f"{where}: expected five numbers, found {one_line(list(row.values()))}") from error
         if not 0 <= number < depth:
@@ -45,6 +42,13 @@ def read_boxes(path, shape):
         check_box(where, box, (rows, cols), "slice")
         boxes[number].append(box)
     return [np.array(found, np.float32).reshape(-1, 4) for found in boxes]
+
+
+def whole(text):
+    """A whole number, which pandas writes as 3.0 where a column has gaps; ValueError where it is none."""
+    if float(text) % 1:
+        raise ValueError("no whole number")
+    return int(float(text))
 
 
 def check_box(where, box, shape, what):
@@ -85,7 +89,10 @@ def csv_rows(path, columns):
             names = reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
             if not set(columns) <= set(names):
                 found = one_line(",".join(names)) or "empty"
-                raise FormatError(f"{path}: its first line is {found}; expected the columns {','.join(columns)}")
+                commas = ", separated by commas" * (len(names) == 1)
+                raise FormatError(
+                    f"{path}: its first line is {found}; expected the columns {','.join(columns)}{commas}"
+                )
             if twice := next((name for name in columns if names.count(name) > 1), None):
                 raise FormatError(f"{path}: has two columns {twice}; keep one of them")
             for row in reader:
@@ -93,4 +100,4 @@ def csv_rows(path, columns):
                     yield f"{path}, line {reader.line_num}", row
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or error
-        raise FormatError(f"{path}: cannot be read ({reason}); expected a CSV file of boxes") from error
+        raise FormatError(f"{path}: cannot be read ({reason}); expected a CSV file of boxes, in UTF-8") from error
