@@ -18,7 +18,7 @@ class FormatError(SegdetError):
 
 
 class LabelError(FormatError):
-    """A label map that does not hold the label asked for; `volume` is what was read, for who takes it to be absent."""
+    """A label map that does not hold the label asked for; `volume` is what was read, for a caller to go on with."""
 
     def __init__(self, message, volume=None):
         super().__init__(message)

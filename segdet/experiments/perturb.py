@@ -32,8 +32,8 @@ class Dose:
 DOSES = {
     "moved-10": Dose("moved by 0.1 of a side", moved=0.1),
     "moved-30": Dose("moved by 0.3 of a side", moved=0.3),
-    "shrunk-20": Dose("a fifth shorter", shrunk=0.2),
-    "shrunk-50": Dose("half as long", shrunk=0.5),
+    "shrunk-20": Dose("sides a fifth shorter", shrunk=0.2),
+    "shrunk-50": Dose("sides half as long", shrunk=0.5),
     "dropped-20": Dose("missing in a fifth of the slices", dropped=0.2),
     "dropped-50": Dose("missing in half of the slices", dropped=0.5),
     "added-30": Dose("a false box in 30 % of the slices", added=0.3),

@@ -118,7 +118,7 @@ def depth_profiles(picture, box):
     off = np.abs(column - (x0 + x1) / 2)
     bands = off < quarter / 2, (off > 3 * quarter) & (off < 4 * quarter) & picture.any(0)
     parts = [[picture[step == k][:, band] for k in range(len(DEPTH_EDGES) - 1)] for band in bands]
-    return np.array([[part.mean() if part.size else np.nan for part in row] for row in parts])
+    return np.array([[part.mean() if part.size else np.nan for part in band] for band in parts])
 
 
 def depth_rows(infant):
