@@ -502,12 +502,12 @@ def test_a_study_of_a_folder_is_not_gone_on_with_on_another_of_its_name(folder, 
     name = other / "labels" / "0.nii.gz"
     kept = name.read_bytes()
     name.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))  # edited, of the same size
-    with pytest.raises(SegdetError, match="holds a study with scans '"):
+    with pytest.raises(SegdetError, match="holds a study with other scans or pictures"):
         run_study(Plan(size, ("unet",), str(other)), [0, 1], tmp_path / "s", resume=True)
     name.write_bytes(kept)
     (other / "images" / "0.nii.gz").rename(other / "images" / "7.nii.gz")
     (other / "labels" / "0.nii.gz").rename(other / "labels" / "7.nii.gz")
-    with pytest.raises(SegdetError, match="holds a study with scans '"):
+    with pytest.raises(SegdetError, match="holds a study with other scans or pictures"):
         run_study(Plan(size, ("unet",), str(other)), [0, 1], tmp_path / "s", resume=True)
 
 
