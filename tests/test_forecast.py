@@ -13,7 +13,6 @@ from segdet.bench import measure
 from segdet.experiments import chapters, cost
 from segdet.experiments.config import PROFILES
 from segdet.experiments.memory import predicted
-from segdet.phantom.cache import cache_folder
 from segdet.runtime import tensors
 
 MINUTE = 60.0
@@ -92,8 +91,9 @@ def test_memory_is_that_of_the_profile_and_too_little_is_said(machine, capsys):
     assert said(machine, capsys, "smoke")[1][2] == "memory: about 2.0 GiB; 4.0 GiB are free"
 
 
-def test_what_is_trained_is_read_from_headers(monkeypatch):
-    folder = cache_folder() / "networks-a"
+def test_what_is_trained_is_read_from_headers(monkeypatch, tmp_path):
+    monkeypatch.setenv("SEGDET_CACHE", str(tmp_path))
+    folder = tmp_path / "networks-a"
     monkeypatch.setattr(chapters, "folder_of", lambda parent, backbone: folder)
     nothing = dict.fromkeys(forecast.NETWORKS, 0.0)
     assert forecast.trained.__wrapped__("smoke") == nothing
