@@ -4,6 +4,7 @@ import itertools
 import os
 import shutil
 import subprocess
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -75,6 +76,27 @@ def a_second_a_step(monkeypatch):
     from segdet.training import loop
 
     monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=itertools.count(1000.0).__next__))
+
+
+@pytest.fixture
+def killed_where(monkeypatch):
+    """A context in which what fills a `Study` is killed before it writes some rows: (table, rows) -> bool."""
+    from segdet.experiments.study import Study
+
+    @contextmanager
+    def context(are_these):
+        add = Study.add
+
+        def killed(self, name, rows):
+            if are_these(name, rows):
+                raise KeyboardInterrupt
+            add(self, name, rows)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Study, "add", killed)
+            yield
+
+    return context
 
 
 @pytest.fixture(scope="session")

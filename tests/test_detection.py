@@ -262,19 +262,10 @@ def test_the_variants_are_compared_and_go_on(small_phantoms, tmp_path, monkeypat
 
 
 @pytest.mark.usefixtures("a_second_a_step", "small_phantoms")
-def test_variants_of_one_network_have_the_seconds_of_its_training(tmp_path, monkeypatch):
+def test_variants_of_one_network_have_the_seconds_of_its_training(tmp_path, killed_where):
     """Also where it was interrupted after the first of them, and the network is read back for the second."""
-    add = Study.add
-
-    def killed(self, name, rows):
-        if rows[0]["arm"] == "no-threshold":
-            raise KeyboardInterrupt
-        add(self, name, rows)
-
-    monkeypatch.setattr(Study, "add", killed)
-    with pytest.raises(KeyboardInterrupt):
+    with killed_where(lambda _, rows: rows[0]["arm"] == "no-threshold"), pytest.raises(KeyboardInterrupt):
         run_detectors(TINY, [0], tmp_path, ["plain", "no-threshold"], report=str)
-    monkeypatch.setattr(Study, "add", add)
     assert run_detectors(TINY, [0], tmp_path, ["plain", "no-threshold"], resume=True, report=str)
     seconds = {row["arm"]: row["seconds"] for row in Study(tmp_path).table("runs")}
     assert seconds == dict.fromkeys(("plain", "no-threshold"), TINY.detector_steps)

@@ -480,21 +480,12 @@ def test_a_narrow_picture_without_a_ruler_is_scaled_by_its_head(tmp_path):
     assert infant.pictures[0].spacing[1:] == pytest.approx((16 / 64, 16 / 64))
 
 
-def test_an_arm_is_done_when_its_run_is_there(tmp_path, small_phantoms, monkeypatch):
+def test_an_arm_is_done_when_its_run_is_there(tmp_path, small_phantoms, killed_where):
     """Interrupted between the scores and the run of an arm, which comes last; then made whole, once."""
     infants, _ = read_infants(folder_of_infants(tmp_path / "hips"), {f"infant-{i}": 0.12 for i in range(3)})
-    plan, add = transfer.TransferPlan(TINY, ("book",), (1,), ("random",)), Study.add
-
-    def killed(self, name, rows):
-        if name == "runs":
-            raise KeyboardInterrupt
-        add(self, name, rows)
-
-    study = Study(tmp_path / "study")
-    monkeypatch.setattr(Study, "add", killed)
-    with pytest.raises(KeyboardInterrupt):
+    plan, study = transfer.TransferPlan(TINY, ("book",), (1,), ("random",)), Study(tmp_path / "study")
+    with killed_where(lambda table, _: table == "runs"), pytest.raises(KeyboardInterrupt):
         transfer.run_transfer(plan, [0], infants, study.folder, report=str)
-    monkeypatch.setattr(Study, "add", add)
     scores = (study.folder / "simulated.csv").read_text()
     assert study.table("runs") == []
     assert transfer.run_transfer(plan, [0], infants, study.folder, resume=True, report=str)
@@ -505,21 +496,12 @@ def test_an_arm_is_done_when_its_run_is_there(tmp_path, small_phantoms, monkeypa
 
 
 @pytest.mark.usefixtures("a_second_a_step", "small_phantoms")
-def test_the_seconds_of_a_run_are_those_of_its_trainings(tmp_path, monkeypatch):
+def test_the_seconds_of_a_run_are_those_of_its_trainings(tmp_path, killed_where):
     """Also after an interruption; on infants, of all folds: two of them, each in a quarter of the steps."""
     infants, _ = read_infants(folder_of_infants(tmp_path / "hips"), {f"infant-{i}": 0.12 for i in range(3)})
-    plan, add = transfer.TransferPlan(TINY, ("book",), (1,), ("simulator",)), Study.add
-
-    def killed(self, name, rows):
-        if name == "curve":
-            raise KeyboardInterrupt
-        add(self, name, rows)
-
-    study = Study(tmp_path / "study")
-    monkeypatch.setattr(Study, "add", killed)
-    with pytest.raises(KeyboardInterrupt):
+    plan, study = transfer.TransferPlan(TINY, ("book",), (1,), ("simulator",)), Study(tmp_path / "study")
+    with killed_where(lambda table, _: table == "curve"), pytest.raises(KeyboardInterrupt):
         transfer.run_transfer(plan, [0], infants, study.folder, report=str)
-    monkeypatch.setattr(Study, "add", add)
     assert transfer.run_transfer(plan, [0], infants, study.folder, resume=True, report=str)
     seconds = {row["arm"]: row["seconds"] for row in study.table("runs")}
     assert seconds == {"book": TINY.detector_steps, "simulator": 2 * TINY.detector_steps // transfer.SHORTER}
