@@ -62,7 +62,7 @@ def test_lines_are_not_more_frequent_than_they_should_be(every_step, monkeypatch
 def test_an_item_that_takes_long_is_told_while_it_does(every_step, monkeypatch, tmp_path):
     monkeypatch.setenv("SEGDET_PROGRESS", str(tmp_path / "lines"))
     monkeypatch.setattr(module, "EVERY", 1)
-    told, before = [], threading.active_count()
+    told, before = [], {*threading.enumerate()}
     for _ in progress(range(2), "a training", unit="steps"):
         time.sleep(2.5)
         told.append((tmp_path / "lines").read_text().splitlines()[-1])
@@ -71,4 +71,4 @@ def test_an_item_that_takes_long_is_told_while_it_does(every_step, monkeypatch, 
         time.sleep(2.5)
         assert (tmp_path / "lines").read_text().splitlines()[-1].startswith("segmenting: 0 of 1, 00:0")
     time.sleep(1.5)
-    assert threading.active_count() == before  # nothing waits for what is done
+    assert {*threading.enumerate()} <= before  # nothing waits for what is done; others' threads may end meanwhile
