@@ -46,8 +46,9 @@ HERE = {
     "08-segmenter": {"the toy, percentiles, arithmetic on the paper's average": "1 0.4 5 1.709 0.830"},
     "09-cascade": {"the toy, margins, contrasts, thresholds": "1 2 6 2.5 4.5 6.5 0.2 0.8"},
     "10-ablation": {
-        "percentiles, limits of the protocol, groups of scans, versions": "2.5 97.5 0.005 0.02 0.05 0.6 0.8 2.11 2.15",
+        "limits of the protocol, groups of scans, versions": "0.005 0.02 0.05 0.6 0.8 2.11 2.15",
     },
+    "first-study": {"percentiles": "2.5 97.5"},
     "11-when-attention-helps": {"an exercise": "3", "groups of scans": "0.6 0.8", "a grid": "1.04"},
     "12-real-infants": {
         "licences": "3.0 2.0",
