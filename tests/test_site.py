@@ -13,25 +13,15 @@ from urllib.parse import unquote, urlsplit
 import npm
 import numpy as np
 import pytest
-import yaml
 from conftest import ROOT
 from devtools import Page
+from sphinx_external_toc.parsing import parse_toc_yaml
 
 from segdet.errors import SegdetError
 
 SITE = ROOT / "_build/stored/_build/html"
 LOADING = {"script": "src", "img": "src", "iframe": "src", "source": "src", "video": "src", "audio": "src"}
-
-
-def toc_entries(item):
-    """Every `file` and `root` of _toc.yml, in order."""
-    if isinstance(item, list):
-        return [entry for part in item for entry in toc_entries(part)]
-    entries = [item[key] for key in ("root", "file") if key in item]
-    return entries + [entry for key in ("parts", "chapters", "sections") for entry in toc_entries(item.get(key, []))]
-
-
-PAGES = toc_entries(yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8")))
+PAGES = list(parse_toc_yaml(ROOT / "_toc.yml"))
 
 
 class Document(HTMLParser):

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import nbformat
 import papermill
-import yaml
 from forecast import beside_networks, choose_profile, foretell
 from normal import normalise
+from sphinx_external_toc.parsing import parse_toc_yaml
 from staleness import STATUS, inputs_of, stamp
 from watch import clock, watching
 
@@ -45,18 +45,8 @@ class BookError(Exception):
 
 def chapters(root):
     """The notebooks of the table of contents, in reading order."""
-    entries = []
-
-    def collect(part):
-        for item in part if isinstance(part, list) else [part]:
-            entries.extend([item["file"]] if "file" in item else [])
-            for key in ("parts", "chapters", "sections"):
-                collect(item.get(key, []))
-
-    toc = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
-    collect([{"file": toc["root"]}, {key: toc.get(key, []) for key in ("parts", "chapters")}])
     paths = []
-    for entry in entries:
+    for entry in parse_toc_yaml(root / "_toc.yml"):
         if (root / f"{entry}.ipynb").exists():
             paths.append(root / f"{entry}.ipynb")
         elif not (root / f"{entry}.md").exists():
