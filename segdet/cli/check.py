@@ -1,6 +1,7 @@
 """The command that checks a reader's own functions."""
 
 from pathlib import Path
+from textwrap import indent
 from typing import Annotated
 
 import typer
@@ -34,8 +35,7 @@ def check(
         _check(file, exercises, hints)
     else:
         for exercise in exercises:
-            text = exercise.text.replace("\n", "\n    ").replace("    \n", "\n")
-            print(f"{exercise.name}{exercise.signature}  [{exercise.grade}]\n    {text}\n")
+            print(f"{exercise.name}{exercise.signature}  [{exercise.grade}]\n{indent(exercise.text, '    ')}\n")
         print(f"start a file: segdet check {chapter:02} --write mine.py; check it: segdet check {chapter:02} mine.py")
 
 

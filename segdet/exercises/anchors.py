@@ -7,11 +7,11 @@ import torch
 from .exercise import FIRST, FURTHER, Check, exercise
 
 
-def some_boxes(count, seed, size=60.0):
-    """Random boxes (count, 4) on a slice of about `size` pixels, with positive sides."""
+def some_boxes(count, seed):
+    """Random boxes (count, 4) on a slice of some 60 pixels, with positive sides."""
     generator = torch.Generator().manual_seed(seed)
-    corner = torch.rand(count, 2, generator=generator) * size
-    return torch.cat([corner, corner + 4 + torch.rand(count, 2, generator=generator) * size / 2], 1)
+    corner = torch.rand(count, 2, generator=generator) * 60
+    return torch.cat([corner, corner + 4 + torch.rand(count, 2, generator=generator) * 60 / 2], 1)
 
 
 def _box_iou():

@@ -6,6 +6,7 @@ The files of the chapters import other libraries inside their checks, so that a 
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from textwrap import indent
 from typing import Any
 
 FIRST, FURTHER = "first steps", "further"
@@ -67,7 +68,7 @@ class Exercise:
     @property
     def start(self):
         """The source of the function with everything but its body."""
-        inside = self.text.replace("\n", "\n    ").replace("    \n", "\n")
+        inside = indent(self.text, "    ").lstrip()
         ending = "\n    " if "\n" in self.text else ""
         return f'def {self.name}{self.signature}:\n    """{inside}{ending}"""\n    raise NotImplementedError\n'
 

@@ -50,8 +50,8 @@ def cross_entropy(logits, labels):
     """
 
 
-def _block(start, stop, shape=(11, 11, 11)):
-    mask = np.zeros(shape, bool)
+def _block(start, stop):
+    mask = np.zeros((11, 11, 11), bool)
     mask[start:stop, start:stop, start:stop] = True
     return mask
 
