@@ -55,12 +55,12 @@ def ablate(
     check_folder(out, data)
     check_choice(data, label, preset)
     names = arm_names(arms)
+    size = get_profile(profile.value)
     if trains_here(scheduler):
-        check_training(get_profile(profile.value))
-    plan = Plan(get_profile(profile.value), names, data, label, preset)
+        check_training(size)
     complete = run_study(
-        plan, range(seeds), out, resume=resume, max_minutes=max_minutes, scheduler=scheduler,
-        foretell=partial(foretell, plan.profile),
+        Plan(size, names, data, label, preset), range(seeds), out, resume=resume, max_minutes=max_minutes,
+        scheduler=scheduler, foretell=partial(foretell, size),
     )  # fmt: skip
     say_end(complete, out)
 
@@ -94,9 +94,9 @@ def detectors(
     from ..experiments.memory import check_training
 
     check_folder(out)
-    check_training(get_profile(profile.value), ["detector"])
-    names = None if variants is None else listed(variants)
     size = get_profile(profile.value)
+    check_training(size, ["detector"])
+    names = None if variants is None else listed(variants)
     done = run_detectors(
         size, range(seeds), out, names, resume=resume, max_minutes=max_minutes, foretell=partial(foretell, size)
     )

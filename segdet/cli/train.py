@@ -52,13 +52,13 @@ def fit(
 
     check_folder(out, data)
     check_choice(data, label, preset)
-    check_training(get_profile(profile.value), checkpointing=checkpointing, can_checkpoint=True)
+    size = get_profile(profile.value)
+    check_training(size, checkpointing=checkpointing, can_checkpoint=True)
     start = time.monotonic()
     with distributed.process_group(default_device()):
         score = fit_cascade(
-            get_profile(profile.value), seed, out, data=data, label=label, preset=preset, crop=crop,
-            checkpointing=checkpointing, compiled=compiled, resume=resume,
-            foretell=partial(foretell, get_profile(profile.value)),
+            size, seed, out, data=data, label=label, preset=preset, crop=crop, checkpointing=checkpointing,
+            compiled=compiled, resume=resume, foretell=partial(foretell, size),
         )  # fmt: skip
         if distributed.processes()[0] == 0:
             print(f"wrote {out} after {time.monotonic() - start:.0f} s; IoU on the validation scans {score:.3f}")
