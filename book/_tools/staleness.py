@@ -17,9 +17,8 @@ from IPython.core.inputtransformer2 import TransformerManager
 
 # Written when chapters and checks are run or after them, so no output can depend on them.
 STATUS, CHECKS, CRATE = "book.json", "checks.json", "ro-crate-metadata.json"
-NAMED = re.compile(
-    r"\bresults\b(?:/([\w.-]+))?"
-)  # a study or a file in results/; empty where a text names results alone
+# A study or a file in results/; empty where a text names results alone.
+NAMED = re.compile(r"\bresults\b(?:/([\w.-]+))?")
 
 
 def stamp(inputs, executed, profile):

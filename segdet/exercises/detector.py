@@ -19,9 +19,8 @@ def _nms():
         (three, torch.tensor([0.5, 0.6, 0.9]), 0.5),
         torch.tensor([2, 1]),
     )
-    chain = torch.tensor(
-        [SQUARE, [4.0, 0, 14, 10], [8.0, 0, 18, 10]]
-    )  # neighbours overlap by 6 / 14, the ends by 2 / 18
+    # neighbours overlap by 6 / 14, the ends by 2 / 18
+    chain = torch.tensor([SQUARE, [4.0, 0, 14, 10], [8.0, 0, 18, 10]])
     scores = torch.tensor([0.9, 0.8, 0.7])
     yield Check("a box that is dropped drops no other", (chain, scores, 0.4), torch.tensor([0, 2]))
     half = torch.tensor([SQUARE, [0.0, 0, 10, 5]])

@@ -148,10 +148,8 @@ def _run_seed(profile, seed, names, checkpoints, deadline):
         made = {"best_step": history.best_step, "seconds": round(history.seconds, 1)} | made_by
         for name in sharing:
             yield "detector", _score(detector, name, seed, validation, test)
-            yield (
-                "runs",
-                [{"seed": seed, "arm": name, "recipe": owner} | made],
-            )  # last: an arm whose run is there is done
+            run = {"seed": seed, "arm": name, "recipe": owner} | made
+            yield "runs", [run]  # last: an arm whose run is there is done
 
 
 def _score(detector, name, seed, validation, test):

@@ -66,18 +66,12 @@ def scores(grids, cases, predict):
     predict : callable
         ``predict(image, attention)`` gives the probability, (d, h, w).
     """
-    return {
-        count: [
-            round(
-                float(
-                    metrics.iou(predict(case.image, person_attention(case, grids, count, 1000 + i)) >= 0.5, case.mask)
-                ),
-                4,
-            )
-            for i, case in enumerate(cases)
-        ]
-        for count in PAINTED
-    }
+    found = {count: [] for count in PAINTED}
+    for count, values in found.items():
+        for i, case in enumerate(cases):
+            mask = predict(case.image, person_attention(case, grids, count, 1000 + i)) >= 0.5
+            values.append(round(float(metrics.iou(mask, case.mask)), 4))
+    return found
 
 
 def in_eight_bits(path):

@@ -47,9 +47,8 @@ def page_explorer(kind, planes, spacing, alt, **facts):
         "spacing": list(spacing),
         "picture": data_uri(stack, "jpeg", quality=60),
     }
-    text = json.dumps(facts, separators=(",", ":"), allow_nan=False).replace(
-        "<", "\\u003c"
-    )  # cannot end the script element
+    text = json.dumps(facts, separators=(",", ":"), allow_nan=False)
+    text = text.replace("<", "\\u003c")  # cannot end the script element
     return HTML(
         f'<div class="segdet-explorer" role="group" aria-label="{html.escape(alt, quote=True)}">'
         f'<script type="application/json">{text}</script>'
@@ -151,9 +150,8 @@ def loss_explorer(plane, spacing, box, anchor):
         draw_boxes(ax, anchor, BOX, ls=":")
         display(figure)
         pulls = (-torch.cat([scores.grad[0, 0, 1:], offsets.grad[0, 0]])).tolist()
-        named = ", ".join(
-            f"{name} {round(v, 2) + 0:+.2f}" for name, v in zip(("s", "tx", "ty", "tw", "th"), pulls, strict=True)
-        )
+        names = "s", "tx", "ty", "tw", "th"
+        named = ", ".join(f"{name} {round(v, 2) + 0:+.2f}" for name, v in zip(names, pulls, strict=True))
         print(f"log loss {terms['log_loss']:.3f}, smooth L1 {terms['smooth_l1']:.3f}, ", end="")
         print(f"IoU {box_iou(moved, target).item():.2f}\npulled by {named}")
 

@@ -224,12 +224,9 @@ def volume_browser(volume, title):
 
     def outline(index):
         contours = _contours(volume.mask[index]) if volume.mask is not None else ()
-        gap = np.full(
-            (1, 2), np.nan
-        )  # between two contours; arrays are kept as bytes, which take less room than digits
-        y, x = (
-            np.concatenate([gap, *(part for each in contours for part in (each * (dy, dx), gap))]).astype(np.float32).T
-        )
+        gap = np.full((1, 2), np.nan)  # between two contours
+        line = np.concatenate([gap, *(part for each in contours for part in (each * (dy, dx), gap))])
+        y, x = line.astype(np.float32).T  # arrays are kept as bytes, which take less room than digits
         return go.Scatter(x=x, y=y, mode="lines", line={"color": ANNOTATION, "width": 2}, name="annotation")
 
     frames = [go.Frame(name=str(i), data=[outline(i)], layout={"images": [picture(i)]}) for i in range(len(grey))]

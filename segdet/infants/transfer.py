@@ -223,14 +223,12 @@ class _Seed:
         groups = [[measures(each) for each in group] for group in (self.infants.values(), scans)]
         yield "realism", [{"seed": self.seed, "arm": name} | row for name, row in distances(*groups).items()]
         told, names = told_apart(*groups), {"infants": list(self.infants), "scans": [scan.name for scan in scans]}
-        yield (
-            "told_apart",
-            [
-                {"seed": self.seed, "part": part, "case": name, "right": float(share)}
-                for part, shares in told.items()
-                for name, share in zip(names[part], shares, strict=True)
-            ],
-        )
+        rows = [
+            {"seed": self.seed, "part": part, "case": name, "right": float(share)}
+            for part, shares in told.items()
+            for name, share in zip(names[part], shares, strict=True)
+        ]
+        yield "told_apart", rows
 
     def rows(self, simulated, real):
         """Yield (table, rows) as `Study.fill` takes them, training by training."""
