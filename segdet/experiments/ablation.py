@@ -3,10 +3,9 @@
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from ..attention import coverage_and_leakage
 from ..errors import SegdetError
 from ..io.dataset import folder_pairs, names_and_contents
-from ..metrics import iou, score_boxes
+from ..metrics import score_boxes
 from ..phantom import acoustics
 from ..phantom.hip2 import chain
 from ..runtime.device import default_device
@@ -19,7 +18,7 @@ from .planning import work_left
 from .probes import PROBES
 from .protocol import arms_of, check_terms, stages_of
 from .runs import DETECTED, Run
-from .scores import describe_scan
+from .scores import describe_scan, score_attention
 from .study import Study
 
 
@@ -90,19 +89,13 @@ def phantom_version(plan):
 
 def _score_detector(run, part, source, case):
     """How good the detector's boxes of a case are, or those of the fold's detector that has not seen it."""
-    attention, boxes = run.attention(case, source), run.boxes(case, source)
-    coverage, leakage = coverage_and_leakage(attention, case.mask)
     names = {"seed": run.seed, "part": part, "case": case.name}
     if run.plan.protocol == 2:
         names |= {"arm": run.condition if source == "detector" else source}
-    more = {
-        "mask_iou": iou(attention, case.mask),
-        "coverage": coverage,
-        "leakage": leakage,
-        "threshold": run.proposals.threshold,
-        "initial_weights": run.detector.initial_weights,
-    }
-    return names | score_boxes(boxes, case.boxes) | more
+    attention, boxes = run.attention(case, source), run.boxes(case, source)
+    found = score_boxes(boxes, case.boxes) | score_attention(attention, case.mask)
+    made_by = {"threshold": run.proposals.threshold, "initial_weights": run.detector.initial_weights}
+    return names | found | made_by
 
 
 def _loss_rows(seed, arm, history):

@@ -2,10 +2,10 @@
 
 from dataclasses import asdict, dataclass, field, replace
 
-from ..attention import boxes_to_mask, coverage_and_leakage
+from ..attention import boxes_to_mask
 from ..cascade import detect
 from ..errors import SegdetError
-from ..metrics import iou, score_boxes
+from ..metrics import score_boxes
 from ..phantom.acoustics import VERSION
 from ..proposals import Proposals
 from ..rpn_loss import Sampling
@@ -17,6 +17,7 @@ from ..training.recipes import COMPACT, RECIPE, Recipe
 from .cases import prepared_split
 from .config import Plan
 from .cost import work_of_a_study
+from .scores import score_attention
 from .study import Study
 
 
@@ -159,8 +160,7 @@ def _score(detector, name, seed, validation, test):
     for case in test:
         boxes, _ = detect(detector, case.slices, proposals)
         mask = boxes_to_mask(boxes, case.slices.shape).numpy()
-        coverage, leakage = coverage_and_leakage(mask, case.slice_mask)
         row = {"seed": seed, "arm": name, "case": case.name} | score_boxes(boxes, case.boxes)
-        row |= {"mask_iou": iou(mask, case.slice_mask), "coverage": coverage, "leakage": leakage}
+        row |= score_attention(mask, case.slice_mask)
         rows.append(row | {"threshold": proposals.threshold, "initial_weights": detector.initial_weights})
     return rows

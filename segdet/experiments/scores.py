@@ -3,6 +3,7 @@
 import numpy as np
 
 from .. import metrics
+from ..attention import coverage_and_leakage
 from ..resampling import resample_array
 
 TOLERANCE_MM = 1.0  # of the surface Dice
@@ -17,6 +18,12 @@ def compare_masks(mask, annotation, spacing):
         "hd95_mm": metrics.hausdorff95(mask, annotation, spacing),
         "assd_mm": metrics.average_surface_distance(mask, annotation, spacing),
     }
+
+
+def score_attention(attention, annotation):
+    """How an attention volume fits an annotation, a dict; both bool (D, H, W)."""
+    coverage, leakage = coverage_and_leakage(attention, annotation)
+    return {"mask_iou": metrics.iou(attention, annotation), "coverage": coverage, "leakage": leakage}
 
 
 def on_own_grid(probability, case):
