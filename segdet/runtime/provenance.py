@@ -25,10 +25,8 @@ def code_digest():
 
 def uncommitted(paths):
     """Files at or below these paths of the checkout that differ from its commit; None where this is no checkout."""
-    root = Path(__file__).parents[2]
     try:
-        command = ["git", "-C", str(root), "status", "--porcelain", "--", *paths]
-        found = subprocess.run(command, capture_output=True, text=True, check=False)
+        found = _git("status", "--porcelain", "--", *paths)
     except OSError:  # no git on this machine
         return None
     return None if found.returncode else [line[3:] for line in found.stdout.splitlines()]
@@ -48,10 +46,10 @@ def environment(device):
 def commit():
     """The commit of the code, as it was when this process first asked: what is imported does not change later."""
     try:
-        found = _git("rev-parse", "--short", "HEAD") or "unknown"
-        return found + " with changes" * bool(_git("status", "--porcelain", "."))
+        found = _git("rev-parse", "--short", "HEAD").stdout.strip() or "unknown"
     except OSError:  # no git on this machine
         return "unknown"
+    return found + " with changes" * bool(uncommitted(["segdet"]))
 
 
 def processor():
@@ -65,7 +63,6 @@ def processor():
 
 
 def _git(*arguments):
-    command = ["git", *arguments]
-    return subprocess.run(
-        command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False
-    ).stdout.strip()
+    """What git says of the checkout that this file is in."""
+    command = ["git", "-C", str(Path(__file__).parents[2]), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
