@@ -14,6 +14,7 @@ from .pictures import GIVEN, Infant
 
 WINDOW_MM = 35.0, 36.5  # rows, columns; within the field of view of every scanner
 BINS = 16  # of the histogram of greys
+GREYS = (np.arange(BINS) + 0.5) / BINS  # their middles
 LAGS_MM = 0.22, 0.44, 0.66, 0.88, 1.32, 1.76, 2.64  # at which the autocorrelation is read along rows
 DETAIL_MM = 3.0  # what is wider does not count as texture
 FURTHEST_MM = 8.0  # at which the autocorrelation is looked for at a half
@@ -162,9 +163,9 @@ def distances(real, simulated):
         row = {"real": a.mean(), "real_sd": a.std(ddof=1), "simulated": b.mean(), "simulated_sd": b.std(ddof=1)}
         found[name] = row | {"apart": (b.mean() - a.mean()) / a.std(ddof=1)}
     a, b = (np.array([each["histogram"].mean(0) for each in group]) for group in (real, simulated))
-    greys, (a_sd, b_sd) = (np.arange(BINS) + 0.5) / BINS, (_spread(group) for group in (a, b))
+    a_sd, b_sd = _spread(a), _spread(b)
     a, b = a.mean(0), b.mean(0)
-    row = {"real": a @ greys, "real_sd": a_sd, "simulated": b @ greys, "simulated_sd": b_sd}
+    row = {"real": a @ GREYS, "real_sd": a_sd, "simulated": b @ GREYS, "simulated_sd": b_sd}
     found["histogram"] = row | {"apart": _moved(a, b) / a_sd}
     return {name: {key: float(value) for key, value in row.items()} for name, row in found.items()}
 
@@ -176,8 +177,7 @@ def _spread(histograms):
 
 def _moved(a, b):
     """The Wasserstein distance of two histograms of greys."""
-    greys = (np.arange(BINS) + 0.5) / BINS
-    return stats.wasserstein_distance(greys, greys, a, b)
+    return stats.wasserstein_distance(GREYS, GREYS, a, b)
 
 
 def told_apart(real, simulated):

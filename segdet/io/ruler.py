@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 
+from ..volume import tight_box
 from .digits import read_number
 from .screen import shrinkage, shrunk
 
@@ -116,24 +117,19 @@ def _marks(picture, beside):
             continue
         weights = np.where(labels[rows, columns] == index, thin[rows, columns], 0)
         core = weights > EDGE * weights.max()  # without the halo that compression leaves
-        y0, y1, x0, x1 = _bounds(core)
-        tall, wide = y1 - y0, x1 - x0
+        lines, posts = tight_box(core)
+        tall, wide = lines.stop - lines.start, posts.stop - posts.start
         if not 2 <= wide <= WIDEST or tall > min(TALLEST, 2 * wide) or core.sum() < FULL * tall * wide:
             continue
-        weights = weights[y0:y1, x0:x1].sum(1)
-        centre = rows.start + y0 + weights @ np.arange(tall) / weights.sum()
-        y0, y1, x0, x1 = y0 + rows.start, y1 + rows.start, x0 + columns.start, x1 + columns.start
+        weights = weights[lines, posts].sum(1)
+        y0, x0 = rows.start + lines.start, columns.start + posts.start
+        y1, x1 = y0 + tall, x0 + wide
+        centre = y0 + weights @ np.arange(tall) / weights.sum()
         level = np.percentile(grey[y0:y1, x0:x1], 90)
         around = [grey[max(y, 0) : max(y + 2, 0), max(x0 - 1, 0) : x1 + 1] for y in (y0 - 3, y1 + 1)]
         if all(part.max(initial=0) < level - CONTRAST / 2 for part in around):
             found.append((y0, y1, x0, x1, centre))
     return np.array(found).reshape(-1, 5)
-
-
-def _bounds(mask):
-    """The first row and column of a mask that hold something, and one beyond the last, as (y0, y1, x0, x1)."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
 
 
 def _best_comb(marks, height):
