@@ -8,8 +8,11 @@ import torch
 from scipy import stats
 
 from segdet.errors import SegdetError
+from segdet.phantom import make
 from segdet.phantom.acoustics import attenuate, focus, image, make_phantom, scatter, stages
 from segdet.phantom.anatomy import Anatomy, anatomy
+from segdet.phantom.hip2.parameters import Hip2Parameters
+from segdet.phantom.hip2.scanners import Scanner
 from segdet.phantom.parameters import DYSPLASTIC, HipParameters
 
 SMALL = (32, 46, 24)
@@ -76,13 +79,14 @@ def test_same_seed_same_bytes_and_other_seeds_differ():
     assert not np.array_equal(first.mask, other.mask)
 
 
-def test_threads_do_not_change_the_bytes():
+@pytest.mark.parametrize("version", [1, 2])
+def test_threads_do_not_change_the_bytes(version):
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
-        one = make_phantom(5, SMALL).voxels
+        one = make.make_phantom(5, SMALL, version=version).voxels
         torch.set_num_threads(2)
-        np.testing.assert_array_equal(one, make_phantom(5, SMALL).voxels)
+        np.testing.assert_array_equal(one, make.make_phantom(5, SMALL, version=version).voxels)
     finally:
         torch.set_num_threads(threads)
 
@@ -164,8 +168,9 @@ def test_a_dysplastic_hip_is_covered_less():
     assert np.mean(heads[0] != heads[1]) < 0.01  # the pelvis differs, the femur hardly
 
 
-def test_every_parameter_has_a_unit_and_a_source():
-    for entry in fields(HipParameters):
+@pytest.mark.parametrize("kind", [HipParameters, Hip2Parameters, Scanner])
+def test_every_parameter_has_a_unit_and_a_source(kind):
+    for entry in fields(kind):
         assert entry.metadata["unit"], entry.name
         assert entry.metadata["source"], entry.name
         assert entry.metadata["kind"] in ("", "mean, deviation", "range"), entry.name

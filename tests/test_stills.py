@@ -521,24 +521,21 @@ def test_info_of_a_picture_without_a_ruler(tmp_path, capsys):
         app(["info", str(path), "--png", str(tmp_path / "b.png")], standalone_mode=False)
 
 
-def test_a_dark_picture_is_read_whole(tmp_path):
-    (volume,) = load_pictures(png(tmp_path / "a.png", np.zeros((200, 300), np.uint8)), pixel_mm=0.1)
-    assert volume.shape == (1, 200, 300)
-    assert "no image area was found: it is read whole" in volume.notes
+BAND = abs(np.arange(2000)[:, None] - np.arange(2000)) < 100  # along the diagonal
 
 
-def test_a_diagonal_band_is_no_image_area(tmp_path):
-    rows, columns = np.indices((2000, 2000))
-    path = png(tmp_path / "diag.png", np.where(abs(rows - columns) < 100, 120, 0).astype(np.uint8))
-    (volume,) = load_pictures(path, pixel_mm=0.1)
-    assert volume.shape == (1, 2000, 2000)
-    assert "no image area was found: it is read whole" in volume.notes
-
-
-def test_a_picture_that_is_all_grey_bar_is_read_whole(tmp_path):
-    ramp = np.linspace(250, 30, 400).astype(np.uint8)[:, None].repeat(300, 1)
-    (volume,) = load_pictures(png(tmp_path / "a.png", ramp), pixel_mm=0.1)
-    assert volume.shape == (1, 400, 300)
+@pytest.mark.parametrize(
+    "picture",
+    [
+        np.zeros((200, 300), np.uint8),
+        np.where(BAND, 120, 0).astype(np.uint8),
+        np.linspace(250, 30, 400).astype(np.uint8)[:, None].repeat(300, 1),
+    ],
+    ids=["dark", "a band", "all grey bar"],
+)
+def test_a_picture_without_an_image_area_is_read_whole(tmp_path, picture):
+    (volume,) = load_pictures(png(tmp_path / "a.png", picture), pixel_mm=0.1)
+    assert volume.shape == (1, *picture.shape)
     assert "no image area was found: it is read whole" in volume.notes
 
 
