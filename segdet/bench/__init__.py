@@ -1,4 +1,4 @@
-"""Every claim about time and memory beside a peer, both measured in one run: `segdet bench`."""
+"""Every claim about time and memory beside a peer, measured in one run: `segdet bench` (chapters 05, 07 and 09)."""
 
 import json
 import os

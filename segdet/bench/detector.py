@@ -1,4 +1,4 @@
-"""The detector beside torchvision's `RegionProposalNetwork`: the same backbone, weights, anchors and sampling."""
+"""The detector beside torchvision's `RegionProposalNetwork`: one backbone, weights, anchors, sampling (chapter 05)."""
 
 import copy
 from contextlib import nullcontext

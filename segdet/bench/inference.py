@@ -1,4 +1,4 @@
-"""Inference on a CPU in ONNX Runtime and OpenVINO: our networks, and one scan with the shortest way to its mask.
+"""Inference on a CPU in ONNX Runtime and OpenVINO: our networks, and one scan the shortest way (chapter 09).
 
 All engines compute in float32 with as many threads as PyTorch has. A network is the one that `segdet export` writes.
 """

@@ -1,4 +1,4 @@
-"""A simulated volume beside an acoustic simulation."""
+"""A simulated volume beside an acoustic simulation (chapter 02)."""
 
 import statistics
 import sys

@@ -1,4 +1,4 @@
-"""Reading DICOM beside pydicom."""
+"""Reading DICOM beside pydicom (chapter 02)."""
 
 import tempfile
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The segmenter beside four other 3D U-Nets, built to its widths, depth and normalisation.
+"""The segmenter beside four other 3D U-Nets, built to its widths, depth and normalisation (chapter 07).
 
 Everything is measured in every precision that the device has: float32, and bfloat16 where it is native. A peer runs as
 its authors leave it, contiguous and with PyTorch's default Adam; a second row (*) gives it our memory layout and the

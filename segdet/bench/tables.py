@@ -1,4 +1,4 @@
-"""The rows of results/bench.json as tables of the book."""
+"""The rows of results/bench.json as tables of the book (chapters 05, 07 and 09)."""
 
 import json
 from dataclasses import replace

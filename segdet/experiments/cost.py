@@ -1,4 +1,4 @@
-"""What trainings cost: operations, counted without computing them, and the seconds that they take on this machine."""
+"""What trainings cost: operations, counted without computing them, and their seconds here (page "On a GPU")."""
 
 import os
 import statistics

@@ -1,4 +1,4 @@
-"""A person in the detector's place: boxes on some slices, a straight line between them, and errors (claim 11).
+"""A person in the detector's place: boxes on some slices, straight lines between, errors (claim 11, chapter 11).
 
 How much a person errs is assumed, not measured, so there are three levels. Each sees the outline as another annotator
 would draw it (`segdet.phantom.annotator`), finds the first and the last slice of the object to within some slices, and

@@ -1,4 +1,4 @@
-"""Boxes made worse on purpose: does better detection give better segmentation (protocol 2, claim 6)?"""
+"""Boxes made worse on purpose: does better detection give better segmentation (claim 6, chapters 10 and 11)?"""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What a study costs before it begins: trainings, operations, time and memory (`segdet plan`)."""
+"""What a study costs before it begins: trainings, operations, time, memory (`segdet plan`, page "On a GPU")."""
 
 from ..runtime.device import default_device
 from ..runtime.progress import in_words

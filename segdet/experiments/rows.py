@@ -1,4 +1,4 @@
-"""Rows of a study's tables and its manifest, which say where they come from when something is wrong with them."""
+"""Rows of a study's tables and its manifest, which say where they are from when they are wrong (chapter 10)."""
 
 from ..errors import SegdetError
 

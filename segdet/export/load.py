@@ -1,4 +1,4 @@
-"""A trained cascade in the engine of choice."""
+"""A trained cascade in the engine of choice (chapter 09)."""
 
 import hashlib
 from pathlib import Path

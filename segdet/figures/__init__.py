@@ -1,1 +1,1 @@
-"""Pictures of scans and results, and what a reader can move."""
+"""Pictures of scans and results, and what a reader can move (all chapters)."""
