@@ -8,8 +8,8 @@ import torch
 from scipy import ndimage, stats
 
 from segdet.errors import SegdetError
-from segdet.io.frames import read_frames
-from segdet.io.screen import BAR, BAR_DARKEST, BAR_RANGE
+from segdet.io.screen.areas import BAR, BAR_DARKEST, BAR_RANGE
+from segdet.io.screen.frames import read_frames
 from segdet.phantom.acoustics import attenuate, focus, scatter
 from segdet.phantom.hip2.anatomy import STRUCTURES, Hip2, anatomy
 from segdet.phantom.hip2.artefacts import ONSET_MM, echo_again, shade_edges

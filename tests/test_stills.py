@@ -16,10 +16,10 @@ from segdet import load_volume
 from segdet.cli import app
 from segdet.errors import FormatError, GeometryError, PixelSizeError, SegdetError
 from segdet.io.dicom.write import write_volume
-from segdet.io.digits import read_number
-from segdet.io.frames import holds_stills, read_frames
-from segdet.io.ruler import find_ruler
-from segdet.io.screen import image_areas
+from segdet.io.screen.areas import image_areas
+from segdet.io.screen.digits import read_number
+from segdet.io.screen.frames import holds_stills, read_frames
+from segdet.io.screen.ruler import find_ruler
 from segdet.io.stills import load_picture, load_picture_labels, load_pictures
 from segdet.pipeline import Grids
 from segdet.volume import Volume, axis_aligned_affine

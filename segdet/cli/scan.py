@@ -28,8 +28,8 @@ def info(
     from ..io.checks import own_name
     from ..io.dicom.read import identifying_tags
     from ..io.files import load_volume
-    from ..io.frames import holds_stills
     from ..io.outputs import check_outputs
+    from ..io.screen.frames import holds_stills
 
     if holds_stills(scan):
         if png or series is not None:

@@ -12,7 +12,7 @@ from ..errors import PixelSizeError, SegdetError
 from ..intensities import normalise
 from ..io.checks import extension, given
 from ..io.files import NIFTI, OTHER_PICTURES
-from ..io.frames import may_hold_stills
+from ..io.screen.frames import may_hold_stills
 from ..io.stills import GIVEN, HEADER, RULER, UNSURE, read_stills
 from ..resampling import covered
 from ..runtime.tensors import digest

@@ -14,10 +14,10 @@ from ..errors import FormatError, GeometryError, PixelSizeError
 from ..volume import Volume
 from .checks import given, reading
 from .files import PICTURES
-from .frames import may_hold_stills, read_frames, stated_size
 from .labels import label_numbers, unturned
-from .ruler import Ruler, find_ruler
-from .screen import image_areas, unlikely_size
+from .screen.areas import image_areas, unlikely_size
+from .screen.frames import may_hold_stills, read_frames, stated_size
+from .screen.ruler import Ruler, find_ruler
 
 DISAGREE = 0.05  # by which another pixel size may differ from the ruler before something is said
 GIVEN, HEADER, RULER, UNSURE = "given", "header", "ruler", "unsure ruler"  # where a pixel size comes from

@@ -5,7 +5,7 @@ import numpy as np
 from ...errors import FormatError, GeometryError
 from ...volume import Volume, axis_aligned_affine
 from ..checks import choose
-from ..screen import WIDEST
+from ..screen.areas import WIDEST
 from .geometry import NO_PLACE, facts, sop_class_name
 
 PHILIPS_CARTESIAN = "1.2.840.113543.6.6.1.3.10002"

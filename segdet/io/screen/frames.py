@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 
-from ..errors import FormatError
-from .checks import extension, is_dicom, reading, silenced
-from .files import PICTURES
-from .screen import unlikely_size
+from ...errors import FormatError
+from ..checks import extension, is_dicom, reading, silenced
+from ..files import PICTURES
+from .areas import unlikely_size
 
 US_IMAGES = "1.2.840.10008.5.1.4.1.1.6.1", "1.2.840.10008.5.1.4.1.1.6"  # of one frame, the second of before 1998
 
@@ -94,7 +94,7 @@ def _is_still(path):
     """Whether a file is a picture, or DICOM that was made from pictures or is an ultrasound image of no known place."""
     if not path.is_file() or extension(path) in PICTURES or not is_dicom(path):
         return extension(path) in PICTURES
-    from .dicom.ultrasound import is_placed, placeholder_spacing
+    from ..dicom.ultrasound import is_placed, placeholder_spacing
 
     ds = _header(path)
     return bool(placeholder_spacing(ds)) or (ds.get("SOPClassUID") in US_IMAGES and not is_placed(ds))
@@ -104,7 +104,7 @@ def _is_placed(path):
     """Whether a file is DICOM that says where its frames are, as no picture does."""
     if extension(path) in PICTURES or not is_dicom(path):
         return False
-    from .dicom.ultrasound import is_placed, placeholder_spacing
+    from ..dicom.ultrasound import is_placed, placeholder_spacing
 
     ds = _header(path)
     return is_placed(ds) and not placeholder_spacing(ds)
@@ -112,7 +112,7 @@ def _is_placed(path):
 
 def _header(path):
     """The header of a DICOM file, empty where it is damaged, which is for the reader to say."""
-    from .dicom.pixels import open_dicom
+    from ..dicom.pixels import open_dicom
 
     try:
         with reading(path), silenced():
@@ -144,8 +144,8 @@ def _grey(picture):
 
 def _dicom_frames(path):
     """Grey frames, the pixel sizes where the header can be believed, and what is to be said of them."""
-    from .dicom.pixels import grey_frames, open_dicom
-    from .dicom.ultrasound import aspect_ratio, calibrated_regions, placeholder_spacing, screen_spacing
+    from ..dicom.pixels import grey_frames, open_dicom
+    from ..dicom.ultrasound import aspect_ratio, calibrated_regions, placeholder_spacing, screen_spacing
 
     with silenced():
         ds = open_dicom(path)
@@ -173,7 +173,7 @@ def _stated_sizes(ds):
 
     A calibrated region speaks for the image in it alone: two images side by side may be of two depths.
     """
-    from .dicom.ultrasound import calibrated_regions, contradiction, plane_spacing, region_spacing
+    from ..dicom.ultrasound import calibrated_regions, contradiction, plane_spacing, region_spacing
 
     spacing, said = plane_spacing(ds)
     doubts = said if contradiction(ds) else said[1:]  # without that which only says where the size comes from

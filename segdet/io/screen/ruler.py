@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 
-from ..volume import tight_box
+from ...volume import tight_box
+from .areas import shrinkage, shrunk
 from .digits import read_number
-from .screen import shrinkage, shrunk
 
 TALLEST, WIDEST = 6, 26  # pixels of a tick
 CONTRAST = 25  # grey levels by which a tick is brighter than what is above and below it
