@@ -30,6 +30,7 @@ def random_boxes(n, seed, low=2.0):
         ((0, 0, 4, 4), (1, 1, 2, 3), 2 / 16),
         ((0, 0, 0, 0), (0, 0, 0, 0), 0),  # "no box" overlaps nothing, itself included
         ((3, 3, 1, 1), (0, 0, 4, 4), 0),  # upside down
+        ((0, 0, 0.5, 0.5), (0, 0, 0.5, 0.25), 1 / 2),  # less than a pixel in all
     ],
 )
 def test_iou_by_hand(a, b, expected):
@@ -57,6 +58,9 @@ def test_encode_decode_equal_torchvision_and_invert():
     offsets = torch.randn(500, 4, generator=torch.Generator().manual_seed(4)) * 2
     torch.testing.assert_close(decode(offsets, anchors), coder.decode_single(offsets, anchors), rtol=1e-4, atol=1e-3)
     torch.testing.assert_close(decode(encode(boxes, anchors), anchors), boxes, rtol=1e-4, atol=1e-3)
+    batch = boxes.view(5, 100, 4), anchors.view(5, 100, 4)
+    assert torch.equal(encode(*batch).view(500, 4), encode(boxes, anchors))
+    assert torch.equal(decode(offsets.view(5, 100, 4), batch[1]).view(500, 4), decode(offsets, anchors))
 
 
 def test_decode_survives_extreme_offsets():
@@ -75,6 +79,7 @@ def test_pad_boxes():
     assert padded[0].abs().sum() == 0
     assert padded[2].tolist() == [[9, 9, 10, 10], [0, 0, 0, 0]]
     assert pad_boxes([[], []]).shape == (2, 0, 4)
+    assert pad_boxes([]).shape == (0, 0, 4)
 
 
 @pytest.mark.parametrize("shape", [(4, 5), (4, 3), (8,), ()])
@@ -84,8 +89,8 @@ def test_what_are_no_rows_of_four_edges_is_refused(shape):
 
 
 def test_mirror():
-    boxes = torch.tensor([[[10.0, 5, 30, 50], [0, 0, 0, 0]]])
-    assert mirror(boxes, 96).tolist() == [[[66, 5, 86, 50], [0, 0, 0, 0]]]
+    boxes = torch.tensor([[[10.0, 5, 30, 50], [2, 3, 2.5, 4], [0, 0, 0, 0]]])
+    assert mirror(boxes, 96).tolist() == [[[66, 5, 86, 50], [93.5, 3, 94, 4], [0, 0, 0, 0]]]
     assert torch.equal(mirror(mirror(boxes, 96), 96), boxes)
 
 

@@ -48,6 +48,20 @@ def test_by_hand():
     far = torch.tensor([[[48.0, 48, 60, 60]]])  # IoU with the third anchor: 100 / 144 = 0.69
     assert match(anchors, far)[0].tolist() == [[NEGATIVE, NEGATIVE, POSITIVE, NEGATIVE]]
     assert match(anchors, far, best_anchor=False)[0].tolist() == [[NEGATIVE, NEGATIVE, IGNORED, NEGATIVE]]
+    beyond = torch.tensor([[[80.0, 80, 90, 90]]])  # the best of anchors that do not touch it is none
+    assert match(anchors, beyond)[0].tolist() == [[NEGATIVE] * 4]
+
+
+def test_an_overlap_of_just_a_threshold_is_neither():
+    """The paper says "higher than 0.7"; float32 holds the overlaps of half a box and of a quarter exactly."""
+    anchors = torch.tensor([[0.0, 0, 8, 4], [0, 0, 4, 4], [0, 0, 8, 8]])
+    labels, _ = match(anchors, anchors[None, 2:], positive_iou=0.5, negative_iou=0.25, best_anchor=False)
+    assert labels.tolist() == [[IGNORED, IGNORED, POSITIVE]]
+
+
+def test_the_best_anchor_of_a_box_smaller_than_a_pixel():
+    anchors = torch.tensor([[0.0, 0, 2, 2], [8, 8, 10, 10]])
+    assert match(anchors, torch.tensor([[[0.5, 0.5, 1, 1]]]))[0].tolist() == [[POSITIVE, NEGATIVE]]
 
 
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.int64])
@@ -69,7 +83,7 @@ def test_sample_counts():
     labels[0, :100] = POSITIVE  # more than fit
     labels[1, :5] = POSITIVE  # fewer: negatives fill the slice's share
     labels[3, 3:] = IGNORED  # hardly anything to choose from
-    positive, negative = sample(labels, 32, 0.5, generator=torch.Generator().manual_seed(0))
+    positive, negative = sample(labels, generator=torch.Generator().manual_seed(0))  # 32 a slice, half of them
     assert positive.sum(1).tolist() == [16, 5, 0, 0]
     assert negative.sum(1).tolist() == [16, 27, 32, 3]
     assert (labels[positive] == POSITIVE).all()
