@@ -17,14 +17,14 @@ from segdet.analysis.statistics import (
 
 def test_holm_by_hand():
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
+    assert holm([0.6, 0.9]) == pytest.approx([1.0, 1.0])
 
 
 def test_one_seed_is_the_ordinary_bootstrap():
     values = np.random.default_rng(0).normal(0.1, 1, 60)
     ours = bootstrap_interval(values, np.zeros(60))
-    theirs = stats.bootstrap((values,), np.mean, n_resamples=10_000, method="percentile", rng=1).confidence_interval
-    np.testing.assert_allclose(ours, theirs, atol=0.02)
+    theirs = stats.bootstrap((values,), np.mean, n_resamples=100_000, method="percentile", rng=1).confidence_interval
+    np.testing.assert_allclose(ours, theirs, atol=0.008)
 
 
 def test_seeds_that_disagree_widen_the_interval():
@@ -58,6 +58,7 @@ def test_compare():
     rng = np.random.default_rng(3)
     base = rng.uniform(0.4, 0.7, 80)
     better, same = base + 0.1 + rng.normal(0, 0.02, 80), base + rng.normal(0, 0.02, 80)
+    better[0] = base[0]  # one scan on which both are equal
     seeds = np.repeat([0, 1], 40)
     first, second, third = compare([(better, base, seeds), (base, better, seeds), (same, base, seeds)])
     assert first.difference == pytest.approx((better - base).mean())
@@ -65,6 +66,8 @@ def test_compare():
     assert first.p == pytest.approx(stats.wilcoxon(better - base).pvalue)
     assert first.p_holm >= first.p
     assert (third.pairs, third.seeds) == (80, 2)
+    (equal,) = compare([(base, base, seeds)])
+    assert (equal.difference, equal.interval, equal.p, equal.verdict) == (0, (0, 0), 1, "inconclusive")
 
 
 @pytest.mark.parametrize(
@@ -74,6 +77,7 @@ def test_compare():
         ((-0.2, -0.01), "reversed"),
         ((-0.1, 0.1), "inconclusive"),
         ((0.0, 0.1), "inconclusive"),
+        ((-0.1, 0.0), "inconclusive"),
     ],
 )
 def test_the_rule(interval, verdict):
@@ -84,7 +88,8 @@ def test_iterations_to():
     loss = np.concatenate([np.full(50, 1.0), np.full(50, 0.0)])
     assert iterations_to(loss, 0.5, window=20) == 60  # ten of the last twenty are 0
     assert iterations_to(loss, -1) is None
-    assert iterations_to(loss[:5], 2.0, window=20) is None
+    assert iterations_to(loss[:19], 2.0) is None
+    assert iterations_to(loss[-20:], 0.0) == 20  # one window, whose mean is the level itself
 
 
 def test_curves_by_hand():
@@ -92,6 +97,7 @@ def test_curves_by_hand():
     assert area_under(painted, scores) == pytest.approx((3 * 0.6 + 15 * 0.8) / 18)
     assert slices_to_reach(painted, scores, 0.6) == pytest.approx(3.5)
     assert slices_to_reach(painted, scores, 0.4) == 2
+    assert slices_to_reach(painted, scores, 0.9) == 20
     assert slices_to_reach(painted, scores, 0.95) is None
 
 
@@ -110,4 +116,4 @@ def test_coverage_with_few_seeds_is_what_the_docstring_says():
 
 def test_infinite_distances_are_not_compared():
     with pytest.raises(ValueError, match="not finite"):
-        compare([(np.array([1.0, np.inf]), np.zeros(2), np.zeros(2))])
+        compare([(np.ones(2), np.zeros(2), np.zeros(2)), (np.array([1.0, np.inf]), np.zeros(2), np.zeros(2))])
