@@ -28,7 +28,9 @@ TRIALS, SEEDS = 20_000, 10
         ((-0.019, 0.019), "equivalent"),
         ((-0.02, 0.01), "inconclusive"),
         ((-0.01, 0.03), "inconclusive"),
+        ((-0.01, 0.02), "inconclusive"),
         ((0.0, 0.1), "inconclusive"),
+        ((-0.1, 0.0), "inconclusive"),
         ((-np.inf, np.inf), "inconclusive"),
     ],
 )
@@ -45,6 +47,7 @@ def test_the_interval_by_hand_and_as_scipy():
     assert (low, high) == pytest.approx((2 - 2.484138, 2 + 2.484138), abs=1e-5)
     values = np.random.default_rng(0).normal(size=9)
     assert t_interval(values) == pytest.approx(tuple(stats.ttest_1samp(values, 0).confidence_interval(0.95)))
+    assert t_interval([1.0, 3.0]) == pytest.approx((2 - 12.706205, 2 + 12.706205))  # 12.706205 * sqrt(2) / sqrt(2)
     assert t_interval([0.3]) == (-np.inf, np.inf)
 
 
@@ -59,7 +62,14 @@ def test_a_seed_counts_once_however_many_scans_it_has():
     assert first.p_holm == pytest.approx(2 * stats.ttest_1samp([0.1, 0.2, 0.3], 0).pvalue)
     assert first.bootstrap is second.bootstrap is None
     with pytest.raises(ValueError, match="not finite"):
-        judge([([0.1, np.inf], None)])
+        judge([([0.1, 0.2], None), ([0.1, np.inf], None)])
+
+
+@pytest.mark.parametrize(("values", "p"), [([0.3], 1), ([0.1, 0.1], 0), ([0.0, 0.0], 1), ([1.0, 3.0], 0.2951672)])
+def test_the_chance_of_few_values(values, p):
+    """One says nothing, equal ones leave no chance but where they are 0; of two t is 2 and p 1 - 2 atan(2) / pi."""
+    (found,) = judge([(values, None)])
+    assert found.p_holm == pytest.approx(p)
 
 
 def test_slopes_by_hand():
