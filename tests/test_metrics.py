@@ -10,7 +10,7 @@ from monai.metrics import (
     compute_iou,
     compute_surface_dice,
 )
-from scipy import ndimage
+from scipy import ndimage, special
 
 from segdet import metrics
 
@@ -46,6 +46,7 @@ def test_by_hand():
     assert metrics.iou(a, b) == pytest.approx(1 / 3)
     assert metrics.dice(a, b) == pytest.approx(1 / 2)
     assert metrics.average_surface_distance(a, b, (1, 1, 2.5)) == pytest.approx(2.5 / 2)  # 2.5, 0 and 0, 2.5
+    assert [metrics.surface_dice(a, b, (1, 1, 2.5), tolerance) for tolerance in (2.4, 2.5)] == [0.5, 1]
 
 
 def test_surface_distances_equal_a_distance_transform():
@@ -63,10 +64,13 @@ def test_empty_masks():
     assert (metrics.iou(empty, full), metrics.dice(empty, full)) == (0, 0)
     assert [metrics.surface_dice(*pair, SPACING, 1.0) for pair in ((empty, empty), (empty, full))] == [1, 0]
     assert np.isnan(metrics.roughness(empty, SPACING))
+    some = np.indices(full.shape)[2] == 1
+    assert [metrics.surface_dice(*pair, SPACING, 1.0) for pair in ((some, empty), (empty, some))] == [0, 0]
     for distance in (metrics.hausdorff95, metrics.average_surface_distance):
         assert distance(empty, empty, SPACING) == 0
-        assert distance(empty, full, SPACING) == float("inf")
-        assert distance(full, full, SPACING) == 0
+        for mask in (some, full):
+            assert distance(empty, mask, SPACING) == distance(mask, empty, SPACING) == float("inf")
+            assert distance(mask, mask, SPACING) == 0
 
 
 def test_masks_of_numbers_and_of_other_shapes():
@@ -102,6 +106,22 @@ def test_roughness_of_a_ball_with_bumps(amplitude, waves):
     assert metrics.roughness(r < 5, spacing) == pytest.approx(0.06, abs=0.01)  # the size of a ball does not matter
 
 
+def test_a_wave_counts_by_what_a_gaussian_of_1_5_mm_takes_away():
+    """Of a spherical harmonic of degree l on a ball of radius R it leaves about exp(-l (l + 1) 1.5^2 / 2 R^2).
+
+    It is highest where the columns are, 0.5 mm wide: voxel faces count by their area, or it would be 0.120.
+    """
+    spacing, radius, degree, amplitude = (0.25, 0.25, 0.5), 8.0, 6, 0.6
+    axes = [(np.arange(int(20 / step)) - (int(20 / step) - 1) / 2) * step for step in spacing]
+    z, y, x = np.meshgrid(*axes, indexing="ij")
+    r = np.sqrt(x**2 + y**2 + z**2)
+    left = np.exp(-degree * (degree + 1) * 1.5**2 / 2 / radius**2)
+    wave = amplitude / np.sqrt(2 * degree + 1) * (1 - left)  # root mean square
+    found = metrics.roughness(r < radius + amplitude * special.eval_legendre(degree, x / r), spacing)
+    assert found == pytest.approx(np.hypot(wave, metrics.roughness(r < radius, spacing)), rel=0.03)
+    assert found == pytest.approx(0.111, abs=0.003)
+
+
 def test_an_ellipsoid_is_no_rougher_than_its_voxels():
     z, y, x = np.meshgrid(*[np.arange(-12, 12.1, 0.25)] * 3, indexing="ij")
     assert metrics.roughness((z / 8) ** 2 + (y / 10) ** 2 + (x / 9) ** 2 < 1, (0.25, 0.25, 0.25)) < 0.08
@@ -112,6 +132,25 @@ def test_no_box_at_all_is_no_detection():
     found = metrics.score_boxes(torch.zeros(2, 0, 4), target)
     assert found == {"box_iou": 0, "recall50": 0, "recall70": 0, "false_boxes": 0}
     assert metrics.score_boxes(target, target) == {"box_iou": 1, "recall50": 1, "recall70": 1, "false_boxes": 0}
+    nothing = metrics.score_boxes(target, torch.zeros(2, 0, 4))
+    unknown = dict.fromkeys(("box_iou", "recall50", "recall70"), np.nan)
+    assert nothing == pytest.approx(unknown | {"false_boxes": 0.5}, nan_ok=True)
+
+
+def test_boxes_that_overlap_by_just_a_half_are_found():
+    """Four slices with an object, the last of which shows two, and two without one."""
+    target = torch.zeros(6, 2, 4)
+    target[:4, 0] = torch.tensor([0.0, 0, 10, 10])
+    target[3, 1] = torch.tensor([20.0, 0, 30, 10])
+    detected = torch.zeros(6, 2, 4)
+    best = [[0.0, 0, 10, 5], [0, 0, 10, 7], [0, 0, 10, 4], [20, 0, 30, 10], [0, 0, 0.5, 0.5], [0, 0, 0, 0]]
+    detected[:, 0] = torch.tensor(best)
+    detected[2, 1] = target[2, 0]  # a better box, but the second best by its score
+    overlap, holds = metrics.overlaps(detected, target)
+    assert overlap.tolist() == pytest.approx([0.5, 0.7, 0.4, 1, 0, 0])
+    assert holds.tolist() == [True] * 4 + [False] * 2
+    found = {"box_iou": 0.65, "recall50": 0.75, "recall70": 0.5, "false_boxes": 0.5}
+    assert metrics.score_boxes(detected, target) == pytest.approx(found)
 
 
 @pytest.mark.parametrize("size", [0, -1, float("nan"), float("inf")])
