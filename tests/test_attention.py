@@ -64,6 +64,7 @@ def test_half_open_edges_and_one_pixel():
 
 def test_upside_down_and_outside_paint_nothing():
     boxes = [np.array([[3, 3, 1, 1], [3, 1, 1, 3], [-9, -9, -1, -1], [99, 0, 120, 9], [2, 2, 2, 4]])]
+    boxes[0] = np.concatenate([boxes[0], [[1, -9, 4, -1], [-9, 1, -1, 4], [1, 7, 4, 9]]])  # above, beside and below
     assert not boxes_to_mask(boxes, (1, 6, 6)).any()
 
 
@@ -109,6 +110,7 @@ def test_the_attended_region():
         attention = np.zeros(shape, bool)
         attention[tuple(rng.integers(0, shape))] = attention[tuple(rng.integers(0, shape))] = True
         region = attended_region(attention, spacing, margin := rng.uniform(0, 10))
+        assert attention[region].sum() == attention.sum()
         for axis, side in enumerate(region):
             marked = np.flatnonzero(attention.any(tuple({0, 1, 2} - {axis})))
             near, far = (

@@ -110,6 +110,7 @@ def test_painting_with_and_without_pytorch():
     for count in (0, 1, 4):
         boxes = rng.uniform(-5, 40, (12, count, 4)).astype(np.float32)  # half of them upside down, some outside
         boxes[:3] = boxes[:3].round()
+        boxes[3:6] = boxes[3:6].round() + 0.5  # edges through the centres of pixels
         assert np.array_equal(
             painted(boxes, (12, 30, 24)), boxes_to_mask(torch.from_numpy(boxes), (12, 30, 24)).numpy()
         )
