@@ -1,5 +1,7 @@
 """The detector against torchvision's RegionProposalNetwork on the same scores, offsets and samples."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -55,6 +57,14 @@ def test_loss_by_hand():
     loss = rpn_loss(objectness, offsets, anchors, matched, positive, negative)
     assert loss["log_loss"].item() == pytest.approx(0.693147, abs=1e-5)  # log 2 for either kind
     assert loss["smooth_l1"].item() == pytest.approx(0.5 * 0.5**2)  # tx = 1/2, one positive
+    nobody = torch.zeros_like(positive)
+    alone = rpn_loss(objectness, offsets, anchors, matched, nobody, ~positive)
+    wrong = 5.006715  # log(1 + e^5), of the third anchor if it were an object
+    assert alone["log_loss"].item() == pytest.approx((0.693147 + wrong - 5) / 2, abs=1e-5)  # one kind counts alone
+    assert alone["smooth_l1"] == 0
+    alone = rpn_loss(objectness, offsets, anchors, matched, positive, nobody, per_anchor=True)
+    assert alone["log_loss"].item() == pytest.approx(0.693147, abs=1e-5)
+    assert alone["smooth_l1"].item() == pytest.approx(0.5 * 0.5**2)
 
 
 def test_equals_torchvision_s_loss():
@@ -118,7 +128,7 @@ def test_the_boxes_term_has_a_weight():
     one, ten = (sampled_loss(*given, Sampling(box_weight=weight)) for weight in (1.0, 10.0))
     assert ten["log_loss"] == one["log_loss"]
     assert ten["smooth_l1"].item() == pytest.approx(10 * one["smooth_l1"].item())
-    assert one["smooth_l1"] > 0
+    assert one["smooth_l1"].item() == pytest.approx((0.125**2 + math.log(10 / 8) ** 2) / 2)  # tx and tw
 
 
 def test_few_positives_count_as_much_as_many_negatives():
@@ -205,6 +215,15 @@ def test_hard_negatives_count_by_their_probability():
 def test_hard_negatives_need_negatives():
     with pytest.raises(ValueError, match="leave out positives_only"):
         Sampling(positives_only=True, hard_negatives=True)
+    with pytest.raises(ValueError, match="leave out per_anchor"):
+        Sampling(per_anchor=True, hard_negatives=True)
+
+
+def test_the_usual_sampling_is_that_of_the_paper_and_of_faster_r_cnn():
+    """0.7 and 0.3, 32 anchors of each of 8 slices, half of them positive, and the best anchor of every box."""
+    usual = Sampling(0.7, 0.3, True, 32, 0.5, False, False, False, False, 1.0)
+    assert Sampling() == usual
+    assert RPN(backbone="resnet18").sampling == usual
 
 
 def test_all_negatives_are_looked_at_for_the_hard_ones(detector):
@@ -218,6 +237,17 @@ def test_all_negatives_are_looked_at_for_the_hard_ones(detector):
     }
     same = {model: first["log_loss"] == second["log_loss"] for model, (first, second) in losses.items()}
     assert same == {detector: False, everyone: True}
+
+
+def test_the_hard_negatives_are_all_negatives_and_nothing_else():
+    """Of four anchors one is the box, one half of it and so ignored, and two lie elsewhere, one of them wrong."""
+    anchors = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 5], [20, 20, 30, 30], [16, 16, 26, 26]])
+    scores = torch.tensor([[[0.0, 0], [0, 9], [0, 0], [0, 2]]])
+    sampling = Sampling(hard_negatives=True, per_slice=2)
+    loss = sampled_loss(scores, torch.zeros(1, 4, 4), anchors, anchors[None, :1], (30, 32), sampling)
+    negatives = (0.5 * 0.693147 + 0.880797 * 2.126928) / (0.5 + 0.880797)  # p and -log(1 - p) of either
+    assert loss["log_loss"].item() == pytest.approx((0.693147 + negatives) / 2, abs=1e-5)
+    assert loss["smooth_l1"] == 0
 
 
 def test_a_box_is_selected_once():
