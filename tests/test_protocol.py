@@ -2,6 +2,7 @@
 
 import dataclasses
 import subprocess
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,9 +16,9 @@ from segdet.experiments.cases import as_coarse_as_the_segmenter, fold_split, gri
 from segdet.experiments.config import Plan, Profile, get_profile
 from segdet.experiments.planning import work_left
 from segdet.experiments.protocol import PRIMARY, SECONDARY, check_terms, chosen_seeds, last_quarter_rise
-from segdet.experiments.scores import FAILURES, attribute, on_own_grid
+from segdet.experiments.scores import FAILURES, attribute, on_own_grid, score_scan
 from segdet.experiments.study import Study
-from segdet.metrics import iou
+from segdet.metrics import iou, roughness
 from segdet.phantom import make
 from segdet.runtime import provenance
 from segdet.training.augment import augment_volume
@@ -242,6 +243,23 @@ def test_wrong_voxels_by_stage():
     rng = np.random.default_rng(0)
     mask, annotation, attention = rng.random((3, 4, 5, 6)) < 0.4
     assert sum(attribute(mask, annotation, attention).values()) == np.count_nonzero(mask ^ annotation)
+
+
+def test_the_row_of_a_scan_by_hand():
+    """Of a square of 4 x 4 voxels two columns are found with just 0.5, two are not, and a voxel below is too much."""
+    annotation, probability = np.zeros((3, 8, 8), bool), np.zeros((3, 8, 8), np.float32)
+    annotation[1, 2:6, 2:6] = True
+    probability[1, 2:6, 2:6] = 0.5, 0.5, 0.49, 0.49
+    probability[1, 6, 2] = 0.6
+    case = SimpleNamespace(spacing=(1, 1, 1), own_spacing=(1, 1, 1), annotation=annotation, mask=annotation)
+    found = score_scan(probability, case, annotation)
+    assert (found["iou"], found["dice"]) == (8 / 17, 16 / 25)
+    # of 16 annotated voxels, all on the surface, 4 are 1 mm away and 4 are 2 mm; of the 9 found one is 1 mm
+    assert found["surface_dice"] == pytest.approx(21 / 25)  # at most 1 mm
+    assert found["assd_mm"] == pytest.approx((4 * 1 + 4 * 2 + 1) / 25)
+    assert found["hd95_mm"] == 2
+    assert found["roughness_mm"] == roughness(probability >= 0.5, (1, 1, 1))
+    assert {name: found[name] for name in FAILURES} == dict.fromkeys(FAILURES, 0) | {"overlooked": 8, "stray": 1}
 
 
 # --- the whole of it
