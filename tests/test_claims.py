@@ -43,7 +43,7 @@ def study(tmp_path):
             if (arm, seed) == ("unet", 1):
                 cases[0]["roughness_mm"] = float("nan")  # an empty mask
             found.add("cases", [{"seed": seed, "arm": arm, "case": f"c{k}"} | case for k, case in enumerate(cases)])
-        for arm, losses in {"unet": (1.0, 0.5, 0.08, 0.04), "cascade": (1.0, 0.02, 0.02, 0.02)}.items():
+        for arm, losses in {"unet": (3.0, 0.3, 0.08, 0.04), "cascade": (0.3, 0.02, 0.02, 0.02)}.items():
             found.add(
                 "loss", [{"seed": seed, "arm": arm, "step": 10 * i + 10, "loss": v} for i, v in enumerate(losses)]
             )
@@ -51,7 +51,7 @@ def study(tmp_path):
             rows = [{"step": 50 * i + 50, "validation": v, "test": v} for i, v in enumerate(values)]
             found.add("curves", [{"seed": seed, "arm": arm} | row for row in rows])
         for arm in ("unet", "cascade"):  # the gain falls by 0.01 a dB
-            rows = [(db, 0.2 + (arm == "cascade") * (0.3 - 0.01 * db)) for db in (0.0, 2.0, 8.0)]
+            rows = [(db, 0.2 + 0.02 * db + (arm == "cascade") * (0.3 - 0.01 * db)) for db in (0.0, 2.0, 8.0)]
             found.add(
                 "dials",
                 [{"seed": seed, "arm": arm, "part": "contrast_db", "step": x, "case": "c0", "iou": y} for x, y in rows],
@@ -84,21 +84,34 @@ def test_quantities_by_hand(study):
     values, seeds = measures.difference("cascade", "unet")(study)
     assert values == pytest.approx(np.repeat([0.1, 0.2, 0.3], 4))
     assert seeds.tolist() == [0] * 4 + [1] * 4 + [2] * 4
-    # means of two windows: 0.75, 0.29, 0.06 reach 0.1 with the third, 0.51, 0.02 with the second
-    assert measures.faster_to_a_loss(study) == ([10.0] * 3, None)
+    # a tenth of the mean start is 0.165; means of two windows: 1.65, 0.19, 0.06 reach it with the third, 0.16 at once
+    assert measures.faster_to_a_loss(study) == ([20.0] * 3, None)
+    for seed, arm, last in ((7, "unet", 1.0), (7, "cascade", 0.02), (8, "unet", 0.02)):  # seed 8 has one arm alone
+        rows = [{"step": 10 * i + 10, "loss": v} for i, v in enumerate([1.0] + [last] * 5)]
+        study.add("loss", [{"seed": seed, "arm": arm} | row for row in rows])
+    assert measures.faster_to_a_loss(study) == ([20.0] * 3 + [30.0], None)  # all six windows, and three
+    study.add("curves", [{"seed": 0, "arm": "unet-best", "step": 25, "validation": 0.1, "test": 0.1}])
     assert measures.faster_to_an_iou(study) == ([50.0] * 3, None)  # 0.6 after 150 and after 100 steps
+    alone = {"seed": 3, "arm": "unet", "part": "contrast_db", "step": 0.0, "case": "c0", "iou": 0.5}
+    study.add("dials", [alone])
     assert measures.gain_over("contrast_db", -1)(study)[0] == pytest.approx([0.01] * 3)
     assert measures.gain_over("noise_db", 1)(study) == ([], None)
 
 
 def test_unrest_by_hand(study):
-    """Around a level of 1 the U-Net's loss swings by 0.1 in the last nine windows, ours by nothing; a trend is none."""
+    """Around a level of 2 the U-Net's loss swings by 0.2 in the last nine windows, ours by nothing; a trend is none."""
     assert measures.calmer(study) == ([], None)  # four windows are too few
-    swing = 1 + 0.1 * np.array([1, -1, 0, 0, 0, 0, 0, -1, 1])  # no slope
+    swing = 2 + 0.2 * np.array([1, -1, 0, 0, 0, 0, 0, -1, 1])  # no slope
     for arm, last in (("unet", swing), ("cascade", np.linspace(2, 1, 9))):
         curve = [5.0] * 18 + last.tolist()
         study.add("loss", [{"seed": 7, "arm": arm, "step": 10 * i + 10, "loss": v} for i, v in enumerate(curve)])
     assert measures.calmer(study)[0] == pytest.approx([0.1 * np.sqrt(4 / 9)])
+    # of nine windows the last three: sqrt(2) / 3 around 4 / 3, and half of it around 7 / 6; eight are too few
+    for seed, count in ((8, 9), (9, 8)):
+        for arm, last in (("unet", [1, 2, 1]), ("cascade", [1, 1.5, 1])):
+            curve = [5.0] * (count - 3) + last
+            study.add("loss", [{"seed": seed, "arm": arm, "step": 10 * i + 10, "loss": v} for i, v in enumerate(curve)])
+    assert measures.calmer(study)[0][1:] == pytest.approx([np.sqrt(2) / 4 - np.sqrt(2) / 7])
 
 
 def test_boxes_are_compared_on_test_scans(study):
@@ -119,20 +132,28 @@ def test_boxes_are_compared_on_test_scans(study):
 
 def test_slopes_of_doses_by_hand(study):
     for seed, slope in ((0, 0.5), (1, 1.5)):
-        rows = [("none", 1.0), ("moved-10", 0.8), ("moved-30", 0.5)]
+        rows = [("none", 1.0, "c0"), ("none", 0.9, "c1"), ("moved-10", 0.8, "c0"), ("moved-30", 0.5, "c0")]
         study.add(
             "doses",
             [
-                {"seed": seed, "arm": "slicebox", "part": part, "case": "c0", "attention_iou": x, "iou": slope * x}
-                for part, x in rows
+                {
+                    "seed": seed,
+                    "arm": "slicebox",
+                    "part": part,
+                    "case": case,
+                    "attention_iou": x,
+                    "iou": slope * x + 0.1,
+                }
+                for part, x, case in rows
             ],
         )
     study.add("doses", [{"seed": 2, "arm": "slicebox", "part": "none", "case": "c0", "attention_iou": 1.0, "iou": 1.0}])
     assert measures.gain_from_better_boxes(study)[0] == pytest.approx([0.5, 1.5])  # seed 2 has one point yet
     for seed in (0, 1):
-        found = {"slicebox": 0.9, "moved-10": 0.7, "moved-30": 0.4}  # a slope of 1 in training too
+        found = {"slicebox": 0.95, "moved-10": 0.7, "moved-30": 0.4}
         study.add("cases", [{"seed": seed, "arm": arm, "case": "c0", "iou": y} for arm, y in found.items()])
-    assert measures.gain_from_better_boxes_in_training_too(study)[0] == pytest.approx([1.0, 1.0])
+    slope = (0.7 / 3 * 0.8 / 3 + 0.1 / 3 * 0.05 / 3 + 0.8 / 3 * 0.85 / 3) / ((0.49 + 0.01 + 0.64) / 9)
+    assert measures.gain_from_better_boxes_in_training_too(study)[0] == pytest.approx([slope, slope])  # 1.092
 
 
 def test_verdicts(study):
