@@ -114,6 +114,11 @@ def test_unrest_by_hand(study):
     assert measures.calmer(study)[0][1:] == pytest.approx([np.sqrt(2) / 4 - np.sqrt(2) / 7])
 
 
+def test_the_detector_looks_at_every_slice_of_a_scan(study, monkeypatch):
+    monkeypatch.setattr(measures, "operations", lambda profile: {"detector_slice": 2.0, "segmenter_volume": 64.0})
+    assert measures.work_saved(study) == ([-8 * 2 / 64] * 3, None)  # of 8 slices, in three seeds
+
+
 def test_boxes_are_compared_on_test_scans(study):
     for arm, part, case, score in (
         ("detector-book", "test", "c0", 0.7),
