@@ -155,6 +155,32 @@ def test_a_box_where_a_person_sees_no_head_is_false(monkeypatch):
     assert row["empty_found"] is None
 
 
+def test_what_just_reaches_a_threshold_counts(monkeypatch):
+    """Three pictures with a head, whose best boxes have IoU 0.5, 0.7 and 1, and two without."""
+    infant = replace(infant_of([(50, 50, 100, 150)] * 3 + [(0, 0, 0, 0)] * 2), empty=(3, 4))
+    none, tiny, tenth = [0.0] * 4, [150.0, 200, 150.5, 200.5], [50.0, 50, 100, 60]
+    answers = [
+        (
+            [[[50, 50, 100, 100], none, tenth], [[50, 50, 100, 120], tiny, tiny], [[50, 50, 100, 150], tiny, none]],
+            [[0.75, 0.75, 0.75], [0.5, 0.5, 0.5], [1, 0.75, 0.5]],
+        ),
+        ([[tiny, none, none], [none, none, none]], [[0.75, 0, 0], [0.875, 0.875, 0.875]]),
+    ]
+    asked = []
+
+    def detect(_, slices, proposals):
+        asked.append(proposals)
+        return tuple(torch.tensor(part, dtype=torch.float32) for part in answers[len(asked) - 1])
+
+    monkeypatch.setattr(infant_scores, "detect", detect)
+    row = infant_scores.score(None, Proposals(threshold=0.75, nms_iou=0.25), infant)
+    assert asked == [Proposals(top_k=3, threshold=0.0, nms_iou=0.25)] * 2
+    assert row["box_iou"] == pytest.approx((0.5 + 0.7 + 1) / 3)
+    found = [row[name] for name in ("recall50", "recall70", "kept", "false_boxes", "empty_found")]
+    assert found == pytest.approx([1, 2 / 3, 2 / 3, 1 / 3, 1 / 2])
+    assert row["height_mm"] == pytest.approx(-6)  # the median of -10, -6 and 0
+
+
 def test_no_size_is_measured_where_the_label_gave_the_scale(monkeypatch):
     infant = infant_of([(50, 50, 100, 150)], scale=ASSUMED)
     found = infant.boxes.expand(1, 3, 4)
@@ -175,6 +201,7 @@ def test_the_interval_is_over_infants():
     assert [low, high] == pytest.approx([0.6 - 4.3027 * 0.2 / 3**0.5, 0.6 + 4.3027 * 0.2 / 3**0.5], abs=1e-4)
     one = infant_scores.over_infants(rows[:2], "x")
     assert one[1:] == (-np.inf, np.inf, 1)
+    assert infant_scores.over_infants(rows[4:], "x") == pytest.approx((np.nan, np.nan, np.nan, 0), nan_ok=True)
     other = [row | {"x": 0.1} for row in rows[1:3]]
     found = infant_scores.gains(rows[:4], other, "x")
     assert [(row["case"], round(row["x"], 6)) for row in found] == [("a", 0.4), ("b", 0.5)]
