@@ -13,16 +13,28 @@ from segdet.errors import SegdetError
 from segdet.experiments import ablation, probes, protocol, runs
 from segdet.experiments.ablation import run_study
 from segdet.experiments.cases import as_coarse_as_the_segmenter, fold_split, grids_for, phantom_requests, prepare
-from segdet.experiments.config import Plan, Profile, get_profile
+from segdet.experiments.config import ARMS, Plan, Profile, get_profile
 from segdet.experiments.planning import work_left
-from segdet.experiments.protocol import PRIMARY, SECONDARY, check_terms, chosen_seeds, last_quarter_rise
+from segdet.experiments.protocol import (
+    PRIMARY,
+    SECONDARY,
+    arms_of,
+    check_terms,
+    chosen_seeds,
+    detector_recipe,
+    last_quarter_rise,
+    segmenter_recipe,
+    stages_of,
+    with_steps,
+)
 from segdet.experiments.scores import FAILURES, attribute, on_own_grid, score_scan
 from segdet.experiments.study import Study
 from segdet.metrics import iou, roughness
 from segdet.phantom import make
+from segdet.rpn_loss import Sampling
 from segdet.runtime import provenance
 from segdet.training.augment import augment_volume
-from segdet.training.recipes import SegmenterRecipe
+from segdet.training.recipes import Recipe, SegmenterRecipe
 from segdet.unet3d import UNet3D
 from segdet.volume import Volume
 
@@ -46,17 +58,20 @@ def tiny_phantoms(small_phantoms, monkeypatch):
 def test_seeds_of_either_kind():
     assert list(chosen_seeds("laptop")) == list(range(100, 110))
     assert list(chosen_seeds("laptop", 2)) == [100, 101]
+    assert list(chosen_seeds("laptop", 1)) == [100]
     assert list(chosen_seeds("quick", 2)) == [110, 111]
     assert list(chosen_seeds("quick", 3, development=True)) == [0, 1, 2]
     with pytest.raises(SegdetError, match=r"has 5 development seeds, 0 to 4; found --seeds 6"):
         chosen_seeds("laptop", 6, development=True)
+    with pytest.raises(SegdetError, match=r"has 10 confirmatory seeds, 100 to 109; found --seeds 0"):
+        chosen_seeds("laptop", 0)
 
 
 def test_what_is_not_frozen_confirms_nothing(monkeypatch):
     ready = dataclasses.replace(TRIED, preset="iu22")
     monkeypatch.setattr(protocol, "uncommitted", lambda paths: [])
     assert check_terms(ready, range(100, 110)) == "confirmatory"
-    assert check_terms(TRIED, [0, 4]) == "development"
+    assert check_terms(TRIED, [0, 4]) == check_terms(TRIED, range(5)) == "development"
     folder = dataclasses.replace(TRIED, data="scans")
     assert check_terms(folder, range(5)) == "folds"
     with pytest.raises(SegdetError, match="has 5 folds of a folder of scans; found --seeds 6"):
@@ -75,6 +90,9 @@ def test_what_is_not_frozen_confirms_nothing(monkeypatch):
     with pytest.raises(SegdetError, match=r"segdet/boxes\.py and 1 more: not committed, so nothing is confirmed"):
         check_terms(ready, [100])
     assert check_terms(ready, [0]) == "development"
+    monkeypatch.setattr(protocol, "uncommitted", lambda paths: ["segdet/boxes.py"])
+    with pytest.raises(SegdetError, match=r"^segdet/boxes\.py: not committed"):
+        check_terms(ready, [100])
     monkeypatch.setattr(protocol, "uncommitted", lambda paths: None)
     with pytest.raises(SegdetError, match="the commit of this code is not known"):
         check_terms(ready, [100])
@@ -350,6 +368,38 @@ def test_the_work_of_protocol_2():
     assert work.slices == 6 * 5 * 8
     assert work.volumes == (3 + 4) * 2 * 2 + 4 * 2  # test scans at both looks of every training, and the end
     assert work.phantoms == 2 * 5 + 2 * sum(map(len, probes.DIALS.values()))  # seed 100 turns the dials
+
+
+def test_what_every_detector_is_trained_with():
+    """ "best" alone is stretched and zoomed; "literal" and "plain" do not vote."""
+    book = Recipe(Sampling(positive_iou=0.5, hard_negatives=True), rate=0.004)
+    assert detector_recipe("book", "vgg16") == (book, True)
+    assert detector_recipe("best", "vgg16") == (dataclasses.replace(book, gain=0.2, zoom=0.15), True)
+    compact = dataclasses.replace(book, backbone="resnet18", rate=0.02, imagenet=False)
+    assert detector_recipe("random", "resnet18") == (compact, True)
+    assert detector_recipe("plain", "resnet18") == (Recipe(backbone="resnet18"), False)
+    paper = Sampling(positives_only=True, best_anchor=False)
+    assert detector_recipe("literal", "resnet18") == (
+        Recipe(paper, rate=0.001, cosine=False, backbone="resnet18"),
+        False,
+    )
+
+
+def test_what_every_segmenter_is_trained_with():
+    assert segmenter_recipe(PRIMARY["cascade"], 1) == SegmenterRecipe()
+    assert segmenter_recipe(PRIMARY["cascade"], 2) == SegmenterRecipe(mirrored=True)
+    assert segmenter_recipe(SECONDARY["cascade-best"], 2) == SegmenterRecipe(True, 0.2, 0.15, "instance", 4)
+    steps = {name: with_steps(get_profile(name)).segmenter_steps for name in ("smoke", "quick", "laptop")}
+    assert steps == {"smoke": 20, "quick": 600, "laptop": 1200}
+    assert with_steps(TINY, 7) == dataclasses.replace(TINY, segmenter_steps=7)
+
+
+def test_the_primary_arms_come_first():
+    plan = dataclasses.replace(TRIED, arms=("person", "cascade", "unet"))
+    assert stages_of(plan) == [("cascade", "unet"), ("person",)]
+    assert stages_of(dataclasses.replace(plan, protocol=1)) == [("person", "cascade", "unet")]
+    assert arms_of(1) == ARMS
+    assert arms_of(2) == PRIMARY | SECONDARY
 
 
 def test_arms_by_name():
