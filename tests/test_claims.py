@@ -216,11 +216,17 @@ def test_a_list_of_claims_that_is_not_whole_is_one_line(study, tmp_path):
 
 
 def test_each_p_value_says_what_corrects_it(study):
+    for seed, slope in enumerate((0.01, -0.01, 0.02)):  # of the gain with the noise
+        for arm, db in (("unet", -60.0), ("unet", -50.0), ("cascade", -60.0), ("cascade", -50.0)):
+            row = {"seed": seed, "arm": arm, "part": "noise_db", "step": db, "case": "c0"}
+            study.add("dials", [row | {"iou": 0.5 + (arm == "cascade") * slope * (db + 60)}])
     claims = {claim["claim"]: claim for claim in as_facts(study)["claims"]}
     p = {key: claim["p_holm"] for key, claim in claims.items() if "p_holm" in claim}
     assert p.keys() == {"1", "2", "2b"}
     assert p["1"] == pytest.approx(0.0741799)  # t = 0.2 / (0.1 / sqrt(3)) = 3.4641, the largest of the three
+    assert p["2"] == pytest.approx(2 * 0.0350987)  # t = -0.3 / (0.1 / sqrt(3)), the next
     alone = {key: claim["p"] for key, claim in claims.items() if "p" in claim}
+    assert alone.pop("9b") == pytest.approx(0.528595)  # 1 - t / sqrt(2 + t^2), t = sqrt(4 / 7), alone
     assert alone == {"4a": 0, "4b": 0, "7": 0, "9a": pytest.approx(0, abs=1e-9), "10": None}
     assert [(key, claim["seeds"]) for key, claim in claims.items() if claim.get("seeds", 3) != 3] == [("10", None)]
 
