@@ -13,7 +13,7 @@ from segdet.anchors import AnchorGrid
 from segdet.boxes import box_iou, decode, encode
 from segdet.errors import SegdetError
 from segdet.matching import match
-from segdet.proposals import Proposals, select
+from segdet.proposals import Proposals, propose, select
 from segdet.rpn import RPN
 from segdet.rpn_loss import Sampling, rpn_loss, sampled_loss
 
@@ -269,9 +269,20 @@ def test_propose_stays_inside(detector):
 def test_a_vote_of_boxes_at_the_edge_stays_there():
     """A weighted mean of numbers that are all 96 can be 96.00001 in float32."""
     generator = torch.Generator().manual_seed(0)
-    edge = torch.tensor([[10.0, 20, 96, 184]]).expand(200, 30, 4)
-    found, _ = select(edge, torch.rand(200, 30, generator=generator), Proposals(threshold=0.0, vote=True))
+    edge, scores = torch.tensor([[10.0, 20, 96, 184]]).repeat(200, 31, 1), torch.rand(200, 31, generator=generator)
+    edge[:, 30], scores[:, 30] = torch.tensor([0.0, 0, 5, 5]), 0  # one has no vote
+    found, _ = select(edge, scores, Proposals(threshold=0.0, vote=True))
     torch.testing.assert_close(found, edge[:, :1].expand_as(found) * (found > 0), rtol=0, atol=0)
+
+
+def test_proposing_by_hand():
+    """Of four anchors one crosses the border, one overlaps it by just a half, one has no area, one is below a pixel."""
+    anchors = torch.tensor([[-5.0, 0, 10, 10], [0, 0, 10, 5], [20, 20, 20, 25], [25, 25, 25.5, 25.5]])
+    logits = torch.tensor([[[-3.0, 0], [-2, 0], [-1, 0], [0, 0]]])
+    boxes, scores = propose(logits, torch.zeros(1, 4, 4), anchors, (30, 32), Proposals(4, 0.5, 0.5))
+    assert boxes.tolist() == [[[0, 0, 10, 10], [0, 0, 10, 5], [25, 25, 25.5, 25.5], [0, 0, 0, 0]]]
+    expected = [0.952574, 0.880797, 0.5, 0]  # 1 / (1 + e^-3), 1 / (1 + e^-2), and a threshold that is just reached
+    assert scores[0].tolist() == pytest.approx(expected, abs=1e-5)
 
 
 def test_nothing_to_choose_from():
@@ -310,3 +321,9 @@ def test_anchors_of_another_stride_are_refused():
 def test_proposals_of_no_box_are_refused():
     with pytest.raises(SegdetError, match="top_k boxes a slice must be 1 or more, found 0"):
         Proposals(top_k=0)
+    with pytest.raises(SegdetError, match=r"top_k boxes a slice must be a whole number, found 1\.5"):
+        Proposals(top_k=1.5)
+    for name, value in (("threshold", -0.1), ("threshold", 1.1), ("nms_iou", 1.1), ("nms_iou", float("nan"))):
+        with pytest.raises(SegdetError, match=f"{name} must lie between 0 and 1, found {value}"):
+            Proposals(**{name: value})
+    assert Proposals() == Proposals(top_k=1, threshold=0.5, nms_iou=0.5, vote=True)
