@@ -146,6 +146,15 @@ def test_doses_by_hand():
     np.testing.assert_allclose(false[:, 2:] - false[:, :2], np.tile([20, 40], (len(false), 1)), rtol=1e-4)
     assert false.min() >= 0
     assert (false[:, 2:] <= (50, 80)).all()
+    assert false[:, :2].mean(0) == pytest.approx([15, 20], rel=0.05)  # anywhere: the corner up to 50 - 20 and 80 - 40
+    assert false[:, :2].std(0) == pytest.approx([30 / np.sqrt(12), 40 / np.sqrt(12)], rel=0.05)
+
+
+def test_boxes_of_no_area_stay_none_and_small_ones_count():
+    boxes = [[[10.0, 20, 10, 60], [10, 20, 30, 20], [10, 20, 10.5, 20.5]]]
+    assert spoil(boxes, (80, 50), Dose("none"), 0).tolist() == [[[0] * 4, [0] * 4, [10, 20, 10.5, 20.5], [0] * 4]]
+    false = spoil(np.zeros((9, 1, 4)), (80, 50), Dose("", added=1.0), 0)[:, 1]
+    assert np.array_equal(false[:, :2], false[:, 2:])  # no object gives a false box its size
 
 
 def test_every_dose_makes_the_attention_worse():
