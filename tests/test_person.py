@@ -1,5 +1,7 @@
 """A simulated person and boxes made worse: by hand, and their errors as deviations."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -63,6 +65,20 @@ def test_errors_have_the_stated_deviations(cone):
     assert np.std(starts) == pytest.approx(np.hypot(1.5, 1 / np.sqrt(12)), rel=0.12)  # and rounding to a slice
     again = paint(person, cone, SPACING, 3, 7)
     assert np.array_equal(again[0], paint(person, cone, SPACING, 3, 7)[0])
+
+
+def test_where_an_object_seems_to_begin_and_end_is_in_mm_and_within_the_sweep():
+    seen = np.zeros((60, 8, 8), bool)
+    seen[20:41, 2:6, 2:6] = True
+    person = replace(EXACT, ends_mm=3.0)
+    ends = np.array([paint(person, seen, (2.0, 0.5, 0.8), 100, seed)[1] for seed in range(400)])
+    assert ends.mean(0) == pytest.approx([20, 40], abs=0.2)
+    assert ends.std(0) == pytest.approx([np.hypot(1.5, 1 / np.sqrt(12))] * 2, rel=0.12)  # 2 mm a slice, and rounding
+    whole = np.ones((6, 8, 8), bool)
+    assert paint(EXACT, whole, SPACING, 5, 0)[1].tolist() == [0, 5]
+    wide = [paint(replace(EXACT, ends_mm=100.0), whole, SPACING, 1, seed)[1] for seed in range(40)]
+    assert {painted[0] for painted in wide} | {painted[-1] for painted in wide} >= {0, 5}
+    assert all(0 <= painted[0] <= painted[-1] <= 5 for painted in wide)
 
 
 @pytest.fixture
