@@ -8,7 +8,7 @@ import pytest
 from scipy import ndimage
 
 from segdet.errors import GeometryError
-from segdet.resampling import resample_array
+from segdet.resampling import covered, resample_array
 from segdet.volume import Volume, axis_aligned_affine, slice_boxes, tight_box
 
 RNG = np.random.default_rng(0)
@@ -37,6 +37,20 @@ def test_halving_is_a_block_mean_and_keeps_the_place():
     np.testing.assert_allclose(half.voxels, voxels.reshape(2, 2, 3, 2, 4, 2).mean((1, 3, 5)), rtol=1e-5)
     centre = volume.affine @ [1.5, 2.5, 3.5, 1]
     np.testing.assert_allclose(half.affine @ [0.5, 1, 1.5, 1], centre, atol=1e-12)
+
+
+def test_a_third_is_a_block_mean_too():
+    voxels = RNG.random((6, 3, 9)).astype(np.float32)
+    third = resample_array(voxels, (2, 1, 3), (3.0, 3.0, 3.0))
+    np.testing.assert_allclose(third, voxels.reshape(2, 3, 1, 3, 3, 3).mean((1, 3, 5)), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("step", "inside"), [(4.0, True), (4.2, False)])
+def test_a_centre_on_the_border_is_inside(step, inside):
+    """Two new voxels over four old ones, whose edges lie at -0.5 and 3.5: centres there, or 0.1 of a voxel beyond."""
+    shape = (2, 1, 1), (step, 1, 1)
+    assert covered((4, 1, 1), *shape).ravel().tolist() == [inside] * 2
+    assert resample_array(np.ones((4, 1, 1)), *shape, fill=-7).ravel().tolist() == [1 if inside else -7] * 2
 
 
 def test_refining_is_linear_interpolation():
