@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
+from scipy import ndimage
 
 from segdet.errors import SegdetError
 from segdet.experiments import ablation, probes, protocol, runs
@@ -227,9 +228,9 @@ def test_augmentation_moves_image_attention_and_annotation_together():
         torch.equal(
             augment_volume(x, target, torch.Generator().manual_seed(s), SegmenterRecipe(mirrored=True))[1], target
         )
-        for s in range(100)
+        for s in range(400)
     ]
-    assert 30 < sum(flipped) < 70
+    assert 165 < sum(flipped) < 235
     same = augment_volume(x, target, torch.Generator(), SegmenterRecipe())
     assert same[0] is x
     assert same[1] is target
@@ -238,6 +239,29 @@ def test_augmentation_moves_image_attention_and_annotation_together():
     line = np.polyfit(x[0, 0].flatten(), grey[0, 0].flatten(), 1)
     assert 0.8 < line[0] < 1.2
     assert -0.1 < line[1] < 0.1
+
+
+def test_how_a_volume_is_stretched_by_hand():
+    """Grey by a draw of a factor and of half a shift; places by three draws of a stretch and three of a move."""
+    generator = torch.Generator().manual_seed(5)
+    x, target = torch.rand(1, 2, 12, 16, 20, generator=generator), torch.arange(3840).view(1, 12, 16, 20)
+    grey, same = augment_volume(x, target, torch.Generator().manual_seed(1), SegmenterRecipe(gain=0.2))
+    factor, shift = 0.2 * (2 * torch.rand(2, generator=torch.Generator().manual_seed(1)) - 1)
+    torch.testing.assert_close(grey[:, :1], x[:, :1] * (1 + factor) + shift / 2)
+    assert same is target
+    zoomed, moved = augment_volume(x, target, torch.Generator().manual_seed(2), SegmenterRecipe(zoom=0.15))
+    generator.manual_seed(2)
+    stretch, move = (0.15 * (2 * torch.rand(3, generator=generator).double().numpy() - 1) for _ in range(2))
+    places = []
+    for n, wide, away in zip((12, 16, 20), stretch[::-1], move[::-1], strict=True):  # drawn in the order x, y, z
+        at = ((2 * np.arange(n) + 1) / n - 1) / (1 + wide) + away
+        places.append(((at + 1) * n - 1) / 2)
+    at = np.meshgrid(*places, indexing="ij")
+    linear = ndimage.map_coordinates(x[0, 0].double().numpy(), at, order=1, mode="nearest")
+    np.testing.assert_allclose(zoomed[0, 0], linear, atol=1e-4)
+    inside = [(p > -0.5) & (p < n - 0.5) for p, n in zip(places, (12, 16, 20), strict=True)]
+    nearest = target[0].numpy()[np.ix_(*(np.rint(p).astype(int).clip(0, len(p) - 1) for p in places))]
+    np.testing.assert_array_equal(moved[0], np.where(np.einsum("i,j,k->ijk", *inside), nearest, 0))
 
 
 def test_scores_are_on_the_scan_s_own_grid(small_phantoms):
