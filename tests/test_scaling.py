@@ -16,12 +16,16 @@ STORED = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
     ("stored", "slope", "intercept", "kind"),
     [
         (np.int16, 0.5, -1024, np.float32),
+        (np.int16, -0.5, 0, np.float32),
         (np.uint8, 1, 2.0**24 - 24, np.float32),  # the largest is 2^24 - 1, below which float32 has every whole number
         (np.uint8, 1, 2.0**24, np.float64),
         (np.int16, -1e-5, 1e6, np.float64),
+        (np.int16, -1, -(2.0**24) + 12, np.float64),  # down to -2^24 - 11
         (np.int16, 1e300, 0, np.float64),
         (np.float32, 2, 1, np.float32),
         (np.float32, 1e-5, 1e6, np.float64),
+        (np.float32, 1, 3000, np.float32),  # 16 bits of a range of 23 are 3.5e-4, the steps of float32 there 2.4e-4
+        (np.float32, 1, 1e4, np.float64),  # and here 9.8e-4
         (np.float64, 2, 1, np.float64),
     ],
 )
@@ -41,6 +45,8 @@ def test_every_slice_has_its_own_scale():
     found = rescaled(STORED, [(1, 0), (2, -1)])
     assert np.array_equal(found, [STORED[0], STORED[1] * 2.0 - 1])
     assert rescaled(STORED, [(1, 0)] * 2) is STORED
+    assert rescaled(STORED, [(1e-5, 1e6), (1, 0)]).dtype == np.float64  # the finest steps decide
+    assert rescaled(STORED.astype(np.float32) + 100, [(1, 1e4)] * 2).dtype == np.float64  # a range of 23, not 123
 
 
 def nifti(path):
