@@ -271,6 +271,21 @@ def test_the_strongest_edge_is_found_where_it_is():
     assert row["control_within_half"] < 0.5
 
 
+def test_rays_that_leave_the_picture_are_left_out():
+    """Every 5 degrees a ray, 78 pixels long, from 62 pixels beside the border: fifteen within 38 degrees cross it."""
+    assert len(outlines.edge_offsets(*disc(400, 360, (200, 62), 58))) == 72 - 15
+
+
+def test_the_row_of_an_outline_by_hand(monkeypatch):
+    (picture, mask), empty = disc(100, 80, (50, 40), 20), np.zeros((1, 100, 80), bool)
+    offsets = iter(([-0.75, -0.5], [0.25, 1.5]))
+    monkeypatch.setattr(outlines, "edge_offsets", lambda *_: np.array(next(offsets)))
+    monkeypatch.setattr(outlines, "control_offsets", lambda *_: np.array([2.0, -0.25, 1.0]))
+    row = outlines.outline_row(Stills("a", [picture] * 3, [mask, empty, mask], GIVEN))
+    own = {"pictures": 2, "median_mm": -0.125, "away_mm": 0.625, "within_half": 0.5}
+    assert row == own | {"control_away_mm": 1, "control_within_half": pytest.approx(1 / 3)}
+
+
 def folder_of_infants(folder, count=3):
     """Infants as folders of PNG with a boxes.csv; no picture has a ruler."""
     for number in range(count):
