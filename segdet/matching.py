@@ -2,7 +2,7 @@
 
 import torch
 
-from .boxes import area, box_iou
+from .boxes import box_iou
 
 POSITIVE, NEGATIVE, IGNORED = 1, 0, -1
 
@@ -41,8 +41,7 @@ def match(anchors, boxes, positive_iou=0.7, negative_iou=0.3, best_anchor=True):
     labels[best_iou > positive_iou] = POSITIVE
     if best_anchor:
         reached = iou.amax(1, keepdim=True)  # (N, 1, M): how well each box is matched at all
-        best = (iou == reached) & (reached > 0) & (area(boxes) > 0)[:, None]
-        labels[best.any(-1)] = POSITIVE
+        labels[((iou == reached) & (reached > 0)).any(-1)] = POSITIVE
     return labels, boxes.gather(1, best_box[..., None].expand(-1, -1, 4))
 
 
