@@ -141,6 +141,17 @@ def test_a_mask_on_another_grid_is_refused_whatever_its_labels(label, tmp_path):
         read_cases(folder_pairs(folder), label)
 
 
+@pytest.mark.parametrize("kind", ["images", "labels"])
+@pytest.mark.parametrize(("value", "said"), [(np.nan, "the voxels hold NaN or infinity"), (1e39, "its intensities, ")])
+def test_of_a_scan_and_its_mask_the_one_at_fault_is_named(kind, value, said, tmp_path):
+    folder, scan = write(tmp_path, [scan_of(0), scan_of(1)]), scan_of(1)
+    voxels = np.where(scan.mask, np.float64(value), 0)
+    write_itk(voxels, scan, folder / kind / "1.nii.gz")
+    with pytest.raises(GeometryError) as refused:
+        read_cases(folder_pairs(folder))
+    assert str(refused.value).startswith(f"{folder / kind / '1.nii.gz'}: {said}")
+
+
 def test_nothing_to_find_is_refused_with_names(tmp_path):
     folder = write(tmp_path, [scan_of(index) for index in range(6)])
     _, train, validation, _ = prepared_split(plan(folder), 0)

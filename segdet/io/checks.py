@@ -11,7 +11,7 @@ from threading import RLock
 
 import numpy as np
 
-from ..errors import FormatError, SegdetError
+from ..errors import FormatError, GeometryError, SegdetError
 
 NO_UNIT = "the header gives no unit of length; mm were assumed"
 LARGEST_RATIO = 100
@@ -21,9 +21,14 @@ _SILENCE = RLock()  # filters of warnings and levels of loggers belong to the pr
 
 @contextmanager
 def reading(path):
-    """Turn whatever a damaged file makes a library raise into one FormatError that names the file."""
+    """Turn whatever a damaged file makes a library raise into one FormatError that names the file.
+
+    A `Volume` knows its own name only, and a scan and its mask have the same: what it says of itself is said of `path`.
+    """
     try:
         yield
+    except GeometryError as error:
+        raise type(error)(re.sub(f"^{re.escape(own_name(path))}: ", lambda _: f"{path}: ", str(error))) from error
     except (SegdetError, MemoryError):
         raise
     except OSError as error:

@@ -80,7 +80,8 @@ def load_volume(path, *, label=None, frame=None, series=None):
             held = listed(np.unique(numbers[numbers > 0])) or "none"
             raise LabelError(f"{path}: has no label {label}; it holds {held}", volume)
         return replace(volume, voxels=found.astype(np.uint8))
-    limited, _ = volume.limited()
+    with reading(path):
+        limited, _ = volume.limited()
     return volume if limited is volume else replace(volume, notes=limited.notes)
 
 
