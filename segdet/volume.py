@@ -50,8 +50,8 @@ class Volume:
     Raises
     ------
     GeometryError
-        If the shapes disagree, a label has no name, a value is not finite, the mask holds fractions, or the affine has
-        another last row than 0, 0, 0, 1, or axes of no length or not perpendicular.
+        If the voxels are no array of numbers, the shapes disagree, a label has no name, a value is not finite, the mask
+        holds fractions, or the affine has another last row than 0, 0, 0, 1, or axes of no length or not perpendicular.
     """
 
     voxels: np.ndarray
@@ -66,6 +66,9 @@ class Volume:
     def __post_init__(self):
         affine = np.asarray(self.affine, np.float64)
         object.__setattr__(self, "affine", affine)
+        if not isinstance(self.voxels, np.ndarray) or self.voxels.dtype.kind not in "biuf":
+            found = getattr(self.voxels, "dtype", type(self.voxels).__name__)
+            raise GeometryError(f"{self.name}: expected a NumPy array of integers or floats as voxels, found {found}")
         if self.voxels.ndim != 3 or 0 in self.voxels.shape:
             raise GeometryError(f"{self.name}: expected a volume (slices, rows, columns), found {self.voxels.shape}")
         if self.voxels.dtype.kind == "f" and not np.isfinite(self.voxels).all():
@@ -262,7 +265,15 @@ def _check_affine(affine, name):
 
 
 def axis_aligned_affine(spacing):
-    """Index (slice, row, column) to LPS mm for axes (z, y, x) from the origin, (4, 4); `spacing` (dz, dy, dx) in mm."""
+    """Index (slice, row, column) to LPS mm for axes (z, y, x) from the origin, (4, 4); `spacing` (dz, dy, dx) in mm.
+
+    Raises
+    ------
+    GeometryError
+        The spacing is not three lengths.
+    """
+    if np.shape(spacing) != (3,) or not all(0 < step < np.inf for step in spacing):
+        raise GeometryError(f"a spacing is (dz, dy, dx), three numbers of mm above 0; found {spacing}")
     affine = np.diag([0.0, 0, 0, 1])
     affine[[2, 1, 0], [0, 1, 2]] = spacing
     return affine

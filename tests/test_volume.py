@@ -5,6 +5,7 @@ from itertools import permutations, product
 
 import numpy as np
 import pytest
+import torch
 from scipy import ndimage
 
 from segdet.errors import GeometryError
@@ -23,6 +24,28 @@ def test_spacing_and_affine():
         3,
         1,
     ]  # x from the column, y from the row, z from the slice
+
+
+@pytest.mark.parametrize("spacing", [(3, -0.8, 0.8), (3, 0, 1), (3, np.nan, 1), (3, np.inf, 1), (1, 1), 1.0])
+def test_a_spacing_that_is_none_mirrors_nothing(spacing):
+    with pytest.raises(GeometryError) as refused:
+        Volume.from_spacing(np.zeros((2, 3, 4)), spacing)
+    assert str(refused.value) == f"a spacing is (dz, dy, dx), three numbers of mm above 0; found {spacing}"
+
+
+@pytest.mark.parametrize(
+    ("voxels", "found"),
+    [
+        (np.zeros((2, 3, 4), complex), "complex128"),
+        (np.zeros((2, 3, 4), object), "object"),
+        ([[[0]]], "list"),
+        (torch.zeros(2, 3, 4), "torch.float32"),
+    ],
+)
+def test_voxels_that_are_no_array_of_numbers(voxels, found):
+    with pytest.raises(GeometryError) as refused:
+        Volume(voxels, np.eye(4))
+    assert str(refused.value) == f"scan: expected a NumPy array of integers or floats as voxels, found {found}"
 
 
 def test_voxels_of_any_size():
