@@ -108,3 +108,10 @@ def normalise(voxels, how, counted=None):
         return (voxels - np.float32(mean)) / np.float32(deviation)
     low, high = np.percentile(counted, (0.5, 99.5)).astype(np.float32)
     return np.clip((voxels - low) / ((high - low) or 1), 0, 1)
+
+
+def two_values_note(voxels):
+    """One note where an array holds two values and no more, as a mask that was given for its scan."""
+    lowest, highest = voxels.min(), voxels.max()
+    two = lowest < highest and ((voxels == lowest) | (voxels == highest)).all()
+    return ("the scan has two values only: is it a mask?",) if two else ()

@@ -1,6 +1,7 @@
 """Folders of annotated scans: which mask belongs to which scan, and what is said before a training begins."""
 
 import os
+import shutil
 import warnings
 from dataclasses import replace
 from itertools import chain
@@ -194,6 +195,22 @@ def test_scans_stored_otherwise_train_the_same(tmp_path):
         np.testing.assert_array_equal(case.slices, expected.slices)
         np.testing.assert_array_equal(case.mask, expected.mask)
         np.testing.assert_array_equal(case.boxes, expected.boxes)
+
+
+def test_a_folder_of_too_few_scans_is_named(tmp_path):
+    folder = write(tmp_path, [scan_of(index) for index in range(3)])
+    with pytest.raises(SegdetError) as refused:
+        prepared_split(plan(folder), 0)
+    assert str(refused.value) == (
+        f"{folder}: expected at least 4 annotated scans (2 to train, 1 to select, 1 to test), found 3; add more"
+    )
+
+
+def test_masks_in_the_place_of_scans_are_told(tmp_path):
+    folder = write(tmp_path, [scan_of(index) for index in range(4)])
+    shutil.copy(folder / "labels/2.nii.gz", folder / "images/2.nii.gz")
+    with pytest.warns(UserWarning, match=r"^2\.nii\.gz: the scan has two values only: is it a mask\?$"):
+        prepared_split(plan(folder), 0)
 
 
 def test_a_lesion_smaller_than_a_working_voxel(tmp_path):

@@ -10,6 +10,7 @@ import numpy as np
 import typer
 
 from ..errors import SegdetError
+from ..intensities import two_values_note
 from .app import Engine, ForceOption, FrameOption, PresetOption, ScanArgument, SeriesOption, Side, app, as_options
 
 
@@ -238,9 +239,7 @@ def _notes(grids, volume, drawn, boxes):
     marked = [number for number, found in enumerate(drawn or ()) if len(found)]
     if marked and (gaps := marked[-1] - marked[0] + 1 - len(marked)):
         notes.append(f"{gaps} slices between the first and the last of {boxes} hold no box and count as outside")
-    lowest, highest = volume.voxels.min(), volume.voxels.max()
-    if lowest < highest and ((volume.voxels == lowest) | (volume.voxels == highest)).all():
-        notes.append("the scan has two values only: is it a mask?")
+    notes += two_values_note(volume.voxels)
     if (extent > np.multiply(grids.extent, 1.02)).any():
         central = " x ".join(f"{e:.0f}" for e in np.minimum(extent, grids.extent))
         notes.append(f"the model looks at the central {central} mm of this scan; the rest is background in the mask")

@@ -139,7 +139,7 @@ def folder_split(cases, profile, seed):
     """
     if len(cases) < 4:
         raise SegdetError(
-            f"an ablation needs at least 4 annotated scans (2 to train, 1 to select, 1 to test), found {len(cases)}"
+            f"expected at least 4 annotated scans (2 to train, 1 to select, 1 to test), found {len(cases)}; add more"
         )
     order = np.random.default_rng(seed).permutation(len(cases))
     train = min(profile.train, len(cases) // 2)
@@ -154,7 +154,11 @@ def split_scans(plan, seed):
     if plan.data == "phantom":
         return phantom_split(plan.profile, seed, plan.preset)
     split = folder_split if plan.protocol == 1 else fold_split
-    parts = split(folder_pairs(plan.data), plan.profile, seed)
+    pairs = folder_pairs(plan.data)
+    try:
+        parts = split(pairs, plan.profile, seed)
+    except SegdetError as error:
+        raise SegdetError(f"{plan.data}: {error}") from error
     volumes = iter(read_cases([pair for part in parts for pair in part], plan.label))
     return tuple([next(volumes) for _ in part] for part in parts)
 

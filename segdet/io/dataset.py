@@ -6,6 +6,7 @@ from collections import defaultdict
 from dataclasses import replace
 
 from ..errors import FormatError, LabelError, SegdetError
+from ..intensities import two_values_note
 from ..runtime.progress import progress
 from .annotations import load_case
 from .checks import extension, given
@@ -89,11 +90,12 @@ def read_cases(pairs, label=None):
     cases, missing = [], []
     for image, mask in progress(pairs, "reading"):
         try:
-            cases.append(load_case(image, mask, label))
+            case = load_case(image, mask, label)
         except LabelError as error:
             missing.append(str(error))
             notes = (*error.volume.notes, f"the annotation has no label {label}: the object was taken to be absent")
-            cases.append(replace(error.volume, notes=notes))
+            case = replace(error.volume, notes=notes)
+        cases.append(replace(case, notes=case.notes + two_values_note(case.voxels)))
     if missing and len(missing) == len(cases):
         raise SegdetError(f"{missing[0]}; nor does any other of the {len(cases)} annotations read; see --label")
     return cases
