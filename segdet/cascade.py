@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 import torch
@@ -19,6 +20,8 @@ from .runtime.device import default_device, precision, usable
 from .runtime.tensors import load_tensors, save_tensors
 from .unet3d import UNet3D
 from .volume import with_neighbours
+
+WHOLE = "copy the whole folder of the model again, or train it again in a new one"  # where one of its files is no good
 
 
 def detect(detector, slices, proposals=None):
@@ -164,8 +167,8 @@ class Cascade(Pipeline):
             segmenter = UNet3D(**settings["unet3d"])
             grids = Grids.read(settings["grids"])
             proposals = Proposals(**{"vote": False} | settings["proposals"])  # older models do not say
-            detector.load_state_dict(load_tensors(folder / "detector.safetensors")[0])
-            segmenter.load_state_dict(load_tensors(folder / "segmenter.safetensors")[0])
+            detector.load_state_dict(load_tensors(folder / "detector.safetensors", WHOLE)[0])
+            segmenter.load_state_dict(load_tensors(folder / "segmenter.safetensors", WHOLE)[0])
             cascade = cls(detector, segmenter, grids, proposals, settings.get("margin"))
             for name in ("detector", "segmenter"):
                 if not all(weights.isfinite().all() for weights in getattr(cascade, name).state_dict().values()):
@@ -173,9 +176,10 @@ class Cascade(Pipeline):
                         f"{folder / name}.safetensors: weights that are NaN or infinite; train it again"
                     )
         except FileNotFoundError as error:
-            raise CheckpointError(
-                f"{folder}: holds no cascade.json; train a model with `segdet fit --out {folder}`"
-            ) from error
+            way_out = f"train a model with `segdet fit --out {quote(str(folder))}`"
+            if any(folder.glob("*.onnx")):
+                way_out = "it holds an export, which segdet.export.load.load_cascade reads with its exported.json"
+            raise CheckpointError(f"{folder}: holds no cascade.json; {way_out}") from error
         except CheckpointError:  # of `load_tensors`: says what is wrong itself
             raise
         except (SegdetError, OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError) as error:

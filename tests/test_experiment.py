@@ -487,6 +487,19 @@ def test_a_model_whose_weights_are_not_finite_is_refused(name, tmp_path):
         Cascade.load(tmp_path)
 
 
+def test_a_model_with_a_file_missing_or_cut_off_says_what_helps(tmp_path):
+    grids = Grids((8, 96, 64), (8, 96, 64), (8, 24, 16))
+    Cascade(RPN(backbone="resnet18"), UNet3D(2, 2, 4), grids).save(tmp_path)
+    weights = tmp_path / "segmenter.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    way_out = "; copy the whole folder of the model again, or train it again in a new one"
+    with pytest.raises(CheckpointError, match=rf"{weights.name}: not a checkpoint of segdet .*{way_out}$"):
+        Cascade.load(tmp_path)
+    weights.unlink()
+    with pytest.raises(CheckpointError, match=f"{weights.name}: no such file{way_out}$"):
+        Cascade.load(tmp_path)
+
+
 def test_resume_refuses_another_profile(small_phantoms, tmp_path):
     Study(tmp_path / "s").describe(profile="tiny", settings={"name": "other"})
     with pytest.raises(SegdetError, match="holds a study with settings"):

@@ -1,6 +1,7 @@
 """An exported cascade says what PyTorch's says, in a process without PyTorch too."""
 
 import copy
+import errno
 import json
 import shutil
 import subprocess
@@ -217,6 +218,33 @@ def test_two_first_uses_of_an_engine_make_one_export(cascade, folder, tmp_path, 
     assert made == [folder.name]
     assert len(said) == 1
     assert not list((tmp_path / "model").glob(".*"))
+
+
+def test_a_model_on_a_disk_that_is_only_read_says_where_its_export_can_be(cascade, tmp_path, monkeypatch):
+    def refuse(dir):  # root may write to everything but such a disk
+        raise OSError(errno.EROFS, "Read-only file system", str(dir))
+
+    cascade.save(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    with pytest.raises(CheckpointError) as refused:
+        load_cascade(tmp_path, "onnx", pytest.fail)
+    assert str(refused.value) == (
+        f"{tmp_path}: its export cannot be written into it (Read-only file system); write it elsewhere with "
+        f"`segdet export {tmp_path} --out FOLDER`, and name FOLDER as the model"
+    )
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_an_engine_makes_no_folder_where_no_model_is(tmp_path):
+    with pytest.raises(CheckpointError, match=r"nowhere: holds no cascade\.json; train a model"):
+        load_cascade(tmp_path / "nowhere", "onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_export_is_not_loaded_as_a_trained_model(folder):
+    with pytest.raises(CheckpointError, match=r"it holds an export, which segdet\.export\.load\.load_cascade reads"):
+        Cascade.load(folder)
 
 
 def test_a_folder_that_is_there_is_refused(cascade, folder):

@@ -1,7 +1,9 @@
 """A trained cascade in the engine of choice (chapter 09)."""
 
 import hashlib
+import tempfile
 from pathlib import Path
+from shlex import quote
 
 from ..errors import CheckpointError
 from ..runtime.atomic import one_writer
@@ -31,7 +33,7 @@ def load_cascade(folder, engine=None, report=print):
     Raises
     ------
     CheckpointError
-        There is no model in the folder, or PyTorch is asked to run an export.
+        There is no model in the folder, PyTorch is asked to run an export, or the folder cannot be written to.
     """
     folder = found_model(folder)
     is_export = (folder / SETTINGS).exists()
@@ -55,9 +57,17 @@ def _export_once(folder, inside, report):
     from ..cascade import Cascade
     from .onnx import export
 
+    trained = Cascade.load(folder, "cpu")  # first, for a lock makes its folder
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise CheckpointError(
+            f"{folder}: its export cannot be written into it ({error.strerror}); write it elsewhere with "
+            f"`segdet export {quote(str(folder))} --out FOLDER`, and name FOLDER as the model"
+        ) from error
     with one_writer(inside):
         if not inside.exists():
-            export(Cascade.load(folder, "cpu"), inside)
+            export(trained, inside)
             report(f"wrote {inside}: the model as ONNX, for next time")
 
 

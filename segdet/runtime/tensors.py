@@ -37,15 +37,18 @@ def save_tensors(path, tensors, facts):
         temporary.chmod(mode)
 
 
-def load_tensors(path):
-    """Read what `save_tensors` wrote: (tensors, facts).
+AGAIN = "delete it to start again"  # the way out where the state of a training is no good
+
+
+def load_tensors(path, way_out=AGAIN):
+    """Read what `save_tensors` wrote: (tensors, facts); `way_out` ends the message about a file that is no good.
 
     Raises
     ------
     CheckpointError
         The file is missing, cut short or was not written by segdet.
     """
-    with _opened(path) as (file, facts):
+    with _opened(path, way_out) as (file, facts):
         return {k: file.get_tensor(k) for k in file.keys()}, facts  # noqa: SIM118
 
 
@@ -57,17 +60,17 @@ def load_facts(path):
     CheckpointError
         As in `load_tensors`.
     """
-    with _opened(path) as (file, facts):
+    with _opened(path, AGAIN) as (file, facts):
         return list(file.keys()), facts
 
 
 @contextmanager
-def _opened(path):
+def _opened(path, way_out):
     """A file of `save_tensors` and its facts; what is wrong with it, there or while it is read, in one line."""
     try:
         with safe_open(path, "pt") as file:
             yield file, dict(json.loads(file.metadata()["facts"]))
     except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: no such file; train first with `segdet fit`") from error
+        raise CheckpointError(f"{path}: no such file; {way_out}") from error
     except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
-        raise CheckpointError(f"{path}: not a checkpoint of segdet ({error}); delete it to start again") from error
+        raise CheckpointError(f"{path}: not a checkpoint of segdet ({error}); {way_out}") from error
