@@ -297,6 +297,15 @@ def test_an_empty_path_is_not_this_folder(arguments, before, tmp_path, monkeypat
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_command_to_copy_holds_a_name_with_spaces_in_quotes(tmp_path):
+    file, model = tmp_path / "my own.py", tmp_path / "my model"
+    assert f"segdet check 03 '{file}'" in here("check", "03", "--write", file).stdout
+    other = tmp_path / "not there.py"
+    assert f"`segdet check NN --write '{other}'` starts one" in here("check", "03", other).stderr
+    refused = here("predict", file, "--model", model, "--out", tmp_path / "mask.mha")
+    assert f"`segdet fit --out '{model}'`" in refused.stderr
+
+
 @pytest.mark.parametrize("empty", [("--infants", ""), ("--infants=",)])
 def test_an_empty_list_of_infants_is_an_answer(empty, tmp_path):
     nothing = tmp_path / "nothing"

@@ -1,6 +1,7 @@
 """The command that checks a reader's own functions."""
 
 from pathlib import Path
+from shlex import quote
 from textwrap import indent
 from typing import Annotated
 
@@ -30,7 +31,7 @@ def check(
         raise SegdetError("give a file to check or --write a new one, not both")
     if write:
         _start(write, exercises)
-        print(f"wrote {write}; fill in the functions, then: segdet check {chapter:02} {write}")
+        print(f"wrote {write}; fill in the functions, then: segdet check {chapter:02} {quote(str(write))}")
     elif file:
         _check(file, exercises, hints)
     else:

@@ -4,6 +4,7 @@ import time
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import numpy as np
@@ -264,4 +265,4 @@ def export(
     differences = write(Cascade.load(model, "cpu"), out)
     names = ", ".join(f"{name} {value:.1e}" for name, value in differences.items())
     print(f"wrote {out}; largest differences between ONNX Runtime and PyTorch: {names}")
-    print(f"next: segdet predict SCAN --model {out} --out mask.nii.gz")
+    print(f"next: segdet predict SCAN --model {quote(str(out))} --out mask.nii.gz")

@@ -3,6 +3,7 @@
 import time
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -62,4 +63,4 @@ def fit(
         )  # fmt: skip
         if distributed.processes()[0] == 0:
             print(f"wrote {out} after {time.monotonic() - start:.0f} s; IoU on the validation scans {score:.3f}")
-            print(f"next: segdet predict SCAN --model {out} --out mask.nii.gz")
+            print(f"next: segdet predict SCAN --model {quote(str(out))} --out mask.nii.gz")

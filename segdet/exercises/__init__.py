@@ -10,6 +10,7 @@ what stands in a file. In a notebook::
 
 import runpy
 from pathlib import Path
+from shlex import quote
 
 from ..errors import SegdetError
 from . import ablation, anchors, attention, attribution, cascade, data, detector, infants, paper, rpn_loss, segmenter
@@ -89,7 +90,7 @@ def functions_of(path):
     if path.is_dir():
         raise SegdetError(f"{path}: is a folder; name a Python file")
     if not path.is_file():
-        raise SegdetError(f"{path}: there is no such file; `segdet check NN --write {path}` starts one")
+        raise SegdetError(f"{path}: there is no such file; `segdet check NN --write {quote(str(path))}` starts one")
     try:
         return in_time(lambda: runpy.run_path(str(path)), READING)
     except SyntaxError as error:
