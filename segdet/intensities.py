@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from .errors import GeometryError
+
 GAP = 2  # intensities are far outside beyond a gap of so many times the range of the others
 RARE = 1e-3  # and where at most so many of the voxels, or one value, lie there
 LEVELS = 16  # fewer other intensities are labels, no scan
@@ -115,3 +117,19 @@ def two_values_note(voxels):
     lowest, highest = voxels.min(), voxels.max()
     two = lowest < highest and ((voxels == lowest) | (voxels == highest)).all()
     return ("the scan has two values only: is it a mask?",) if two else ()
+
+
+def check_voxels(voxels, name):
+    """Refuse what is no 3D array of finite numbers.
+
+    Raises
+    ------
+    GeometryError
+    """
+    if not isinstance(voxels, np.ndarray) or voxels.dtype.kind not in "biuf":
+        found = getattr(voxels, "dtype", type(voxels).__name__)
+        raise GeometryError(f"{name}: expected a NumPy array of integers or floats as voxels, found {found}")
+    if voxels.ndim != 3 or 0 in voxels.shape:
+        raise GeometryError(f"{name}: expected a volume (slices, rows, columns), found {voxels.shape}")
+    if voxels.dtype.kind == "f" and not np.isfinite(voxels).all():
+        raise GeometryError(f"{name}: the voxels hold NaN or infinity; replace them before reading the scan")

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import ndimage
 
 from .errors import GeometryError
-from .intensities import normalise, told_apart, usual_range
+from .intensities import check_voxels, normalise, told_apart, usual_range
 from .masks import as_mask
 from .resampling import nearest, resample_array
 
@@ -66,13 +66,7 @@ class Volume:
     def __post_init__(self):
         affine = np.asarray(self.affine, np.float64)
         object.__setattr__(self, "affine", affine)
-        if not isinstance(self.voxels, np.ndarray) or self.voxels.dtype.kind not in "biuf":
-            found = getattr(self.voxels, "dtype", type(self.voxels).__name__)
-            raise GeometryError(f"{self.name}: expected a NumPy array of integers or floats as voxels, found {found}")
-        if self.voxels.ndim != 3 or 0 in self.voxels.shape:
-            raise GeometryError(f"{self.name}: expected a volume (slices, rows, columns), found {self.voxels.shape}")
-        if self.voxels.dtype.kind == "f" and not np.isfinite(self.voxels).all():
-            raise GeometryError(f"{self.name}: the voxels hold NaN or infinity; replace them before reading the scan")
+        check_voxels(self.voxels, self.name)
         _check_affine(affine, self.name)
         for what, array in (("mask is", self.mask), ("labels are", self.labels)):
             if array is not None and array.shape != self.voxels.shape:
@@ -265,13 +259,7 @@ def _check_affine(affine, name):
 
 
 def axis_aligned_affine(spacing):
-    """Index (slice, row, column) to LPS mm for axes (z, y, x) from the origin, (4, 4); `spacing` (dz, dy, dx) in mm.
-
-    Raises
-    ------
-    GeometryError
-        The spacing is not three lengths.
-    """
+    """Index (slice, row, column) to LPS mm for axes (z, y, x) from the origin, (4, 4); `spacing` (dz, dy, dx) in mm."""
     if np.shape(spacing) != (3,) or not all(0 < step < np.inf for step in spacing):
         raise GeometryError(f"a spacing is (dz, dy, dx), three numbers of mm above 0; found {spacing}")
     affine = np.diag([0.0, 0, 0, 1])
