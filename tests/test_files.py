@@ -145,6 +145,10 @@ def test_a_label_is_above_zero(kind, voxels, tmp_path):
         assert np.array_equal(case.mask, labels == 3)
         with pytest.raises(LabelError, match=r"m\.mha: has no label 4; it holds 1, 2, 3$"):
             load_mask(tmp_path / "m.mha", 4)
+        with pytest.raises(
+            FormatError, match=r"m\.mha: label 0 is no object, 0 is the background; name a label from 1"
+        ):
+            load_case(tmp_path / "scan.mha", tmp_path / "m.mha", 0)
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.float32, np.float64])

@@ -50,14 +50,16 @@ def load_volume(path, *, label=None, frame=None, series=None):
     Raises
     ------
     FormatError
-        If the file is missing, damaged, of an unknown format, or holds several volumes; with a label also if its
-        values are no label numbers.
+        If the file is missing, damaged, of an unknown format, or holds several volumes; with a label also if that is
+        below 1 or its values are no label numbers.
     LabelError
         If it does not hold the label.
     GeometryError
         If its voxels do not lie on a regular grid or are not finite.
     """
     path = given(path)
+    if label is not None and not label >= 1:
+        raise FormatError(f"{path}: label {label} is no object, 0 is the background; name a label from 1 up")
     with reading(path):
         if not (path.is_file() or path.is_dir()):  # a pipe would be waited on for ever
             raise FormatError(f"{path}: no such file or folder")

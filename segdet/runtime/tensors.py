@@ -12,6 +12,8 @@ from safetensors.torch import save_file
 from ..errors import CheckpointError
 from .atomic import writing
 
+AGAIN = "delete it to start again"  # the way out where the state of a training is no good
+
 
 def digest(*arrays):
     """A fingerprint of tensors, arrays and texts with their shapes and types, for the identity of a training."""
@@ -35,9 +37,6 @@ def save_tensors(path, tensors, facts):
         mode = temporary.stat().st_mode  # what the user's files have; safetensors writes for the owner alone
         save_file(tensors, temporary, header)
         temporary.chmod(mode)
-
-
-AGAIN = "delete it to start again"  # the way out where the state of a training is no good
 
 
 def load_tensors(path, way_out=AGAIN):
