@@ -753,10 +753,10 @@ def test_a_long_cell_says_what_it_does_and_its_output_stays_free_of_it(write, mo
 
 
 def test_ctrl_c_is_one_line(monkeypatch, capsys):
-    def stop(names, profile):
+    def stop(page, profile):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runner, "read_book", stop)
+    monkeypatch.setattr(runner, "make_book", stop)
     monkeypatch.setattr(sys, "argv", ["runner.py", "book"])
     with pytest.raises(SystemExit) as ended:
         runner.main()

@@ -9,6 +9,8 @@ import pytest
 import torch
 from conftest import ROOT
 
+from segdet.bench import measure
+from segdet.experiments import chapters, cost
 from segdet.experiments.config import PROFILES
 from segdet.experiments.memory import predicted
 from segdet.runtime import tensors
@@ -36,10 +38,9 @@ def machine(monkeypatch, tmp_path):
     monkeypatch.setattr(forecast, "predicted", lambda root, profile, chapters: {"05-detector": seconds[profile]})
     monkeypatch.setattr(forecast, "trained", lambda profile: {})
     monkeypatch.setattr(forecast.psutil, "virtual_memory", lambda: SimpleNamespace(available=4 * 2**30))
-    monkeypatch.setattr(forecast, "seconds_of_a_phantom", lambda: 1.0)
-    rates = {torch.float32: 1e11, torch.bfloat16: 4e11}
-    monkeypatch.setattr(forecast, "matmul_rate", lambda device, dtype: rates[dtype])
-    monkeypatch.setattr(forecast, "precisions", lambda device: ["float32"])
+    monkeypatch.setattr(cost, "seconds_of_a_phantom", lambda: 1.0)
+    monkeypatch.setattr(cost, "matmul_rate", lambda device, dtype: {torch.float32: 1e11, torch.bfloat16: 4e11}[dtype])
+    monkeypatch.setattr(measure, "precisions", lambda device: ["float32"])
     (tmp_path / "results").mkdir()
     (tmp_path / "results/book.json").write_text(json.dumps({"05-detector": {"gib": 2.0}, "gpu": {"gib": 0.5}}))
     return SimpleNamespace(root=tmp_path, seconds=seconds)
@@ -73,7 +74,7 @@ def test_a_large_profile_says_what_the_quicker_one_takes(machine, capsys):
 
 
 def test_the_rate_is_that_of_the_precision_in_use(machine, monkeypatch, capsys):
-    monkeypatch.setattr(forecast, "precisions", lambda device: ["float32", "bfloat16"])
+    monkeypatch.setattr(measure, "precisions", lambda device: ["float32", "bfloat16"])
     assert said(machine, capsys, "quick")[1][0].endswith("cores, matrix product 400 GFLOP/s in bfloat16")
 
 
@@ -93,7 +94,7 @@ def test_memory_is_that_of_the_profile_and_too_little_is_said(machine, capsys):
 def test_what_is_trained_is_read_from_headers(monkeypatch, tmp_path):
     monkeypatch.setenv("SEGDET_CACHE", str(tmp_path))
     folder = tmp_path / "networks-a"
-    monkeypatch.setattr(forecast, "folder_of", lambda parent, backbone: folder)
+    monkeypatch.setattr(chapters, "folder_of", lambda parent, backbone: folder)
     nothing = dict.fromkeys(forecast.NETWORKS, 0.0)
     assert forecast.trained.__wrapped__("smoke") == nothing
     for name, step in (("unet", 3), ("box3d", 12)):

@@ -11,19 +11,10 @@ from dataclasses import replace
 from functools import cache
 
 import psutil
-import torch
 from staleness import STATUS
 
 from segdet.analysis.prose import STORED_PROFILE
-from segdet.bench.measure import precisions
-from segdet.experiments.chapters import folder_of
-from segdet.experiments.config import PROFILES, get_profile
-from segdet.experiments.cost import Work, matmul_rate, measure, seconds_of_a_phantom, work_of_a_study
-from segdet.experiments.memory import predicted as needs
-from segdet.phantom.cache import cache_folder
-from segdet.runtime.device import default_device
 from segdet.runtime.progress import in_words
-from segdet.runtime.tensors import load_facts
 
 PAGES = 80  # phantoms: building the pages takes as long as making so many
 PATIENCE = 30 * 60  # seconds that `make book` takes on its own account
@@ -40,6 +31,8 @@ def choose_profile(root, named, left):
     left : callable
         ``left(profile)`` is the chapters that are still to be executed at a profile.
     """
+    from segdet.experiments.config import get_profile
+
     if named:
         profile = get_profile(named).name
     else:
@@ -57,6 +50,8 @@ def choose_profile(root, named, left):
 
 def with_pages(chapters):
     """Seconds by name, of chapters and of the pages that are built after them."""
+    from segdet.experiments.cost import seconds_of_a_phantom
+
     return chapters | {"the pages": PAGES * seconds_of_a_phantom()}
 
 
@@ -67,6 +62,12 @@ def whole(root, profile, chapters):
 
 def foretell(root, profile, chapters):
     """Say how long these chapters will take at a profile, one by one, and what memory they need: seconds by name."""
+    import torch
+
+    from segdet.bench.measure import precisions
+    from segdet.experiments.cost import matmul_rate
+    from segdet.runtime.device import default_device
+
     found = predicted(root, profile, chapters)
     parts = with_pages(found)
     share = ", ".join(f"{name} {in_words(seconds)}" for name, seconds in parts.items())
@@ -85,6 +86,8 @@ def foretell(root, profile, chapters):
 
 def predicted(root, profile, chapters):
     """Seconds that chapters will take at a profile, by name."""
+    from segdet.experiments.cost import seconds_of_a_phantom
+
     networks, stored, phantom = of_networks(profile, chapters), status(root), seconds_of_a_phantom()
     found = {}
     for name, seconds in networks.items():
@@ -95,6 +98,11 @@ def predicted(root, profile, chapters):
 
 def memory(root, profile):
     """GiB of main memory at a profile: what the stored chapters took, and what its trainings need beyond theirs."""
+    import torch
+
+    from segdet.experiments.config import get_profile
+    from segdet.experiments.memory import predicted as needs
+
     cpu = torch.device("cpu")
     here, stored = (max(n.gib(cpu) for n in needs(get_profile(name)).values()) for name in (profile, STORED_PROFILE))
     return max((row.get("gib", 0) for row in status(root).values()), default=0) + max(0, here - stored)
@@ -102,6 +110,9 @@ def memory(root, profile):
 
 def of_networks(profile, chapters):
     """Seconds that the networks and the phantoms of chapters will take at a profile, by name."""
+    from segdet.experiments.config import get_profile
+    from segdet.experiments.cost import measure
+
     profile = get_profile(profile)
     speed, ready = measure(profile), trained(profile.name)
     return {path.stem: sum(work.seconds(p, speed) for p, work in works(path.stem, profile, ready)) for path in chapters}
@@ -112,6 +123,8 @@ def beside_networks(profile, chapters):
 
     It gives nothing where the networks alone should have taken longer: the machine was busy when it was measured.
     """
+    from segdet.experiments.cost import seconds_of_a_phantom
+
     networks, phantom = of_networks(profile, chapters), seconds_of_a_phantom()
 
     def beside(name, seconds):
@@ -128,6 +141,9 @@ def beside_networks(profile, chapters):
 
 def works(chapter, p, ready):
     """What a chapter does with networks and phantoms: pairs of the profile whose networks they are and the `Work`."""
+    from segdet.experiments.config import PROFILES
+    from segdet.experiments.cost import Work, work_of_a_study
+
     test = min(p.test, 9)
     slices, scans = p.detector_shape[0], p.train + p.validation + test
     fresh = not any(ready.values())  # else the phantoms are there, too
@@ -155,6 +171,11 @@ def works(chapter, p, ready):
 @cache
 def trained(profile):
     """What share of each of the chapters' trainings is in the cache, by the names of `NETWORKS`."""
+    from segdet.experiments.chapters import folder_of
+    from segdet.experiments.config import get_profile
+    from segdet.phantom.cache import cache_folder
+    from segdet.runtime.tensors import load_facts
+
     profile, found = get_profile(profile), dict.fromkeys(NETWORKS, 0.0)
     if not any(cache_folder().glob(f"networks-*/{profile.name}/0-*.safetensors")):
         return found

@@ -26,8 +26,6 @@ from watch import clock, watching
 from segdet.analysis.prose import STORED_PROFILE
 from segdet.errors import SegdetError
 from segdet.runtime.atomic import write_text, writing
-from segdet.runtime.device import default_device
-from segdet.runtime.provenance import environment
 
 ROOT = Path(__file__).resolve().parents[2]
 # What a kernel must see so that the same code stores the same bytes: no progress bars, plotly as JSON without
@@ -178,6 +176,9 @@ def failure(path, index, where, error, traceback=()):
 
 def run_conditions():
     """What the status page says about a run: device, commit, versions."""
+    from segdet.runtime.device import default_device
+    from segdet.runtime.provenance import environment
+
     return environment(default_device()) | {"commit": commit()}
 
 
@@ -264,6 +265,11 @@ def refresh(names):
     build(ROOT)
 
 
+def make_book(page, profile):
+    """What `make book` does, with CHAPTER or without."""
+    read_page(page, profile) if page else read_book([], profile)
+
+
 def read_page(name, profile):
     """Show an edit of one page: execute its chapter where the code has changed, and build the pages that changed.
 
@@ -345,15 +351,14 @@ def mirror(source, target):
 
 def main():
     """The command line."""
-    profile = os.environ.get("SEGDET_PROFILE")
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("book", help="execute what is missing into _build and build _build/html")
     run.add_argument("page", nargs="?", help="only what an edit of this page has changed; a name, or how it begins: 03")
-    run.set_defaults(do=lambda options: read_page(options.page, profile) if options.page else read_book([], profile))
+    run.set_defaults(do=lambda options: make_book(options.page, os.environ.get("SEGDET_PROFILE")))
     run = commands.add_parser("execute", help="execute these chapters into _build")
     run.add_argument("chapters", nargs="+", help="names such as 03-anchors")
-    run.set_defaults(do=lambda options: read_book(options.chapters, profile))
+    run.set_defaults(do=lambda options: read_book(options.chapters, os.environ.get("SEGDET_PROFILE")))
     run = commands.add_parser("refresh", help="renew the committed outputs where they are stale, or of these chapters")
     run.add_argument("chapters", nargs="*", help="names such as 03-anchors")
     run.set_defaults(do=lambda options: refresh(options.chapters))
