@@ -436,8 +436,10 @@ def test_foreign_and_corrupt_checkpoints(tmp_path):
     with pytest.raises(CheckpointError, match="made with network"):
         fit(other, None, torch.optim.SGD(other.parameters(), 0.1), 4, seed=3, checkpoint=path)
     path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(CheckpointError, match="not a checkpoint of segdet"):
+    with pytest.raises(CheckpointError, match=r"not a checkpoint of segdet .*; delete it to start again$"):
         problem(8, checkpoint=path)
+    with pytest.raises(CheckpointError, match=r"no such file; train first with `segdet fit`$"):
+        load_tensors(path.with_name("none.safetensors"))
     save_tensors(path, {"a": torch.zeros(1)}, {})
     with pytest.raises(CheckpointError, match="made with seed None"):
         problem(4, checkpoint=path)

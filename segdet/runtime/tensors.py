@@ -12,8 +12,6 @@ from safetensors.torch import save_file
 from ..errors import CheckpointError
 from .atomic import writing
 
-AGAIN = "delete it to start again"  # the way out where the state of a training is no good
-
 
 def digest(*arrays):
     """A fingerprint of tensors, arrays and texts with their shapes and types, for the identity of a training."""
@@ -39,8 +37,8 @@ def save_tensors(path, tensors, facts):
         temporary.chmod(mode)
 
 
-def load_tensors(path, way_out=AGAIN):
-    """Read what `save_tensors` wrote: (tensors, facts); `way_out` ends the message about a file that is no good.
+def load_tensors(path, way_out=None):
+    """Read what `save_tensors` wrote: (tensors, facts); `way_out` ends the message where that cannot be.
 
     Raises
     ------
@@ -59,17 +57,18 @@ def load_facts(path):
     CheckpointError
         As in `load_tensors`.
     """
-    with _opened(path, AGAIN) as (file, facts):
+    with _opened(path) as (file, facts):
         return list(file.keys()), facts
 
 
 @contextmanager
-def _opened(path, way_out):
+def _opened(path, way_out=None):
     """A file of `save_tensors` and its facts; what is wrong with it, there or while it is read, in one line."""
     try:
         with safe_open(path, "pt") as file:
             yield file, dict(json.loads(file.metadata()["facts"]))
     except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: no such file; {way_out}") from error
+        raise CheckpointError(f"{path}: no such file; {way_out or 'train first with `segdet fit`'}") from error
     except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
+        way_out = way_out or "delete it to start again"
         raise CheckpointError(f"{path}: not a checkpoint of segdet ({error}); {way_out}") from error
