@@ -95,7 +95,9 @@ def read_cases(pairs, label=None):
             missing.append(str(error))
             notes = (*error.volume.notes, f"the annotation has no label {label}: the object was taken to be absent")
             case = replace(error.volume, notes=notes)
-        cases.append(replace(case, notes=case.notes + two_values_note(case.voxels)))
+        if said := two_values_note(case.voxels):
+            case = replace(case, notes=case.notes + said)
+        cases.append(case)
     if missing and len(missing) == len(cases):
         raise SegdetError(f"{missing[0]}; nor does any other of the {len(cases)} annotations read; see --label")
     return cases
