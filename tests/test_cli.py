@@ -251,7 +251,7 @@ def test_fit_predict_ablate(tmp_path):
             "has 5 development seeds, 0 to 4; found",
         ),
         (("claims", "nowhere"), "nowhere: holds no study of protocol 2; make one with `segdet confirm`"),
-        (("transfer", "--data", "nowhere", "--out", "s"), "nowhere: holds no NAME.dcm beside NAME.nii.gz"),
+        (("transfer", "--data", "nowhere", "--out", "s"), "nowhere: is no folder; get them with `segdet download"),
         (("transfer", "--data", "d", "--out", "s", "--infants", "1,two"), "whole numbers from 1 on, not 'two'"),
         (("transfer", "--data", "d", "--out", "s", "--variants", "magic"), "there is no variant 'magic'"),
         (("transfer", "--data", "d", "--out", "s", "--preset", "iu23"), "found 'iu23'"),

@@ -175,9 +175,10 @@ def read_infants(folder, pixel_mm=None):
     if not paths:
         near = [path for path in sorted([*folder.glob("*"), *folder.glob("*/*")]) if _is_nearly(path)]
         found = ", ".join(str(path.relative_to(folder)) for path in near[:4])
+        lacking = "holds no NAME.dcm beside NAME.nii.gz" if folder.is_dir() else "is no folder"
         raise SegdetError(
-            f"{folder}: holds no NAME.dcm beside NAME.nii.gz; get them with `segdet download hips`, or name a folder "
-            f"that holds one folder an infant, of pictures and their {BOXES}{f' (found {found})' * bool(found)}"
+            f"{folder}: {lacking}; get them with `segdet download hips`, or name a folder that holds one folder an "
+            f"infant, of pictures and their {BOXES}{f' (found {found})' * bool(found)}"
         )
     if strangers := pixel_mm.keys() - paths.keys():
         raise SegdetError(f"{folder}: --pixel-mm names {min(strangers)}, but there are {', '.join(sorted(paths))}")
