@@ -28,6 +28,7 @@ COMMANDS = (
     "export",
     "ablate",
     "confirm",
+    "dials",
     "claims",
     "plan",
     "detectors",

@@ -363,9 +363,9 @@ def test_the_seconds_of_a_run_are_those_of_its_training(tmp_path):
 
 @pytest.mark.parametrize("preset", [None, "iu22"])
 def test_every_dial_turns_the_hips_of_either_version(preset):
-    _, options = phantom_requests(TINY, 0, preset)[0]
     for dial, values in probes.DIALS.items():
-        scans = [make.make_phantom(5, (16, 48, 32), **options | probes._dialled(dial, v, preset)) for v in values[::3]]
+        options = [phantom_requests(TINY, 0, preset, (dial, value))[0][1] for value in values[::3]]
+        scans = [make.make_phantom(5, (16, 48, 32), **of_one) for of_one in options]
         assert (scans[0].voxels != scans[1].voxels).mean() > 0.01, dial
         if dial == "noise_db":  # more of it lies deeper, where the gain is larger, and nothing else moves
             np.testing.assert_array_equal(scans[0].mask, scans[1].mask)

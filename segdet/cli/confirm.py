@@ -23,6 +23,13 @@ from .app import (
 )
 from .study import arm_names
 
+DevelopmentOption = Annotated[
+    bool, typer.Option("--development", help="Seeds 0 to 4, for trying things, not those that confirm.")
+]
+ProtocolPresetOption = Annotated[
+    str | None, typer.Option(help="Scanner of simulated hips of version 2, iu22 to confirm. Default: version 1.")
+]
+
 
 @app.command()
 def confirm(
@@ -30,14 +37,8 @@ def confirm(
     profile: ProfileOption = ProfileName.laptop,
     arms: Annotated[str, typer.Option(help='"primary", "all", or names with commas between them.')] = "all",
     seeds: Annotated[int | None, typer.Option(min=1, help="How many seeds, or folds of --data. Default: all.")] = None,
-    development: Annotated[
-        bool,
-        typer.Option("--development", help="Seeds 0 to 4, for trying things, not those that confirm."),
-    ] = False,
-    preset: Annotated[
-        str | None,
-        typer.Option(help="Scanner of simulated hips of version 2, iu22 to confirm. Default: version 1."),
-    ] = None,
+    development: DevelopmentOption = False,
+    preset: ProtocolPresetOption = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Of a segmenter, with --development only.")] = None,
     data: DataOption = "phantom",
     label: LabelOption = None,
@@ -74,6 +75,33 @@ def confirm(
     if development:
         for arm, rise in last_quarter_rise(Study(out)).items():
             print(f"{arm:<16} validation IoU over the last quarter of the steps {rise:+.4f}")
+    say_end(complete, out)
+
+
+@app.command()
+def dials(
+    out: Annotated[Path, typer.Option(help="The study's folder, results/NAME: CSV tables and a manifest.")],
+    profile: ProfileOption = ProfileName.laptop,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds.")] = 5,
+    development: DevelopmentOption = False,
+    preset: ProtocolPresetOption = None,
+    resume: ResumeOption = False,
+    max_minutes: MinutesOption = None,
+):
+    """Train anew at every contrast, noise and number of look-alikes: does attention help more on harder scans?"""
+    from ..experiments.config import get_profile
+    from ..experiments.dials import run_dials
+    from ..experiments.memory import check_training
+    from ..experiments.protocol import chosen_seeds, with_steps
+
+    check_folder(out)
+    check_choice("phantom", None, preset)
+    size = with_steps(get_profile(profile.value))
+    check_training(size)
+    complete = run_dials(
+        size, chosen_seeds(size.name, seeds, development), out, preset, resume=resume, max_minutes=max_minutes,
+        foretell=partial(foretell, size),
+    )  # fmt: skip
     say_end(complete, out)
 
 

@@ -12,6 +12,7 @@ from ..boxes import pad_boxes
 from ..errors import SegdetError, TrainingError
 from ..io.dataset import folder_pairs, read_cases, tell_notes
 from ..phantom.cache import cached_phantoms
+from ..phantom.make import parameters_of
 from ..pipeline import Grids
 from ..resampling import resample_array
 from ..runtime.tensors import digest
@@ -94,20 +95,30 @@ def as_coarse_as_the_segmenter(case):
     return replace(case, slices=torch.from_numpy(slices), source=digest(case.identity, "as coarse as the segmenter"))
 
 
-def phantom_requests(profile, seed, preset=None):
-    """The phantoms of a split, to train, to validate and to test, as `cached_phantoms` takes them."""
+def phantom_requests(profile, seed, preset=None, dial=None):
+    """The phantoms of a split, to train, to validate and to test, as `cached_phantoms` takes them.
+
+    `preset` and `dial` as in `Plan`.
+    """
     total, first = profile.train + profile.validation + profile.test, 1000 * (seed + 1)
     hip = {"version": 2, "preset": preset} if preset else {}
+    if dial:
+        name, value = dial
+        if name == "look_alikes":
+            drawn = parameters_of(2, preset) if preset else parameters_of()
+            name, value = "parameters", replace(drawn, look_alikes=(value, value))
+        hip[name] = value
     return [(first + i, {"side": ("left", "right")[i % 2]} | hip) for i in range(total)]
 
 
-def phantom_split(profile, seed, preset=None):
+def phantom_split(profile, seed, preset=None, dial=None):
     """Training, validation and test phantoms of a split, as three lists of `Volume`; no two splits share a scan.
 
     Training scans are half left, half right (A5); of the test scans the first nine stand for the paper's nine. `preset`
-    as in `Plan`.
+    and `dial` as in `Plan`.
     """
-    volumes = cached_phantoms(phantom_requests(profile, seed, preset), f"split {seed}: phantoms")
+    requests = phantom_requests(profile, seed, preset, dial)
+    volumes = cached_phantoms(requests, f"split {seed}: {'{} {}'.format(*dial) if dial else 'phantoms'}")
     last = profile.train + profile.validation
     return volumes[: profile.train], volumes[profile.train : last], volumes[last:]
 
@@ -152,7 +163,7 @@ def folder_split(cases, profile, seed):
 def split_scans(plan, seed):
     """The plan's training, validation and test scans of one seed, as three lists of `Volume`."""
     if plan.data == "phantom":
-        return phantom_split(plan.profile, seed, plan.preset)
+        return phantom_split(plan.profile, seed, plan.preset, plan.dial)
     split = folder_split if plan.protocol == 1 else fold_split
     pairs = folder_pairs(plan.data)
     try:

@@ -102,6 +102,8 @@ class Plan:
         Simulated hips of version 2, as `segdet.phantom.make.make_phantom` takes it; None means version 1.
     protocol : int
         1, or 2: the terms of `segdet.experiments.protocol`.
+    dial : (str, number) or None
+        Simulated hips made anew with one of `segdet.experiments.probes.DIALS` at this value.
     """
 
     profile: Profile
@@ -110,6 +112,7 @@ class Plan:
     label: int | None = None
     preset: str | None = None
     protocol: int = 1
+    dial: tuple[str, float] | None = None
 
 
 def get_profile(name=None):

@@ -4,12 +4,9 @@ Each is a function of a `Run`, an arm and its segmenter, and gives the rows of a
 what was changed and a ``step`` how far.
 """
 
-from dataclasses import replace
-
 from ..attention import boxes_to_mask
 from ..metrics import iou, score_boxes, surface_dice
 from ..phantom.cache import cached_phantoms
-from ..phantom.make import parameters_of
 from .cases import phantom_requests
 from .config import PROBED
 from .person import PERSONS, STEPS
@@ -49,24 +46,22 @@ def dial_rows(run, arm, segmenter):
     plan, rows = run.plan, []
     if plan.data != "phantom":
         return rows
-    requests = phantom_requests(plan.profile, run.seed, plan.preset)[-plan.profile.test :][:PROBED]
     for dial, values in DIALS.items():
         for value in values:
-            change = _dialled(dial, value, plan.preset)
-            volumes = cached_phantoms([(seed, options | change) for seed, options in requests], f"{dial} {value}")
-            for case in map(run.as_case, volumes):
-                mask = on_own_grid(run.probability(segmenter, arm, case), case)
-                names = {"seed": run.seed, "arm": arm, "part": dial, "step": value, "case": case.name}
-                rows.append(names | {"iou": iou(mask, case.annotation)})
+            requests = phantom_requests(plan.profile, run.seed, plan.preset, (dial, value))
+            volumes = cached_phantoms(requests[-plan.profile.test :][:PROBED], f"{dial} {value}")
+            rows += [dial_row(run, arm, segmenter, case, dial, value) for case in map(run.as_case, volumes)]
     return rows
 
 
-def _dialled(dial, value, preset):
-    """The option of `make_phantom` that turns a dial."""
-    if dial != "look_alikes":
-        return {dial: value}
-    parameters = parameters_of(2, preset) if preset else parameters_of()
-    return {"parameters": replace(parameters, look_alikes=(value, value))}
+def dial_row(run, arm, segmenter, case, dial, value):
+    """What an arm makes of a scan for which a dial was turned, and how good its detector's boxes are there."""
+    mask = on_own_grid(run.probability(segmenter, arm, case), case)
+    row = {"seed": run.seed, "arm": arm, "part": dial, "step": value, "case": case.name}
+    row |= {"iou": iou(mask, case.annotation)}
+    if run.arm(arm).test == "detector":
+        row["box_iou"] = score_boxes(run.detect(case), case.boxes)["box_iou"]
+    return row
 
 
 def _row(run, arm, segmenter, case, boxes, **names):
