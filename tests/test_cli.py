@@ -32,6 +32,7 @@ COMMANDS = (
     "claims",
     "plan",
     "detectors",
+    "segmenters",
     "transfer",
     "bench",
     "check",
@@ -255,6 +256,14 @@ def test_fit_predict_ablate(tmp_path):
         (("transfer", "--data", "nowhere", "--out", "s"), "nowhere: is no folder; get them with `segdet download"),
         (("transfer", "--data", "d", "--out", "s", "--infants", "1,two"), "whole numbers from 1 on, not 'two'"),
         (("transfer", "--data", "d", "--out", "s", "--variants", "magic"), "there is no variant 'magic'"),
+        (
+            ("transfer", "--data", "d", "--out", "s", "--variants", "compact-standardised"),
+            "there is no variant 'compact-standardised'",
+        ),
+        (
+            ("segmenters", "--out", "s", "--variants", "magic"),
+            "no variant 'magic'; choose from unet, no-norm, instance",
+        ),
         (("transfer", "--data", "d", "--out", "s", "--preset", "iu23"), "found 'iu23'"),
         (
             ("transfer", "--data", "d", "--out", "s", "--pixel-mm", "a=0"),

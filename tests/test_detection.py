@@ -11,6 +11,7 @@ from segdet.backbones import VGG16
 from segdet.boxes import area, pad_boxes
 from segdet.cascade import Cascade, detect
 from segdet.errors import CheckpointError, SegdetError, TrainingError
+from segdet.experiments import detectors
 from segdet.experiments.cases import Case
 from segdet.experiments.config import get_profile
 from segdet.experiments.detectors import VARIANTS, run_detectors
@@ -271,10 +272,37 @@ def test_variants_of_one_network_have_the_seconds_of_its_training(tmp_path, kill
     assert seconds == dict.fromkeys(("plain", "no-threshold"), TINY.detector_steps)
 
 
+def test_a_standardised_detector_is_trained_and_tested_on_other_grey(small_phantoms, tmp_path, monkeypatch):
+    shown = {}
+
+    def train(train, validation, *arguments, **options):
+        shown[options["checkpoint"].stem] = train[0], validation[0]
+        return train_detector(train, validation, *arguments, **options)
+
+    def look(detector, slices, proposals):
+        shown.setdefault("tested", []).append(slices)
+        return detect(detector, slices, proposals)
+
+    monkeypatch.setattr(detectors, "train_detector", train)
+    monkeypatch.setattr(detectors, "detect", look)
+    names = ["compact-half", "compact-standardised"]
+    assert run_detectors(TINY, [0], tmp_path, names, report=str)
+    plain, other = ([*shown[f"0-{name}"]] for name in names)
+    for before, after in zip([*plain, *shown["tested"]], [*other, *shown["tested"][-TINY.test :]], strict=False):
+        before, after = (found.slices if isinstance(found, Case) else found for found in (before, after))
+        assert (before.min(), before.max()) == (0, 1)
+        assert after.mean().item() == pytest.approx(0, abs=1e-5)
+        assert after.std(correction=0).item() == pytest.approx(1, abs=1e-5)
+        torch.testing.assert_close(after * before.std(correction=0) + before.mean(), before, atol=1e-5, rtol=0)
+    assert plain[0].identity != other[0].identity
+    assert {row["arm"]: row["recipe"] for row in Study(tmp_path).table("runs")} == {name: name for name in names}
+
+
 def test_variants_change_what_they_say():
-    kinds = {name: (v.recipe, v.proposals, v.vote) for name, v in VARIANTS.items()}
-    assert kinds["plain"] == (Recipe(), None, False)
-    assert kinds["book"] == (RECIPE, None, True)
-    assert kinds["compact"] == (COMPACT, None, True)
+    kinds = {name: (*v.training, v.proposals, v.vote) for name, v in VARIANTS.items()}
+    assert kinds["plain"] == (Recipe(), False, None, False)
+    assert kinds["book"] == (RECIPE, False, None, True)
+    assert kinds["compact"] == (COMPACT, False, None, True)
+    assert kinds["compact-standardised"] == (kinds["compact-half"][0], True, None, False)
     assert (Recipe().backbone, RECIPE.backbone, COMPACT.backbone) == ("vgg16", "vgg16", "resnet18")
     assert len(set(kinds.values())) == len(VARIANTS)

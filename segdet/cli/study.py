@@ -104,6 +104,34 @@ def detectors(
 
 
 @app.command()
+def segmenters(
+    out: Annotated[Path, typer.Option(help="The study's folder, results/NAME.")],
+    profile: ProfileOption = ProfileName.laptop,
+    variants: Annotated[str | None, typer.Option(help="Comma-separated names. Default: all.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, max=5, help="How many, each with its own split and weights.")] = 3,
+    preset: PresetOption = None,
+    resume: ResumeOption = False,
+    max_minutes: MinutesOption = None,
+):
+    """Compare what the paper leaves open about the 3D U-Net, one choice at a time, on development seeds."""
+    from ..experiments.config import get_profile
+    from ..experiments.memory import check_training
+    from ..experiments.protocol import with_steps
+    from ..experiments.segmenters import run_segmenters
+
+    check_folder(out)
+    check_choice("phantom", None, preset)
+    size = with_steps(get_profile(profile.value))
+    check_training(size, ["segmenter"])
+    names = None if variants is None else listed(variants)
+    done = run_segmenters(
+        size, range(seeds), out, names, preset, resume=resume, max_minutes=max_minutes,
+        foretell=partial(foretell, size),
+    )  # fmt: skip
+    say_end(done, out)
+
+
+@app.command()
 def transfer(
     data: Annotated[Path, typer.Option(help="Pictures of real infants as `segdet download hips` lays them out.")],
     out: Annotated[Path, typer.Option(help="The study's folder, results/NAME.")],

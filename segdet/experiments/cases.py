@@ -10,6 +10,7 @@ import torch
 
 from ..boxes import pad_boxes
 from ..errors import SegdetError, TrainingError
+from ..intensities import normalise
 from ..io.dataset import folder_pairs, read_cases, tell_notes
 from ..phantom.cache import cached_phantoms
 from ..phantom.make import parameters_of
@@ -93,6 +94,12 @@ def as_coarse_as_the_segmenter(case):
     scale = np.divide((depth, rows, cols), small)
     slices = resample_array(resample_array(case.slices, small, scale), (depth, rows, cols), 1 / scale)
     return replace(case, slices=torch.from_numpy(slices), source=digest(case.identity, "as coarse as the segmenter"))
+
+
+def renormalised(case, part, how):
+    """The case whose ``slices`` or ``image`` are normalised once more, as those of the other network (`facts` B16)."""
+    values = torch.from_numpy(normalise(getattr(case, part).numpy(), how))
+    return replace(case, source=digest(case.identity, part, how), **{part: values})
 
 
 def phantom_requests(profile, seed, preset=None, dial=None):

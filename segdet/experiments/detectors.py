@@ -14,7 +14,7 @@ from ..runtime.provenance import environment
 from ..training.checkpoint import forget, shares_done
 from ..training.detector import choose_threshold, train_detector
 from ..training.recipes import COMPACT, RECIPE, Recipe
-from .cases import prepared_split
+from .cases import prepared_split, renormalised
 from .config import Plan
 from .cost import work_of_a_study
 from .scores import score_attention
@@ -35,6 +35,8 @@ class Variant:
         Which boxes count; None chooses the threshold on the validation scans.
     vote : bool
         See `Proposals`; for the chosen threshold.
+    standardised : bool
+        The slices have mean 0 and deviation 1 over a scan, as the segmenter's volumes, instead of lying in [0, 1].
     """
 
     row: str
@@ -42,6 +44,12 @@ class Variant:
     recipe: Recipe = field(default_factory=Recipe)
     proposals: Proposals | None = None
     vote: bool = False
+    standardised: bool = False
+
+    @property
+    def training(self):
+        """What decides its network; variants that share it share the network."""
+        return self.recipe, self.standardised
 
 
 LITERAL = Sampling(positives_only=True, best_anchor=False)
@@ -76,6 +84,7 @@ VARIANTS = {
     "book": Variant("", "the book's: all that and voting", RECIPE, vote=True),
     "compact": Variant("A21", "the book's with ResNet-18 for VGG-16", COMPACT, vote=True),
     "compact-half": Variant("", "ResNet-18, above 0.5, augmented", compact_half()),
+    "compact-standardised": Variant("B16", "the same, mean 0 and deviation 1", compact_half(), standardised=True),
     "inside": Variant("B17", "the same, no anchors across the border", compact_half(inside=True)),
     "box-weight": Variant("B17", "the same, the boxes' term times 10", compact_half(box_weight=10.0)),
     "per-anchor": Variant("B17", "the same, both terms over all sampled anchors", compact_half(per_anchor=True)),
@@ -118,7 +127,7 @@ def run_detectors(profile, seeds, out, names=None, *, resume=False, max_minutes=
         left = {seed: [name for name in names if (seed, name) not in done] for seed in seeds}
         left = {seed: todo for seed, todo in left.items() if todo}
         if foretell and left:
-            each = sum(len({VARIANTS[name].recipe for name in todo}) for todo in left.values()) / len(left)
+            each = sum(len({VARIANTS[name].training for name in todo}) for todo in left.values()) / len(left)
             foretell(
                 lambda p: work_of_a_study(p, 0, len(left), detectors=each), shares_done(checkpoints, left, profile)
             )
@@ -131,12 +140,15 @@ def run_detectors(profile, seeds, out, names=None, *, resume=False, max_minutes=
 
 def _run_seed(profile, seed, names, checkpoints, deadline):
     """Train the networks that the variants need and yield ("detector", rows), variant by variant."""
-    _, train, validation, test = prepared_split(Plan(profile, ()), seed)
+    _, *parts = prepared_split(Plan(profile, ()), seed)
     trainings, made_by = {}, environment(default_device())
     for name in names:
-        trainings.setdefault(VARIANTS[name].recipe, []).append(name)
-    for recipe, sharing in trainings.items():
-        owner = next(name for name, variant in VARIANTS.items() if variant.recipe == recipe)
+        trainings.setdefault(VARIANTS[name].training, []).append(name)
+    for (recipe, standardised), sharing in trainings.items():
+        owner = next(name for name, variant in VARIANTS.items() if variant.training == (recipe, standardised))
+        train, validation, test = (
+            [renormalised(case, "slices", "zscore") for case in part] if standardised else part for part in parts
+        )
         detector, history = train_detector(
             train,
             validation,

@@ -96,7 +96,7 @@ class TransferPlan:
     profile : Profile
         Its backbone is that of every detector.
     names : sequence of str
-        Variants, keys of `segdet.experiments.detectors.VARIANTS`, trained on simulated hips alone.
+        Variants, keys of `segdet.experiments.detectors.VARIANTS`, trained on simulated hips alone; but for B16's.
     counts : sequence of int
         Numbers of real infants to train on; none leaves out the curve.
     starts : sequence of str
@@ -117,7 +117,8 @@ class TransferPlan:
     preset: str | None = None
 
     def __post_init__(self):
-        for given, known, what in ((self.names, VARIANTS, "variant"), (self.starts, STARTS, "start")):
+        variants = [name for name, variant in VARIANTS.items() if not variant.standardised]  # pictures are in [0, 1]
+        for given, known, what in ((self.names, variants, "variant"), (self.starts, STARTS, "start")):
             for name in given:
                 if name not in known:
                     raise SegdetError(f"there is no {what} {name!r}; choose from {', '.join(known)}")

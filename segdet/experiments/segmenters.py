@@ -1,0 +1,141 @@
+"""What each open choice of the 3D U-Net costs or gains: one changed at a time, over seeds (chapter 07)."""
+
+from dataclasses import asdict, dataclass
+from functools import partial
+
+from .. import metrics
+from ..errors import SegdetError
+from ..runtime.device import default_device
+from ..runtime.provenance import environment
+from ..training.checkpoint import shares_done
+from ..training.recipes import SegmenterRecipe
+from ..training.segmenter import train_segmenter
+from ..unet3d import UNet3D
+from .ablation import phantom_version
+from .cases import renormalised
+from .config import Plan
+from .cost import work_of_a_study
+from .protocol import check_terms
+from .runs import Run
+from .scores import on_own_grid
+from .study import Study
+
+
+@dataclass(frozen=True)
+class SegmenterVariant:
+    """One reading of the paper; the defaults are the book's.
+
+    Attributes
+    ----------
+    row : str
+        Of the ledger.
+    title : str
+    width : float
+        Times the profile's base channels.
+    depth : int
+    norm : str
+        See `UNet3D`.
+    how : str
+        Of the voxels that it sees: ``"zscore"``, or ``"unit"`` as the detector's slices.
+    """
+
+    row: str
+    title: str
+    width: float = 1.0
+    depth: int = 3
+    norm: str = "batch"
+    how: str = "zscore"
+
+
+VARIANTS = {
+    "unet": SegmenterVariant("", "the book's: batch normalisation, three poolings, mean 0 and deviation 1"),
+    "no-norm": SegmenterVariant("B9", "no normalisation between layers", norm="none"),
+    "instance": SegmenterVariant("B9", "instance normalisation", norm="instance"),
+    "group": SegmenterVariant("B9", "group normalisation", norm="group"),
+    "narrow": SegmenterVariant("B9", "half as wide", width=0.5),
+    "wide": SegmenterVariant("B9", "twice as wide", width=2.0),
+    "shallow": SegmenterVariant("B9", "two poolings", depth=2),
+    "unit": SegmenterVariant("B16", "grey between percentiles, in [0, 1]", how="unit"),
+}
+
+
+def run_segmenters(
+    profile, seeds, out, names=None, preset=None, *, resume=False, max_minutes=None, report=print, foretell=None
+):
+    """Fill the table ``cases`` of a `Study`: a row a (seed, variant, test scan), on terms of protocol 2.
+
+    ``iou`` is on the scan's own grid, ``grid_iou`` on the segmenter's (`facts` A15).
+
+    Parameters
+    ----------
+    profile : Profile
+    seeds : iterable of int
+    out : path
+    names : sequence of str, optional
+        Keys of `VARIANTS`; all by default.
+    preset : str, optional
+        As in `Plan`.
+    resume, max_minutes, report
+        As in `segdet.experiments.study.Study.fill`, whose answer is returned.
+    foretell
+        As in `segdet.experiments.ablation.run_study`.
+
+    Raises
+    ------
+    SegdetError
+        There is no such variant, or as `segdet.experiments.protocol.check_terms` and `Study.fill`.
+    """
+    names = tuple(dict.fromkeys(VARIANTS if names is None else names))
+    for name in names or ("",):
+        if name not in VARIANTS:
+            raise SegdetError(f"there is no variant {name!r}; choose from {', '.join(VARIANTS)}")
+    plan, study = Plan(profile, names, preset=preset, protocol=2), Study(out)
+    fixed = {"study": "segmenters", "protocol": 2, "profile": profile.name, "settings": asdict(profile)}
+    fixed |= {"data": "phantom", "phantom_version": phantom_version(plan), "kind": check_terms(plan, seeds)}
+
+    def runs(checkpoints, deadline):
+        done = study.done()
+        left = {seed: [name for name in names if (seed, name) not in done] for seed in seeds}
+        left = {seed: todo for seed, todo in left.items() if todo}
+        if foretell and left:
+            each = sum(map(len, left.values())) / len(left)
+            foretell(
+                lambda p: work_of_a_study(p, each, len(left), detectors=0), shares_done(checkpoints, left, profile)
+            )
+        for seed, todo in left.items():
+            run = Run(plan, seed, checkpoints, deadline)
+            for name in todo:
+                yield from _run_variant(run, name, deadline)
+
+    return study.fill(fixed, runs, resume=resume, max_minutes=max_minutes, report=report)
+
+
+def _run_variant(run, name, deadline):
+    """Train and test a variant on a run's scans; yields (table, rows) as they are ready."""
+    variant, made_by = VARIANTS[name], environment(default_device())
+
+    def shown(cases):
+        return cases if variant.how == "zscore" else [renormalised(case, "image", variant.how) for case in cases]
+
+    segmenter, history = train_segmenter(
+        *([(case, run.attention(case, "none")) for case in shown(part)] for part in (run.train, run.validation)),
+        run.plan.profile,
+        run.seed,
+        network=partial(_network, variant, run.plan.profile.base_channels),
+        recipe=SegmenterRecipe(mirrored=True),
+        checkpoint=run.checkpoint(name),
+        deadline=deadline,
+    )
+    rows = []
+    for case in shown(run.test):
+        probability = run.probability(segmenter, "unet", case)
+        row = {"seed": run.seed, "arm": name, "case": case.name}
+        row |= {"iou": metrics.iou(on_own_grid(probability, case), case.annotation)}
+        rows.append(row | {"grid_iou": metrics.iou(probability >= 0.5, case.mask), "commit": made_by["commit"]})
+    made = {"best_step": history.best_step, "seconds": round(history.seconds, 1)}
+    yield "runs", [{"seed": run.seed, "arm": name} | made | made_by]
+    yield "cases", rows  # last, for a variant whose cases are there is done
+
+
+def _network(variant, base_channels, channels):
+    return UNet3D(channels, 2, round(base_channels * variant.width), variant.depth, variant.norm)
