@@ -1,6 +1,7 @@
 """From scored boxes to the few that count: threshold, non-maximum suppression, box voting (chapters 03 and 05)."""
 
 from dataclasses import dataclass
+from numbers import Integral
 
 import torch
 
@@ -29,7 +30,7 @@ class Proposals:
     vote: bool = True
 
     def __post_init__(self):
-        if self.top_k != int(self.top_k):
+        if not isinstance(self.top_k, Integral):
             raise SegdetError(f"proposals: top_k boxes a slice must be a whole number, found {self.top_k}")
         if self.top_k < 1:
             raise SegdetError(f"proposals: top_k boxes a slice must be 1 or more, found {self.top_k}")
