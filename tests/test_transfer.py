@@ -19,7 +19,9 @@ from segdet.infants import outlines, pictures, transfer
 from segdet.infants import scores as infant_scores
 from segdet.infants.pictures import ASSUMED, GIVEN, Infant, Stills, read_infants
 from segdet.proposals import Proposals
+from segdet.rpn_loss import Sampling
 from segdet.training.detector import train_detector
+from segdet.training.recipes import Recipe
 from segdet.volume import Volume, slice_boxes
 
 TINY = Profile("tiny", (8, 96, 64), (8, 12, 8), 4, 4, 4, 2, 2, 1, 0, "resnet18")
@@ -257,6 +259,18 @@ def test_a_training_goes_on_from_a_detector_and_leaves_that_as_it_was():
     assert all(map(torch.equal, before, first.parameters()))
     assert not all(map(torch.equal, before, second.parameters()))
     assert second.anchors.sizes == first.anchors.sizes
+
+
+def test_a_training_that_goes_on_has_the_loss_of_its_own_recipe():
+    """What a slice is, three channels here, stays that of the detector: its weights know nothing else."""
+    infant, profile = infant_of([(10, 20, 50, 80)] * 2, (96, 64)), replace(TINY, detector_steps=1)
+    recipe = Recipe(Sampling(), imagenet=False, neighbours=True, backbone="resnet18")
+    first, _ = train_detector([infant], [], profile, 0, recipe=recipe)
+    others = Recipe(Sampling(box_weight=0.0), imagenet=False, backbone="resnet18")
+    second, history = train_detector([infant], [], profile, 1, recipe=others, start=first)
+    assert history.loss[0]["smooth_l1"] == 0
+    assert (second.sampling.box_weight, second.neighbours) == (0.0, True)
+    assert first.sampling.box_weight == 1.0
 
 
 def test_the_strongest_edge_is_found_where_it_is():

@@ -38,7 +38,8 @@ def train_detector(train, validation, profile, seed, *, recipe=RECIPE, start=Non
     seed : int
     recipe : Recipe
     start : RPN, optional
-        A trained detector to go on from, anchors and weights, which stays as it is.
+        A trained detector to go on from, which stays as it is. Its layers, anchors, weights and what it sees of a slice
+        are taken over; which anchors the loss sees, the recipe says.
     **fitting
         ``watch``, ``checkpoint``, ``deadline`` and ``log`` of `segdet.training.loop.fit`.
 
@@ -55,7 +56,8 @@ def train_detector(train, validation, profile, seed, *, recipe=RECIPE, start=Non
     for case in [*train, *validation]:
         check_boxes(case)
     device = default_device()
-    slices, boxes = (t.to(device) for t in _stacked(train, recipe))  # a few hundred MB: nothing is left to prefetch
+    stacked = _stacked(train, (start or recipe).neighbours)
+    slices, boxes = (t.to(device) for t in stacked)  # a few hundred MB: nothing is left to prefetch
     torch.manual_seed(seed)
     detector, initial = _new_detector(boxes, slices.shape[-2:], recipe, start)
     trained = [p for p in detector.parameters() if p.requires_grad]
@@ -108,9 +110,9 @@ def train_detector(train, validation, profile, seed, *, recipe=RECIPE, start=Non
     return detector, history
 
 
-def _stacked(cases, recipe):
+def _stacked(cases, neighbours):
     """All slices, (N, H, W) or with their neighbours (N, 3, H, W), and their boxes, (N, M, 4), padded to the most."""
-    slices = torch.cat([with_neighbours(c.slices) if recipe.neighbours else c.slices for c in cases])
+    slices = torch.cat([with_neighbours(c.slices) if neighbours else c.slices for c in cases])
     most = max(c.boxes.shape[1] for c in cases)
     return slices, torch.cat([F.pad(c.boxes, (0, 0, 0, most - c.boxes.shape[1])) for c in cases])
 
@@ -122,6 +124,7 @@ def _new_detector(boxes, shape, recipe, start):
         raise TrainingError("no training scan has an annotated slice: there is nothing to detect")
     if start:
         detector, initial = copy.deepcopy(start), f"a trained detector, {digest(*start.state_dict().values())}"
+        detector.sampling = recipe.sampling
         return detector.to(boxes.device, memory_format=torch.channels_last), initial
     anchors = fit_anchors(found) if recipe.fitted_anchors else default_anchors(shape)
     detector = RPN(anchors, recipe.sampling, recipe.neighbours, recipe.padded, recipe.backbone)
