@@ -198,7 +198,7 @@ def test_every_source_of_attention(small_phantoms, monkeypatch):
     assert run.attention(case, "ones").all()
     assert (run.attention(case, "box3d") >= case.mask).all()
     assert run.attention(case, "none") is None
-    monkeypatch.setattr(run, "_attention", {(case, "detector"): case.mask})
+    monkeypatch.setattr(run, "_attention", {case: {"detector": case.mask}})
     assert np.array_equal(run.attention(case, "box3d-detector"), box3d_mask(case.mask))
     arms = [*ARMS.values(), *PRIMARY.values(), *SECONDARY.values()]
     assert {source for arm in arms for source in (arm.train, arm.test)} == {"none", *run.sources}

@@ -2,6 +2,7 @@
 
 import dataclasses
 import subprocess
+import weakref
 from types import SimpleNamespace
 
 import numpy as np
@@ -32,6 +33,7 @@ from segdet.experiments.scores import FAILURES, attribute, on_own_grid, score_sc
 from segdet.experiments.study import Study
 from segdet.metrics import iou, roughness
 from segdet.phantom import make
+from segdet.proposals import Proposals
 from segdet.rpn_loss import Sampling
 from segdet.runtime import provenance
 from segdet.training.augment import augment_volume
@@ -371,6 +373,23 @@ def test_every_dial_turns_the_hips_of_either_version(preset):
             np.testing.assert_array_equal(scans[0].mask, scans[1].mask)
             louder = np.mean([scan.voxels[:, -8:].mean() for scan in scans[1:]]) - scans[0].voxels[:, -8:].mean()
             assert louder > 20
+
+
+def test_a_scan_that_is_looked_at_once_is_let_go(monkeypatch):
+    """The dials make some 160 scans a seed, of 5 MB each at the profile laptop."""
+    monkeypatch.setattr(runs.Run, "proposals", Proposals())
+    monkeypatch.setattr(runs.Run, "_detect", lambda run, case: case.boxes)
+    scan = Volume.from_spacing(np.zeros((8, 96, 64), np.uint8), (1, 1, 1), np.zeros((8, 96, 64), bool))
+    scan.mask[2:5, 30:60, 20:40] = scan.voxels[2:5, 30:60, 20:40] = 1
+    run = runs.Run(TRIED, 0, split=(grids_for([scan], TINY), [], [], []))
+    case = run.as_case(scan)
+    assert run.attention(case, "detector") is run.attention(case, "detector")  # kept as long as the scan
+    assert (run.attention(case, "detector") == case.mask).all()
+    run.person(case, "careful", 4)
+    assert [len(kept) for kept in (run._attention, run._boxes, run._seen)] == [1, 1, 1]
+    gone = weakref.ref(case)
+    del case
+    assert gone() is None
 
 
 def test_the_rise_over_the_last_quarter_by_hand(tmp_path):

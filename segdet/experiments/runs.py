@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict
 from functools import cached_property, partial
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -89,7 +90,7 @@ class Run:
             if not finer:
                 parts = [[as_coarse_as_the_segmenter(case) for case in part] for part in parts]
         self.train, self.validation, self.test = parts
-        self._attention, self._boxes, self._seen = {}, {}, {}
+        self._attention, self._boxes, self._seen = (WeakKeyDictionary() for _ in range(3))  # by case, and gone with it
 
     def as_case(self, volume):
         """Another annotated scan as the networks of this run see a test scan."""
@@ -205,9 +206,10 @@ class Run:
     def person(self, case, level, every):
         """What a simulated person paints on a case, see `segdet.experiments.person.paint`: boxes (D, 1, 4), slices."""
         spacing = self.grids.spacing(self.grids.detector_shape)
-        if (case, level) not in self._seen:
-            self._seen[case, level] = seen_by(PERSONS[level], case.slice_mask, spacing, case.number)
-        boxes, painted = paint(PERSONS[level], self._seen[case, level], spacing, every, case.number)
+        seen = self._seen.setdefault(case, {})
+        if level not in seen:
+            seen[level] = seen_by(PERSONS[level], case.slice_mask, spacing, case.number)
+        boxes, painted = paint(PERSONS[level], seen[level], spacing, every, case.number)
         return torch.from_numpy(boxes), painted
 
     def attention(self, case, source):
@@ -217,9 +219,10 @@ class Run:
         """
         if source == "none":
             return None if self.plan.protocol == 1 else np.zeros_like(case.mask)
-        if (case, source) not in self._attention:
-            self._attention[case, source] = self.sources[source](case)
-        return self._attention[case, source]
+        known = self._attention.setdefault(case, {})
+        if source not in known:
+            known[source] = self.sources[source](case)
+        return known[source]
 
     def _painted(self, boxes):
         return self.grids.attention_to_segmenter(boxes_to_mask(boxes, self.plan.profile.detector_shape).numpy())
