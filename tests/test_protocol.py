@@ -392,6 +392,27 @@ def test_a_scan_that_is_looked_at_once_is_let_go(monkeypatch):
     assert gone() is None
 
 
+def test_the_boxes_of_a_fold_are_told_with_the_threshold_of_its_detector(monkeypatch):
+    thresholds = {"ab": 0.5, "b": 0.2, "a": 0.3}  # by the scans that a detector was trained on
+
+    def train(scans, *rest, **more):
+        return SimpleNamespace(trained_on="".join(case.name for case in scans), initial_weights="random"), None
+
+    monkeypatch.setattr(runs, "train_detector", train)
+    monkeypatch.setattr(runs, "choose_threshold", lambda detector, *_: Proposals(1, thresholds[detector.trained_on]))
+    monkeypatch.setattr(runs, "detect", lambda _, slices, __: [torch.zeros(len(slices), 1, 4)])
+    mask = np.zeros((8, 96, 64), bool)
+    mask[2:5, 30:60, 20:40] = True
+    scans = [Volume.from_spacing(mask.astype(np.uint8), (1, 1, 1), mask, name=name) for name in "ab"]
+    grids = grids_for(scans, TINY)
+    run = runs.Run(TRIED, 0, split=(grids, [prepare(scan, grids) for scan in scans], [], []))
+    told = {
+        source: [ablation._score_detector(run, "train", source, case)["threshold"] for case in run.train]
+        for source in ("detector", "out-of-fold")
+    }
+    assert told == {"detector": [0.5, 0.5], "out-of-fold": [0.2, 0.3]}
+
+
 def test_the_rise_over_the_last_quarter_by_hand(tmp_path):
     study = Study(tmp_path / "study")
     curves = {0: (0.1, 0.2, 0.4, 0.5), 1: (0.3, 0.4, 0.6, 0.9)}  # means 0.2, 0.3, 0.5, 0.7

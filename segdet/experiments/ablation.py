@@ -94,7 +94,7 @@ def _score_detector(run, part, source, case):
         names |= {"arm": run.condition if source == "detector" else source}
     attention, boxes = run.attention(case, source), run.boxes(case, source)
     found = score_boxes(boxes, case.boxes) | score_attention(attention, case.mask)
-    made_by = {"threshold": run.proposals.threshold, "initial_weights": run.detector.initial_weights}
+    made_by = {"threshold": run.threshold(case, source), "initial_weights": run.detector.initial_weights}
     return names | found | made_by
 
 

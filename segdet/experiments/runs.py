@@ -138,13 +138,11 @@ class Run:
     @cached_property
     def proposals(self):
         """Which of its boxes count, as chosen on the validation scans."""
-        _, facts = self._kept(
-            "proposals", self.validation, self.vote, lambda: ({}, asdict(self._chosen(self.detector)))
-        )
+        _, facts = self._kept("proposals", self.validation, self.vote, self._chosen)
         return Proposals(**facts)
 
-    def _chosen(self, detector):
-        return choose_threshold(detector, self.validation, self.vote)
+    def _chosen(self):
+        return {}, asdict(choose_threshold(self.detector, self.validation, self.vote))
 
     def detect(self, case):
         """The boxes of a case, (D, 1, 4), best first."""
@@ -156,7 +154,11 @@ class Run:
 
     def boxes(self, case, source):
         """The boxes of a case from the source "detector", or "out-of-fold" for a training scan."""
-        return self.detect(case) if source == "detector" else self._out_of_fold[0][case.name]
+        return self.detect(case) if source == "detector" else self._out_of_fold[0][case.name][0]
+
+    def threshold(self, case, source):
+        """The score from which `boxes` count; the detector of each fold has its own."""
+        return self.proposals.threshold if source == "detector" else self._out_of_fold[0][case.name][1]
 
     def _detect(self, case):
         return detect(self.detector, case.slices, self.proposals)[0]
@@ -236,16 +238,17 @@ class Run:
     def _out_of_fold(self):
         """The boxes of every training scan from one of `OUT_OF_FOLD` detectors, trained on the other folds' scans.
 
-        Boxes by the name of the scan, and the `History` of every detector.
+        Boxes and their threshold by the name of the scan, and the `History` of every detector.
         """
-        boxes, histories, folds = {}, [], min(OUT_OF_FOLD, len(self.train))
+        found, histories, folds = {}, [], min(OUT_OF_FOLD, len(self.train))
         for fold in range(folds):
             rest = [case for number, case in enumerate(self.train) if number % folds != fold]
             detector, history = self._trained_detector(rest, f"{self.condition}-fold{fold}")
             histories.append(history)
-            proposals = self._chosen(detector)
-            boxes |= {case.name: detect(detector, case.slices, proposals)[0] for case in self.train[fold::folds]}
-        return boxes, histories
+            proposals = choose_threshold(detector, self.validation, self.vote)
+            for case in self.train[fold::folds]:
+                found[case.name] = detect(detector, case.slices, proposals)[0], proposals.threshold
+        return found, histories
 
     def segmenter(self, arm):
         """Train an arm's segmenter, or read it back: (UNet3D, History)."""
