@@ -109,7 +109,7 @@ class RPN(nn.Module):
 
         Parameters
         ----------
-        slices : Tensor, (N, H, W)
+        slices : Tensor, (N, H, W) or (N, 3, H, W)
         boxes : Tensor, (N, M, 4)
             Ground truth, padded with boxes of no area.
         generator : torch.Generator, optional
@@ -128,7 +128,7 @@ class RPN(nn.Module):
 
         Parameters
         ----------
-        slices : Tensor, (N, H, W)
+        slices : Tensor, (N, H, W) or (N, 3, H, W)
         proposals : Proposals
 
         Returns

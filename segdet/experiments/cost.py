@@ -92,12 +92,13 @@ def work_of_a_study(profile, arms, seeds, phantoms=True, detectors=1):
     Parameters
     ----------
     profile : Profile
-    arms, seeds : int
-        Every seed trains a segmenter for each of the arms and tests it.
+    arms : float
+        Every seed trains a segmenter for each of the arms and tests it; where seeds differ, their mean.
+    seeds : int
     phantoms : bool
         Whether its scans are simulated.
-    detectors : int
-        That each seed trains and tests.
+    detectors : float
+        That each seed trains and tests; where seeds differ, their mean.
     """
     test = profile.test
     scans = profile.train + profile.validation + test

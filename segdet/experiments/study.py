@@ -24,9 +24,9 @@ KEYS = ("seed", "part", "arm", "case", "step", "depth")  # the columns that name
 class Study:
     """A folder of results that grows run by run.
 
-    ``cases.csv`` has a row a (seed, arm, test case), ``detector.csv`` a row a (seed, scan), ``loss.csv`` a row a
-    (seed, arm, step). ``runs.csv`` has a row a (seed, arm) with the device, versions and commit that it was made with
-    and the seconds of its training, over all interruptions;
+    ``cases.csv`` has a row a (seed, arm, test case), ``detector.csv`` a row a (seed, detector, scan), ``loss.csv`` a
+    row a (seed, arm, step). ``runs.csv`` has a row a (seed, arm) with the device, versions and commit that it was made
+    with and the seconds of its training, over all interruptions;
     ``manifest.json`` says what holds for all rows, and who added the last of them. A row is complete or absent: every
     file is rewritten whole and moved into place.
 
