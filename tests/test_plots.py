@@ -101,6 +101,17 @@ def test_the_browser_has_every_slice():
     assert len({frame.layout.images[0].source for frame in figure.frames}) == 9
 
 
+def test_a_hot_voxel_does_not_blacken_the_browser():
+    voxels = np.random.default_rng(0).random((9, 8, 10))
+    hot = voxels.copy()
+    hot[0, 0, 0] = 1e6
+    shown = [
+        [frame.layout.images[0].source for frame in plots.volume_browser(Volume.from_spacing(v, (3, 1, 1)), "").frames]
+        for v in (voxels, hot)
+    ]
+    assert shown[0][1:] == shown[1][1:]
+
+
 @pytest.mark.parametrize("rows", [1, 2])
 def test_pictures_of_scans_are_300_pixels_wide(rows):
     plots.use_style()

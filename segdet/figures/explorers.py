@@ -83,12 +83,11 @@ def slice_explorer(volume, mask=None):
     def draw(index, outlines):
         figure, ax = _panel()
         predicted, annotation = (m[index] if outlines and m is not None else None for m in (mask, volume.mask))
-        plane, pixel = volume.voxels[index], volume.spacing[1:]
-        show_plane(ax, plane, pixel, predicted, annotation=annotation, title=f"slice {index}")
+        show_plane(ax, voxels[index], volume.spacing[1:], predicted, annotation=annotation, title=f"slice {index}")
         display(figure)
 
-    middle = len(volume.voxels) // 2
-    slider = IntSlider(middle, 0, len(volume.voxels) - 1, description="slice")
+    voxels = volume.limited()[0].voxels  # one hot voxel would blacken its slice
+    slider = IntSlider(len(voxels) // 2, 0, len(voxels) - 1, description="slice")
     return _interactive(draw, index=slider, outlines=Checkbox(True, description="outlines"))
 
 

@@ -212,7 +212,7 @@ def volume_browser(volume, title):
     """
     import plotly.graph_objects as go
 
-    voxels = volume.voxels.astype(np.float32)
+    voxels = volume.limited()[0].voxels.astype(np.float32)
     grey = np.clip(255 * (voxels - voxels.min()) / (np.ptp(voxels) or 1), 0, 255).astype(np.uint8)
     dy, dx = volume.spacing[1:]
     width_mm, height_mm = grey.shape[2] * dx, grey.shape[1] * dy
