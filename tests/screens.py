@@ -1,5 +1,7 @@
 """Screens of a scanner drawn for the tests: what is on them, and how large a pixel is, is known."""
 
+import struct
+
 import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -58,3 +60,14 @@ def inside(pitch=44, first=1, seed=0):
         if major:
             draw.text((837, row - 1), f"{number // 4 + first - 1}", 170, font(17, "DejaVuSans"), anchor="rt")
     return np.array(image)
+
+
+def write_tiff(path, grey, photometric):
+    """One strip of uncompressed grey values; photometric 0 means that 0 is white, 1 that it is black."""
+    order, (rows, columns) = grey.dtype.str[0].replace("|", "<"), grey.shape
+    tags = {256: columns, 257: rows, 258: 8 * grey.itemsize, 259: 1, 262: photometric, 273: 8, 277: 1, 278: rows,
+            279: grey.nbytes, 339: {"u": 1, "i": 2, "f": 3}[grey.dtype.kind]}  # fmt: skip
+    entries = b"".join(struct.pack(f"{order}HHII", tag, 4, 1, value) for tag, value in tags.items())
+    start = struct.pack(f"{order}2sHI", b"II" if order == "<" else b"MM", 42, 8 + grey.nbytes)
+    path.write_bytes(start + grey.tobytes() + struct.pack(f"{order}H", len(tags)) + entries + bytes(4))
+    return path

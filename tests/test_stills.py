@@ -174,6 +174,44 @@ def test_a_picture_is_turned_as_its_exif_says(name, orientation, turned, tmp_pat
     assert (spacing, notes) == (None, ())
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("packed", [None, "tiff_lzw"])
+@pytest.mark.parametrize(("orientation", "turned"), [(1, 0), (3, 2), (6, 1), (8, 3)])
+def test_a_tiff_is_turned_as_it_says(orientation, turned, packed, kind, tmp_path):
+    screen = np.zeros((40, 64), np.uint8)
+    screen[:16, :32] = 255
+    stored = Image.fromarray(np.rot90(screen, turned).astype(kind))
+    stored.save(tmp_path / "a.tif", compression=packed, tiffinfo={274: orientation})
+    (frame,), *_ = read_frames(tmp_path / "a.tif")
+    assert np.array_equal(frame, screen)
+
+
+@pytest.mark.parametrize(
+    ("photometric", "kind", "stored", "shown_as"),
+    [
+        (0, "<u2", [0, 400, 1000], [255, 153, 0]),
+        (1, "<u2", [0, 400, 1000], [0, 102, 255]),
+        (1, ">u2", [0, 400, 1000], [0, 102, 255]),
+        (0, "<f4", [-1, 0, 1.5], [255, 153, 0]),
+        (0, "|u1", [0, 100, 255], [255, 155, 0]),
+        (1, "|i1", [-100, -60, 0], [0, 102, 255]),
+        (1, "<i2", [-100, -60, 0], [0, 102, 255]),
+    ],
+)
+def test_bright_is_large_in_a_tiff_of_any_kind(photometric, kind, stored, shown_as, tmp_path):
+    path = screens.write_tiff(tmp_path / "a.tif", np.array([stored], kind), photometric)
+    (frame,), *_ = read_frames(path)
+    assert frame.tolist() == [shown_as]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_grey_levels_that_are_no_numbers_are_refused(value, tmp_path, recwarn):
+    Image.fromarray(np.array([[0, 1, value]], np.float32)).save(tmp_path / "a.tif")
+    with pytest.raises(FormatError, match=r"a\.tif: its grey levels hold NaN or infinity; replace them"):
+        read_frames(tmp_path / "a.tif")
+    assert not recwarn
+
+
 @pytest.mark.parametrize(("name", "mode"), [("a.png", "LA"), ("a.png", "RGBA"), ("a.webp", "RGBA"), ("a.gif", "RGBA")])
 def test_white_on_a_transparent_ground_is_white_on_black(name, mode, tmp_path):
     drawn = np.zeros((20, 30), np.uint8)

@@ -10,6 +10,8 @@ from ..checks import extension, is_dicom, reading, silenced
 from ..files import PICTURES
 from .areas import unlikely_size
 
+PHOTOMETRIC, SAMPLE_FORMAT = 262, 339  # tags of a TIFF
+WHITE_IS_ZERO, SIGNED = 0, (2,)
 US_IMAGES = "1.2.840.10008.5.1.4.1.1.6.1", "1.2.840.10008.5.1.4.1.1.6"  # of one frame, the second of before 1998
 
 
@@ -124,13 +126,26 @@ def _header(path):
 def _picture_frames(path):
     if path.stat().st_size == 0:
         raise FormatError(f"{path}: cannot be read: the file is empty")
-    try:
-        image = Image.open(path)
-    except UnidentifiedImageError as error:
-        raise FormatError(f"{path}: cannot be read: it is no picture in spite of its name, or damaged") from error
-    with image:  # what a phone puts behind the first picture of a file (MPO) is that again, smaller or from beside
+    with open(path, "rb") as file:  # from its name, Pillow 13 takes the rows of a turned TIFF for its columns
+        try:
+            image = Image.open(file)
+        except UnidentifiedImageError as error:
+            raise FormatError(f"{path}: cannot be read: it is no picture in spite of its name, or damaged") from error
+        # what a phone puts behind the first picture of a file (MPO) is that again, smaller or from beside
         frames = [image] if image.format == "MPO" else ImageSequence.Iterator(image)
-        return [_eight_bits(_grey(ImageOps.exif_transpose(frame))) for frame in frames]
+        return [_eight_bits(_shown(frame), path) for frame in frames]
+
+
+def _shown(frame):
+    """Grey levels as a frame shows them: turned as its header says, and large where it is bright."""
+    tags = getattr(frame, "tag_v2", {})
+    white_is_zero, signed = tags.get(PHOTOMETRIC) == WHITE_IS_ZERO, tags.get(SAMPLE_FORMAT) == SIGNED
+    grey = _grey(ImageOps.exif_transpose(frame))
+    if signed and grey.dtype == np.uint8:  # as which Pillow reads them
+        grey = grey.view(np.int8)
+    if white_is_zero and grey.dtype != np.uint8:  # Pillow inverts those alone
+        grey = -grey.astype(np.float32)
+    return grey
 
 
 def _grey(picture):
@@ -151,7 +166,7 @@ def _dicom_frames(path):
         ds = open_dicom(path)
         if "PixelData" not in ds:
             raise FormatError(f"{path}: holds no pixel data; expected a DICOM image that was not cut off")
-        frames = [_eight_bits(frame) for frame in grey_frames(ds, path, [(1, 0)])[0]]
+        frames = [_eight_bits(frame, path) for frame in grey_frames(ds, path, [(1, 0)])[0]]
         if placeholder := placeholder_spacing(ds) or screen_spacing(ds):
             return frames, None, (placeholder,)
         if not (ds.get("PixelSpacing") or calibrated_regions(ds)):
@@ -193,9 +208,11 @@ def _place(region):
     return top, region.RegionLocationMaxY1 + 1, left, region.RegionLocationMaxX1 + 1
 
 
-def _eight_bits(frame):
+def _eight_bits(frame, path):
     """Grey levels from 0 to 255; of other ranges than that of a byte, the darkest becomes 0 and the brightest 255."""
     if frame.dtype == np.uint8:
         return frame
     frame = frame.astype(np.float32)
+    if not np.isfinite(frame).all():
+        raise FormatError(f"{path}: its grey levels hold NaN or infinity; replace them before reading the picture")
     return np.rint((frame - frame.min()) * (255 / (np.ptp(frame) or 1))).astype(np.uint8)
