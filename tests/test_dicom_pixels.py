@@ -101,6 +101,68 @@ def test_a_scale_that_is_none_or_that_some_slices_lack(tmp_path):
     np.testing.assert_allclose(load_volume(folder).voxels, voxels)
 
 
+def modality_lut():
+    lut = Dataset()
+    lut.LUTDescriptor, lut.ModalityLUTType = [4096, 0, 16], "HU"
+    lut.add_new(0x00283006, "OW", np.arange(4096, dtype=np.uint16).tobytes())
+    return [lut]
+
+
+@pytest.mark.parametrize(
+    ("intercept", "slope", "change", "lost", "message"),
+    [
+        (-1024, 1, {"RescaleIntercept": None}, (), "RescaleIntercept is missing in 1 of 5"),
+        (-1024, 1, {}, ("RescaleIntercept",), "RescaleIntercept is missing in 1 of 5"),
+        (-1024, 2, {}, ("RescaleIntercept",), "RescaleIntercept is missing in 1 of 5"),
+        (None, None, {"ModalityLUTSequence": modality_lut()}, (), "RescaleSlope is missing in 4 of 5"),
+        (0, 1, {}, ("RescaleIntercept",), None),
+        (0, 3, {}, ("RescaleIntercept",), None),
+    ],
+)
+def test_an_intercept_or_a_table_that_only_some_slices_have(intercept, slope, change, lost, message, tmp_path):
+    voxels = np.abs(ct_voxels())
+    folder = write_series(tmp_path / "ct", voxels, oblique_affine(), slope=slope, intercept=intercept)
+    path = sorted(folder.iterdir())[1]
+    ds = pydicom.dcmread(path)
+    for keyword, value in change.items():
+        setattr(ds, keyword, value)
+    for keyword in lost:
+        del ds[keyword]
+    ds.save_as(path)
+    if message is None:
+        assert np.array_equal(load_volume(folder).voxels, voxels * slope)
+        return
+    with pytest.raises(FormatError, match=rf"ct: {message} slices or frames; put it in, or take \w+ out of the oth"):
+        load_volume(folder)
+
+
+def test_slices_that_all_lack_an_intercept_have_none(tmp_path):
+    folder = write_series(tmp_path / "ct", ct_voxels(), oblique_affine())
+    for path in folder.iterdir():  # as of PET
+        ds = pydicom.dcmread(path)
+        ds.RescaleSlope = ds.InstanceNumber
+        del ds.RescaleIntercept
+        ds.save_as(path)
+    assert np.array_equal(load_volume(folder).voxels, ct_voxels() * np.arange(1, 6)[:, None, None])
+
+
+@pytest.mark.parametrize("photometric", ["RGB", "PALETTE COLOR"])
+def test_a_slice_in_colour_among_grey_ones_is_refused(photometric, tmp_path):
+    folder = write_series(tmp_path / "ct", np.abs(ct_voxels()), oblique_affine())
+    path = sorted(folder.iterdir())[1]
+    ds = pydicom.dcmread(path)
+    ds.PhotometricInterpretation, ds.PlanarConfiguration, ds.PixelRepresentation = photometric, 0, 0
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit = 8, 8, 7
+    ds.SamplesPerPixel = 3 if photometric == "RGB" else 1
+    ds.PixelData = bytes(8 * 6 * ds.SamplesPerPixel)
+    for colour in range(3 * (photometric != "RGB")):
+        ds.add_new(0x00281101 + colour, "US", [256, 0, 8])
+        ds.add_new(0x00281201 + colour, "OW", bytes(range(256)))
+    ds.save_as(path)
+    with pytest.raises(FormatError, match="ct: 1 of 5 slices are in colour, which is no intensity of the others; take"):
+        load_volume(folder)
+
+
 def test_a_frame_without_the_scale_of_the_others(tmp_path):
     write_volume(Volume.from_spacing(np.arange(60, dtype=np.uint8).reshape(3, 4, 5), (1, 1, 1)), tmp_path / "a.dcm")
     ds = pydicom.dcmread(tmp_path / "a.dcm")

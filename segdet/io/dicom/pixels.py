@@ -141,6 +141,11 @@ def without_padding(voxels, padded):
     return filled, (f"{count} are padding, by the header: they were made as dark as the darkest others",)
 
 
+def is_coloured(ds):
+    """Whether the stored values of an image are colours: three samples a pixel, or indices into a palette."""
+    return ds.get("SamplesPerPixel") == 3 or ds.get("PhotometricInterpretation") == "PALETTE COLOR"
+
+
 def stays_dark(ds, scales):
     """Whether the large values of an image are dark in what `grey_frames` makes of it: MONOCHROME1 that is physical."""
     physical = set(scales) != {(1, 0)} or ds.get("ModalityLUTSequence") or any(keyword in ds for keyword in FLOATS)

@@ -29,7 +29,7 @@ from .clip import read_clip
 from .folder import choose_series, dicom_files
 from .geometry import facts, slice_distance, sop_class_name, stack_slices
 from .groups import Groups
-from .pixels import FLOATS, grey_frames, open_dicom, stays_dark, without_padding
+from .pixels import FLOATS, grey_frames, is_coloured, open_dicom, stays_dark, without_padding
 from .rescale import scales_of
 from .segmentation import SEGMENTATIONS, read_segmentation
 from .ultrasound import PHILIPS_CARTESIAN, placeholder_spacing, plane_spacing, read_philips
@@ -170,6 +170,11 @@ def _read_series(slices, path, frame):
         values = np.asarray(values, float)
         if np.abs(values - values[0]).max() > 1e-4:
             raise GeometryError(f"{path}: {keyword} differs between slices; expected one stack of equal slices")
+    if 0 < (coloured := sum(map(is_coloured, slices))) < len(slices):
+        raise FormatError(
+            f"{path}: {coloured} of {len(slices)} slices are in colour, which is no intensity of the others; take them "
+            "out, or export the series again"
+        )
     first = slices[0]
     numbers = [int(ds.get("InstanceNumber") or 0) for ds in slices]
     positions = np.asarray([ds.ImagePositionPatient for ds in slices], float)

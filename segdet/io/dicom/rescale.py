@@ -28,9 +28,25 @@ def scales_of(items, path):
         scales.append((1.0, 0.0) if item.get("ModalityLUTSequence") else physical)
         if not (scales[-1][0] and isfinite(scales[-1][0])):
             raise FormatError(f"{path}: its {keyword} is {slope}; expected a scale: put it right or take it out")
-    if (lacking := slopes.count(None)) and len({*scales}) > 1:
-        raise FormatError(
-            f"{path}: RescaleSlope is missing in {lacking} of {len(slopes)} slices or frames; put it in, or take it "
-            "out of the others"
-        )
+    _check_all_scaled(items, slopes, scales, path)
     return scales
+
+
+def _check_all_scaled(items, slopes, scales, path):
+    """Refuse items that lack what others have: their values would be of another scale than those beside them."""
+    tables = [bool(item.get("ModalityLUTSequence")) for item in items]
+    intercepts = [item.get("RescaleIntercept") for item in items]
+    lacking = {  # a table takes the place of both
+        keyword: sum(value is None and not table for value, table in zip(values, tables, strict=True))
+        for keyword, values in (("RescaleSlope", slopes), ("RescaleIntercept", intercepts))
+    }
+    for keyword, of_others in (
+        ("RescaleSlope", any(tables) or len({*scales}) > 1),
+        ("RescaleIntercept", lacking["RescaleIntercept"] < len(items) and len({offset for _, offset in scales}) > 1),
+    ):
+        if lacking[keyword] and of_others:
+            others = "ModalityLUTSequence" if any(tables) else "it"
+            raise FormatError(
+                f"{path}: {keyword} is missing in {lacking[keyword]} of {len(items)} slices or frames; put it in, or "
+                f"take {others} out of the others"
+            )
