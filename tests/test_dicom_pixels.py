@@ -163,6 +163,14 @@ def test_a_slice_in_colour_among_grey_ones_is_refused(photometric, tmp_path):
         load_volume(folder)
 
 
+@pytest.mark.parametrize(("announced", "held"), [(5, 6), (None, 2)])
+def test_more_uncompressed_frames_than_announced(announced, held, tmp_path):
+    path = image(tmp_path / "a.dcm", np.zeros((held, 4, 5), np.uint8), NumberOfFrames=announced)
+    message = rf"a\.dcm: announces {announced or 1} frames, but holds {held}; put its NumberOfFrames right"
+    with pytest.raises(FormatError, match=message):
+        load_volume(path)
+
+
 def test_a_frame_without_the_scale_of_the_others(tmp_path):
     write_volume(Volume.from_spacing(np.arange(60, dtype=np.uint8).reshape(3, 4, 5), (1, 1, 1)), tmp_path / "a.dcm")
     ds = pydicom.dcmread(tmp_path / "a.dcm")

@@ -174,6 +174,9 @@ def decoded(ds, stored, path):
     options = {} if source is ds else {"pixel_keyword": "PixelData", **as_pixel_options(ds)}
     options["correct_unused_bits"] = False
     pixels, _ = get_decoder(syntax).as_array(source, **options)
+    if pixels.size != prod(shape):  # pydicom decodes what is there
+        found = pixels.size // prod(shape[1:])
+        raise FormatError(f"{path}: announces {shape[0]} frames, but holds {found}; put its NumberOfFrames right")
     pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False).reshape(shape)
     spare = 8 * pixels.itemsize - ds.BitsStored
     if spare:
