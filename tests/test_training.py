@@ -419,9 +419,10 @@ def test_the_random_state_of_a_gpu_is_kept(kind, monkeypatch):
     assert torch.equal(generator.get_state(), before[1])
 
 
-def test_a_device_that_is_not_there(monkeypatch):
-    monkeypatch.setenv("SEGDET_DEVICE", "warp")
-    with pytest.raises(SegdetError, match="SEGDET_DEVICE=warp cannot be used here"):
+@pytest.mark.parametrize("device", ["warp", "meta"])  # the second holds no values
+def test_a_device_that_is_not_there(device, monkeypatch):
+    monkeypatch.setenv("SEGDET_DEVICE", device)
+    with pytest.raises(SegdetError, match=f"SEGDET_DEVICE={device} cannot be used here .*; unset it or use cpu$"):
         default_device()
 
 

@@ -11,7 +11,7 @@ from ..errors import SegdetError
 def usable(device, named=None, way_out="leave it out"):
     """A device, given by name or as it is; `SegdetError` says how it was named where it cannot be used here."""
     try:
-        torch.empty(0, device=device)
+        torch.empty(1, device=device).cpu()  # "meta" holds nothing that could come back
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         named = named or f"device {device}"
