@@ -56,7 +56,7 @@ HERE = {
         "the aims for version 2": "0.80 0.97",
     },
     "protocol": {"the margins that it fixes": "0.005 1 0.02"},
-    "gpu": {"bounds and an assumption, named there; a version": "10 25 2.11"},
+    "gpu": {"bounds and an assumption, named there": "10 25"},
     "intro": {"the paper's averages, rounded": "0.62 0.71"},
     "ledger": {"the recipe": "0.004"},
     "README": {"versions, a licence, a download": "3.11 4.0 5", "claims of protocol 2": f"{claim('1')} {claim('8a')}"},
