@@ -80,6 +80,7 @@ def shade_edges(body, echo, seed, parameters=None):
     (z, depth, x), radius = body.head_centre_mm, body.head_radius_mm
     dz = (np.arange(echo.shape[0]) + 0.5) * body.spacing[0] - z
     dx = (np.arange(echo.shape[2]) + 0.5) * body.spacing[2] - x
+    # Left of the head the last factor is not limited to 1: up to 0.9 dB more are lost. Studies rest on these hips.
     from_side = np.hypot(dz[:, None], dx[None]) / radius - 1
     lost = decibels * np.exp(-((from_side / 0.1) ** 2)) * np.minimum(dx / radius, 1) ** 2  # a wide beam in elevation
     start = min(max(int(depth / body.spacing[1]), 0), echo.shape[1])
