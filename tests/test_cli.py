@@ -135,7 +135,10 @@ def test_a_phantom_of_version_2(tmp_path):
     assert np.array_equal(load_mask(truth)[0], phantom.mask)
     for wrong, said in (
         (("phantom", "--preset", "iu22"), "version 1 has one scanner"),
-        (("phantom", "--version", 2, "--preset", "iu23"), 'must be one of iu22, l12-5, logiq-e9, logiq-p9 or "varied"'),
+        (
+            ("phantom", "--version", 2, "--preset", "iu23"),
+            'must be one of iu22, l12-5, l12-5-deep, logiq-e9, logiq-p9 or "varied"',
+        ),
         (("phantom", "--version", 2, "--noise-db", "nan"), "noise_db must be finite, found nan"),
         (("phantom", "--noise-db", "40.5"), "noise_db is 40.5; expected -300 to 40 dB"),
         (("phantom", "--contrast-db", "-1e9"), "contrast_db is -1e+09; expected -100 to 100 dB"),

@@ -311,14 +311,24 @@ def test_a_drawn_bar_gives_its_exponent(exponent):
     assert 0.9 * exponent <= bar_exponent(screen) <= exponent
 
 
-@pytest.mark.parametrize(("case", "measured"), [("171551", 0.95), ("167857", 1.35), ("167854", 1.68)])
-def test_the_grey_scales_are_those_of_the_bars(real_data, case, measured):
-    """The iU22's is the default; the two LOGIQs lie on either side of the 1.6 of their presets."""
+@pytest.mark.parametrize(
+    ("preset", "exponent"),
+    [("iu22", 0.95), ("l12-5", 0.95), ("l12-5-deep", 0.95), ("logiq-e9", 1.35), ("logiq-p9", 1.7)],
+)
+def test_every_preset_has_the_grey_scale_of_its_scanner(preset, exponent):
+    assert SCANNERS[preset].grey_exponent == exponent
+
+
+@pytest.mark.parametrize(
+    ("case", "measured", "preset"),
+    [("171551", 0.95, "l12-5"), ("167857", 1.35, "logiq-e9"), ("167854", 1.68, "logiq-p9")],
+)
+def test_the_grey_scales_are_those_of_the_bars(real_data, case, measured, preset):
     path = real_data / "infant_hip_2d" / f"{case}.dcm"
     if not path.exists():
         pytest.skip("needs infant_hip_2d")
     assert bar_exponent(read_frames(path)[0][0]) == pytest.approx(measured, abs=0.03)
-    assert {S.grey_exponent, SCANNERS["logiq-e9"].grey_exponent} == {0.95, 1.6}
+    assert SCANNERS[preset].grey_exponent == pytest.approx(measured, abs=0.03)
 
 
 def test_noise_is_a_dial():
@@ -363,7 +373,7 @@ def test_presets_are_what_they_say():
         np.testing.assert_allclose(np.multiply(scan.spacing, SMALL), scanner.field_of_view_mm)
         depths[name] = scanner.depth_mm
         assert 30 <= scanner.depth_mm <= 60
-    assert depths["logiq-e9"] < depths["iu22"] < depths["l12-5"]
+    assert depths["logiq-e9"] < depths["iu22"] < depths["l12-5"] < depths["l12-5-deep"] == 60
     # a lower frequency gives a coarser grain: lambda F across, c / 2B along the beam
     widths = []
     for megahertz in (5.0, 10.0):

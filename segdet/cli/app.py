@@ -66,8 +66,8 @@ LabelOption = Annotated[
     int | None, typer.Option(min=1, help="Which label of the annotation to segment. Default: every label above 0.")
 ]
 PRESETS = (
-    "Simulate hips of version 2, as a scanner shows them: iu22 (the paper's), l12-5, logiq-e9, logiq-p9, or "
-    '"varied", another for every hip.'
+    "Simulate hips of version 2, as a scanner shows them: iu22 (the paper's), l12-5, l12-5-deep, logiq-e9, "
+    'logiq-p9, or "varied", another for every hip.'
 )
 PresetOption = Annotated[str | None, typer.Option(help=f"{PRESETS} Default: hips of version 1.")]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with a study that is there.")]

@@ -41,25 +41,25 @@ class Scanner:
     dynamic_range_db: float = fixed(58.0, "dB", "63 is printed on the iU22's pictures; that of the echo is chosen")
     muscle_grey: float = fixed(0.31, "1", "muscle's level as a share of the range; the gain's setting")
     grey_exponent: float = fixed(
-        0.95, "1", "grey = 255 share^exponent: 0.95 fits the bar of the iU22; 1.35 and 1.7 those of two LOGIQs", BARS
+        0.95, "1", "grey = 255 share^exponent: 0.95 fits the bar of the iU22, 1.35 a LOGIQ E9's, 1.7 a P9's", BARS
     )
 
     def __post_init__(self):
         check_dials(self)
 
 
+L12_5 = Scanner(field_of_view_mm=(33.28, 50.0, 50.0), depth_mm=50.0, frequency_mhz=8.5, focus_mm=25.0)
 SCANNERS = {
     "iu22": Scanner(),
-    "l12-5": Scanner(
-        field_of_view_mm=(33.28, 50.0, 50.0), depth_mm=50.0, frequency_mhz=8.5, focus_mm=25.0, smoothing_mm=(0.15, 0.35)
-    ),
+    "l12-5": L12_5,
+    "l12-5-deep": replace(L12_5, field_of_view_mm=(33.28, 60.0, 50.0), depth_mm=60.0),  # as rID 171556 prints it
     "logiq-e9": Scanner(
         field_of_view_mm=(33.28, 32.0, 48.0), depth_mm=32.0, frequency_mhz=10.0, focus_mm=16.0, tgc_until_mm=24.0,
-        grey_exponent=1.6, muscle_grey=0.55, dynamic_range_db=66.0, smoothing_mm=(0.1, 0.3),
+        grey_exponent=1.35, muscle_grey=0.49, dynamic_range_db=66.0, smoothing_mm=(0.1, 0.3),
     ),
     "logiq-p9": Scanner(
-        field_of_view_mm=(33.28, 45.0, 50.0), depth_mm=45.0, frequency_mhz=9.5, focus_mm=18.0, grey_exponent=1.6,
-        muscle_grey=0.48, dynamic_range_db=66.0, smoothing_mm=(0.1, 0.3), repeated_mm=0.0,
+        field_of_view_mm=(33.28, 45.0, 50.0), depth_mm=45.0, frequency_mhz=9.5, focus_mm=18.0, grey_exponent=1.7,
+        muscle_grey=0.50, dynamic_range_db=66.0, smoothing_mm=(0.1, 0.3), repeated_mm=0.0,
     ),
 }  # fmt: skip
 
