@@ -141,6 +141,17 @@ def test_a_forest_of_findings():
     assert -1 < ax.get_xlim()[0] < ax.get_xlim()[1] < 1  # an interval without limits is not drawn
 
 
+def test_names_of_rows_stand_above_them_and_leave_no_margin():
+    _, ax = plt.subplots()
+    plots.name_rows(ax, ["first", "second"])
+    ax.figure.draw_without_rendering()
+    for label, place, name in zip(ax.get_yticklabels(), (0, 1), ("second", "first"), strict=True):
+        box = label.get_window_extent()
+        assert label.get_text() == name
+        assert box.x0 >= ax.bbox.x0
+        assert ax.transData.transform((0, place))[1] < box.y0 < box.y1 < ax.transData.transform((0, place + 0.8))[1]
+
+
 def test_means_along_a_dial():
     _, ax = plt.subplots()
     rows = [{"seed": s, "step": x, "gain": s + x / 10} for s in (1, 2, 3) for x in (0, 10) for _ in range(2)]

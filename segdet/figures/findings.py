@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .plots import BLUE, INK, RED
+from .plots import BLUE, INK, RED, name_rows
 
 
 def forest(ax, rows, bound=None):
@@ -25,7 +25,7 @@ def forest(ax, rows, bound=None):
     if bound:
         ax.axvspan(-bound, bound, color=INK, alpha=0.2, lw=0)
     ax.axvline(0, color="0.6", lw=1)
-    ax.set(yticks=range(len(rows)), yticklabels=[row[0] for row in reversed(rows)], ylim=(-0.6, len(rows) - 0.4))
+    name_rows(ax, [row[0] for row in rows])
 
 
 def along(ax, rows, x, y, label, colour):

@@ -263,7 +263,14 @@ def intervals(ax, labels, comparisons, paper=None):
         ax.plot(paper, rows, "D", mfc="none", mec=RED, label="paper")
         ax.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0)  # above, where it is no datum
     ax.axvline(0, color="0.6", lw=1)
-    ax.set(yticks=rows, yticklabels=labels, ylim=(-0.6, len(labels) - 0.4))
+    name_rows(ax, labels)
+
+
+def name_rows(ax, labels):
+    """Write names above rows of data, the first above the uppermost: a narrow page shows the data and no margin."""
+    ax.set(ylim=(-0.6, len(labels) - 0.2))
+    ax.set_yticks(np.arange(len(labels)) + 0.38, labels[::-1], ha="left", va="center")
+    ax.tick_params(axis="y", length=0, pad=-3)
 
 
 def data_uri(plane, kind, **options):
