@@ -285,7 +285,7 @@ def test_a_standardised_detector_is_trained_and_tested_on_other_grey(small_phant
 
     monkeypatch.setattr(detectors, "train_detector", train)
     monkeypatch.setattr(detectors, "detect", look)
-    names = ["compact-half", "compact-standardised"]
+    names = ["compact-zoomed", "compact-standardised"]
     assert run_detectors(TINY, [0], tmp_path, names, report=str)
     plain, other = ([*shown[f"0-{name}"]] for name in names)
     for before, after in zip([*plain, *shown["tested"]], [*other, *shown["tested"][-TINY.test :]], strict=False):
@@ -303,6 +303,7 @@ def test_variants_change_what_they_say():
     assert kinds["plain"] == (Recipe(), False, None, False)
     assert kinds["book"] == (RECIPE, False, None, True)
     assert kinds["compact"] == (COMPACT, False, None, True)
-    assert kinds["compact-standardised"] == (kinds["compact-half"][0], True, None, False)
+    assert kinds["compact-standardised"] == (kinds["compact-zoomed"][0], True, None, False)
+    assert all(v.recipe.gain == 0 for v in VARIANTS.values() if v.standardised)  # `augment` cuts grey to [0, 1]
     assert (Recipe().backbone, RECIPE.backbone, COMPACT.backbone) == ("vgg16", "vgg16", "resnet18")
     assert len(set(kinds.values())) == len(VARIANTS)

@@ -36,7 +36,8 @@ class Variant:
     vote : bool
         See `Proposals`; for the chosen threshold.
     standardised : bool
-        The slices have mean 0 and deviation 1 over a scan, as the segmenter's volumes, instead of lying in [0, 1].
+        The slices have mean 0 and deviation 1 over a scan, as the segmenter's volumes, instead of lying in [0, 1], to
+        which `Recipe.gain` would cut them.
     """
 
     row: str
@@ -62,6 +63,7 @@ def compact_half(**changes):
     return replace(COMPACT, sampling=replace(HALF, **changes))
 
 
+ZOOMED = replace(compact_half(), gain=0.0)
 VARIANTS = {
     "plain": Variant("", "plain: above 0.7, negatives drawn, mirrored only"),
     "literal": Variant("B2", "positive anchors only, above 0.7 only", Recipe(LITERAL)),
@@ -84,7 +86,8 @@ VARIANTS = {
     "book": Variant("", "the book's: all that and voting", RECIPE, vote=True),
     "compact": Variant("A21", "the book's with ResNet-18 for VGG-16", COMPACT, vote=True),
     "compact-half": Variant("", "ResNet-18, above 0.5, augmented", compact_half()),
-    "compact-standardised": Variant("B16", "the same, mean 0 and deviation 1", compact_half(), standardised=True),
+    "compact-zoomed": Variant("B16", "ResNet-18, above 0.5, size varied", ZOOMED),
+    "compact-standardised": Variant("B16", "the same, mean 0 and deviation 1", ZOOMED, standardised=True),
     "inside": Variant("B17", "the same, no anchors across the border", compact_half(inside=True)),
     "box-weight": Variant("B17", "the same, the boxes' term times 10", compact_half(box_weight=10.0)),
     "per-anchor": Variant("B17", "the same, both terms over all sampled anchors", compact_half(per_anchor=True)),
