@@ -96,6 +96,11 @@ def test_quantities_by_hand(study):
     study.add("dials", [alone])
     assert measures.gain_over("contrast_db", -1)(study)[0] == pytest.approx([0.01] * 3)
     assert measures.gain_over("noise_db", 1)(study) == ([], None)
+    for arm, step, iou in (("unet", 1, 0.5), ("unet", 3, 0.6), ("cascade", 1, 0.8), ("cascade", 3, 0.7)):
+        row = {"seed": 0, "arm": f"{arm}-alike", "part": "noise_db", "step": step, "case": "c0", "iou": iou}
+        study.add("dials", [row])
+    assert measures.gain_over("noise_db", 1)(study) == ([], None)
+    assert measures.gain_over("noise_db", 1, "-alike")(study)[0] == pytest.approx([-0.1])  # from 0.3 to 0.1 in two dB
 
 
 def test_unrest_by_hand(study):

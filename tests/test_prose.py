@@ -49,7 +49,7 @@ HERE = {
         "limits of the protocol, groups of scans, versions": "0.005 0.02 0.05 0.6 0.8 2.11 2.15",
     },
     "first-study": {"percentiles": "2.5 97.5"},
-    "11-when-attention-helps": {"an exercise": "3", "groups of scans": "0.6 0.8", "a grid": "1.04"},
+    "11-when-attention-helps": {"an exercise": "3", "groups of scans": "0.6 0.8", "a grid": "1.04", "doses": "0.1 30"},
     "12-real-infants": {
         "licences": "3.0 2.0",
         "the windows, sizes and bounds of the measures": "2 4 3 16",

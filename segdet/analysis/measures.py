@@ -109,17 +109,21 @@ def _slope(rows):
     return slopes(x, y, [seed for seed, _ in points]), None
 
 
-def gain_over(dial, sign):
-    """The slope of the gain of ours over the 3D U-Net along a dial of the phantom, times `sign`."""
+def gain_over(dial, sign, trained=""):
+    """The slope of the gain of ours over the 3D U-Net along a dial of the phantom, times `sign`.
+
+    With ``trained="-alike"`` of the networks that were trained anew at every value of the dial.
+    """
 
     def quantity(study):
         keys = "seed", "step", "case"
-        iou = {arm: {} for arm in ("unet", "cascade")}
+        iou = {f"unet{trained}": {}, f"cascade{trained}": {}}
         for row in study.table("dials"):
-            if row["part"] == dial:
+            if row["part"] == dial and row["arm"] in iou:
                 iou[row["arm"]][tuple(row[key] for key in keys)] = row["iou"]
-        both = sorted(iou["unet"].keys() & iou["cascade"].keys())
-        return _slope([(k[0], k[1], sign * k[1], iou["cascade"][k] - iou["unet"][k]) for k in both])
+        unet, ours = iou.values()
+        both = sorted(unet.keys() & ours.keys())
+        return _slope([(k[0], k[1], sign * k[1], ours[k] - unet[k]) for k in both])
 
     return quantity
 
