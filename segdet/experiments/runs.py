@@ -96,8 +96,7 @@ class Run:
         """Another annotated scan as the networks of this run see a test scan."""
         volume = self.grids.oriented(volume)
         case = with_annotation(prepare(volume, self.grids), volume)
-        coarse = self.plan.protocol == 2 and not self.finer
-        return as_coarse_as_the_segmenter(case) if coarse else case
+        return as_coarse_as_the_segmenter(case) if self.plan.protocol == 2 and not self.finer else case
 
     def checkpoint(self, name):
         """Where the state of the training of this name is kept, as `segdet.training.loop.fit` takes it."""
@@ -138,8 +137,7 @@ class Run:
     @cached_property
     def proposals(self):
         """Which of its boxes count, as chosen on the validation scans."""
-        _, facts = self._kept("proposals", self.validation, self.vote, self._chosen)
-        return Proposals(**facts)
+        return Proposals(**self._kept("proposals", self.validation, self.vote, self._chosen)[1])
 
     def _chosen(self):
         return {}, asdict(choose_threshold(self.detector, self.validation, self.vote))
