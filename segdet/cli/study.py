@@ -231,10 +231,9 @@ def pixel_sizes(entries):
 
 def arm_names(text, protocol=1):
     """The arms of a comma-separated list, each once."""
+    from ..experiments.config import check_names
     from ..experiments.protocol import arms_of
 
     names = listed(text)
-    for name in names or ("",):
-        if name not in arms_of(protocol):
-            raise SegdetError(f"there is no arm {name!r}; choose from {', '.join(arms_of(protocol))}")
+    check_names(names or [""], arms_of(protocol), "arm")
     return names

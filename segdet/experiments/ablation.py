@@ -19,7 +19,7 @@ from .probes import PROBES
 from .protocol import arms_of, check_terms, stages_of
 from .runs import DETECTED, Run
 from .scores import describe_scan, score_attention
-from .study import Study
+from .study import Study, lacking
 
 
 def run_seed(plan, seed, checkpoints=None, deadline=None):
@@ -87,6 +87,30 @@ def phantom_version(plan):
     return f"{chain.VERSION}, {plan.preset}" if plan.preset else acoustics.VERSION
 
 
+def fixed_facts(study, plan, seeds):
+    """What makes a study of a plan this one and no other, for `Study.fill`; `study` says of what kind it is.
+
+    Raises
+    ------
+    SegdetError
+        As `segdet.experiments.protocol.check_terms`.
+    """
+    data = "phantom" if plan.data == "phantom" else Path(plan.data).resolve().name
+    fixed = {
+        "study": study,
+        "protocol": plan.protocol,
+        "profile": plan.profile.name,
+        "settings": asdict(plan.profile),
+        "data": data if plan.label is None else f"{data}, label {plan.label}",
+        "phantom_version": phantom_version(plan),
+    }
+    if plan.data != "phantom":
+        fixed["scans"] = digest(*names_and_contents(folder_pairs(plan.data)))
+    if plan.protocol != 1:
+        fixed["kind"] = check_terms(plan, seeds)
+    return fixed
+
+
 def _score_detector(run, part, source, case):
     """How good the detector's boxes of a case are, or those of the fold's detector that has not seen it."""
     names = {"seed": run.seed, "part": part, "case": case.name}
@@ -137,20 +161,7 @@ def run_study(plan, seeds, out, *, resume=False, max_minutes=None, scheduler=Non
     """
     if scheduler and max_minutes is not None:
         raise SegdetError("--max-minutes stops a study on this machine; leave it out with --scheduler")
-    study = Study(out)
-    data = "phantom" if plan.data == "phantom" else Path(plan.data).resolve().name
-    fixed = {
-        "study": "ablation",
-        "protocol": plan.protocol,
-        "profile": plan.profile.name,
-        "settings": asdict(plan.profile),
-        "data": data if plan.label is None else f"{data}, label {plan.label}",
-        "phantom_version": phantom_version(plan),
-    }
-    if plan.data != "phantom":
-        fixed["scans"] = digest(*names_and_contents(folder_pairs(plan.data)))
-    if plan.protocol != 1:
-        fixed["kind"] = check_terms(plan, seeds)
+    study, fixed = Study(out), fixed_facts("ablation", plan, seeds)
 
     def runs(checkpoints, deadline):
         stages = [_left(study, plan, arms, seeds) for arms in stages_of(plan)]
@@ -174,6 +185,4 @@ def run_study(plan, seeds, out, *, resume=False, max_minutes=None, scheduler=Non
 
 def _left(study, plan, arms, seeds):
     """From a seed to the plan of those of the arms that it still lacks."""
-    done = study.done()
-    left = {seed: tuple(arm for arm in arms if (seed, arm) not in done) for seed in seeds}
-    return {seed: replace(plan, arms=names) for seed, names in left.items() if names}
+    return {seed: replace(plan, arms=tuple(left)) for seed, left in lacking(seeds, arms, study.done()).items()}

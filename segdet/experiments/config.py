@@ -115,6 +115,13 @@ class Plan:
     dial: tuple[str, float] | None = None
 
 
+def check_names(names, known, what):
+    """Refuse a name of `what` that is not among those that are known; `SegdetError` lists them."""
+    for name in names:
+        if name not in known:
+            raise SegdetError(f"there is no {what} {name!r}; choose from {', '.join(known)}")
+
+
 def get_profile(name=None):
     """The profile of that name; None means the variable SEGDET_PROFILE, else "laptop".
 

@@ -4,7 +4,6 @@ from dataclasses import asdict, dataclass, field, replace
 
 from ..attention import boxes_to_mask
 from ..cascade import detect
-from ..errors import SegdetError
 from ..metrics import score_boxes
 from ..phantom.acoustics import VERSION
 from ..proposals import Proposals
@@ -15,10 +14,10 @@ from ..training.checkpoint import forget, shares_done
 from ..training.detector import choose_threshold, train_detector
 from ..training.recipes import COMPACT, RECIPE, Recipe
 from .cases import prepared_split, renormalised
-from .config import Plan
+from .config import Plan, check_names
 from .cost import work_of_a_study
 from .scores import score_attention
-from .study import Study
+from .study import Study, lacking
 
 
 @dataclass(frozen=True)
@@ -117,18 +116,14 @@ def run_detectors(profile, seeds, out, names=None, *, resume=False, max_minutes=
         There is no such variant, or as `Study.fill`.
     """
     names = tuple(dict.fromkeys(VARIANTS if names is None else names))
-    for name in names or ("",):
-        if name not in VARIANTS:
-            raise SegdetError(f"there is no variant {name!r}; choose from {', '.join(VARIANTS)}")
+    check_names(names or [""], VARIANTS, "variant")
     study = Study(out)
     fixed = {"study": "detectors", "profile": profile.name, "settings": asdict(profile)}
     fixed |= {"data": "phantom", "phantom_version": VERSION}
 
     def runs(checkpoints, deadline):
         scored, ran = ({(row["seed"], row["arm"]) for row in study.table(name)} for name in ("detector", "runs"))
-        done = scored & ran
-        left = {seed: [name for name in names if (seed, name) not in done] for seed in seeds}
-        left = {seed: todo for seed, todo in left.items() if todo}
+        left = lacking(seeds, names, scored & ran)
         if foretell and left:
             each = sum(len({VARIANTS[name].training for name in todo}) for todo in left.values()) / len(left)
             foretell(

@@ -1,15 +1,14 @@
 """Both networks trained anew where the contrast, the noise or the look-alikes are those of the test (chapter 11)."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 from ..runtime.device import default_device
 from ..runtime.provenance import environment
 from ..training.checkpoint import forget, shares_done
-from .ablation import phantom_version
+from .ablation import fixed_facts
 from .config import PROBED, Plan
 from .cost import work_of_a_study
 from .probes import DIALS, dial_row, dial_rows
-from .protocol import check_terms
 from .runs import Run
 from .study import Study
 
@@ -44,8 +43,7 @@ def run_dials(profile, seeds, out, preset=None, *, resume=False, max_minutes=Non
     """
     profile = replace(profile, test=min(PROBED, profile.test))
     plan, study = Plan(profile, NETWORKS, preset=preset, protocol=2), Study(out)
-    fixed = {"study": "dials", "protocol": 2, "profile": profile.name, "settings": asdict(profile), "data": "phantom"}
-    fixed |= {"phantom_version": phantom_version(plan), "kind": check_terms(plan, seeds)}
+    fixed = fixed_facts("dials", plan, seeds)
     levels = [UNTURNED, *((dial, value) for dial, values in DIALS.items() for value in values)]
 
     def runs(checkpoints, deadline):

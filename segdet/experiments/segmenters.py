@@ -1,24 +1,22 @@
 """What each open choice of the 3D U-Net costs or gains: one changed at a time, over seeds (chapter 07)."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 
 from .. import metrics
-from ..errors import SegdetError
 from ..runtime.device import default_device
 from ..runtime.provenance import environment
 from ..training.checkpoint import shares_done
 from ..training.recipes import SegmenterRecipe
 from ..training.segmenter import train_segmenter
 from ..unet3d import UNet3D
-from .ablation import phantom_version
+from .ablation import fixed_facts
 from .cases import renormalised
-from .config import Plan
+from .config import Plan, check_names
 from .cost import work_of_a_study
-from .protocol import check_terms
 from .runs import Run
 from .scores import on_own_grid
-from .study import Study
+from .study import Study, lacking
 
 
 @dataclass(frozen=True)
@@ -86,17 +84,12 @@ def run_segmenters(
         There is no such variant, or as `segdet.experiments.protocol.check_terms` and `Study.fill`.
     """
     names = tuple(dict.fromkeys(VARIANTS if names is None else names))
-    for name in names or ("",):
-        if name not in VARIANTS:
-            raise SegdetError(f"there is no variant {name!r}; choose from {', '.join(VARIANTS)}")
-    plan, study = Plan(profile, names, preset=preset, protocol=2), Study(out)
-    fixed = {"study": "segmenters", "protocol": 2, "profile": profile.name, "settings": asdict(profile)}
-    fixed |= {"data": "phantom", "phantom_version": phantom_version(plan), "kind": check_terms(plan, seeds)}
+    check_names(names or [""], VARIANTS, "variant")
+    plan, study = Plan(profile, (), preset=preset, protocol=2), Study(out)
+    fixed = fixed_facts("segmenters", plan, seeds)
 
     def runs(checkpoints, deadline):
-        done = study.done()
-        left = {seed: [name for name in names if (seed, name) not in done] for seed in seeds}
-        left = {seed: todo for seed, todo in left.items() if todo}
+        left = lacking(seeds, names, study.done())
         if foretell and left:
             each = sum(map(len, left.values())) / len(left)
             foretell(

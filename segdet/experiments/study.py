@@ -272,6 +272,12 @@ class Study:
         return True
 
 
+def lacking(seeds, names, done):
+    """From a seed to those of the names that it still lacks, a list; `done` is a set of (seed, name)."""
+    left = {seed: [name for name in names if (seed, name) not in done] for seed in seeds}
+    return {seed: todo for seed, todo in left.items() if todo}
+
+
 def _means(rows):
     columns = {k: [row[k] for row in rows] for k, v in rows[0].items() if isinstance(v, float)}
     return "".join(f"  {k} {np.nanmean(v):.3f}" for k, v in columns.items() if not np.isnan(v).all())

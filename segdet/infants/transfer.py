@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import SegdetError
 from ..experiments.ablation import phantom_version
 from ..experiments.cases import prepared_split
-from ..experiments.config import Plan, Profile
+from ..experiments.config import Plan, Profile, check_names
 from ..experiments.cost import work_of_a_study
 from ..experiments.detectors import VARIANTS
 from ..experiments.study import Study
@@ -118,10 +118,8 @@ class TransferPlan:
 
     def __post_init__(self):
         variants = [name for name, variant in VARIANTS.items() if not variant.standardised]  # pictures are in [0, 1]
-        for given, known, what in ((self.names, variants, "variant"), (self.starts, STARTS, "start")):
-            for name in given:
-                if name not in known:
-                    raise SegdetError(f"there is no {what} {name!r}; choose from {', '.join(known)}")
+        check_names(self.names, variants, "variant")
+        check_names(self.starts, STARTS, "start")
 
     @property
     def simulated(self):
