@@ -1,6 +1,6 @@
 """What each open choice of the 3D U-Net costs or gains: one changed at a time, over seeds (chapter 07)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from .. import metrics
@@ -14,9 +14,12 @@ from .ablation import fixed_facts
 from .cases import renormalised
 from .config import Plan, check_names
 from .cost import work_of_a_study
+from .protocol import BEST
 from .runs import Run
 from .scores import on_own_grid
 from .study import Study, lacking
+
+MIRRORED = SegmenterRecipe(mirrored=True)
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,8 @@ class SegmenterVariant:
         See `UNet3D`.
     how : str
         Of the voxels that it sees: ``"zscore"``, or ``"unit"`` as the detector's slices.
+    recipe : SegmenterRecipe
+        How it is trained; the norm is that above.
     """
 
     row: str
@@ -43,6 +48,7 @@ class SegmenterVariant:
     depth: int = 3
     norm: str = "batch"
     how: str = "zscore"
+    recipe: SegmenterRecipe = MIRRORED
 
 
 VARIANTS = {
@@ -54,6 +60,9 @@ VARIANTS = {
     "wide": SegmenterVariant("B9", "twice as wide", width=2.0),
     "shallow": SegmenterVariant("B9", "two poolings", depth=2),
     "unit": SegmenterVariant("B16", "grey between percentiles, in [0, 1]", how="unit"),
+    # What `segdet.experiments.protocol.BEST` adds, beside instance normalisation:
+    "varied": SegmenterVariant("B14", "scans varied in grey and size", recipe=replace(BEST, norm="batch", effort=1)),
+    "long": SegmenterVariant("A13", "four times the steps", recipe=replace(MIRRORED, effort=BEST.effort)),
 }
 
 
@@ -91,9 +100,13 @@ def run_segmenters(
     def runs(checkpoints, deadline):
         left = lacking(seeds, names, study.done())
         if foretell and left:
-            each = sum(map(len, left.values())) / len(left)
+            every = [VARIANTS[name] for todo in left.values() for name in todo]
+            efforts = sum(variant.recipe.effort for variant in every)
             foretell(
-                lambda p: work_of_a_study(p, each, len(left), detectors=0), shares_done(checkpoints, left, profile)
+                lambda p: replace(
+                    work_of_a_study(p, len(every) / len(left), len(left), detectors=0), segmenters=efforts
+                ),
+                shares_done(checkpoints, left, profile),
             )
         for seed, todo in left.items():
             run = Run(plan, seed, checkpoints, deadline)
@@ -115,7 +128,7 @@ def _run_variant(run, name, deadline):
         run.plan.profile,
         run.seed,
         network=partial(_network, variant, run.plan.profile.base_channels),
-        recipe=SegmenterRecipe(mirrored=True),
+        recipe=variant.recipe,
         checkpoint=run.checkpoint(name),
         deadline=deadline,
     )
