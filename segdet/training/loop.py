@@ -97,58 +97,103 @@ def fit(
     OutOfTime
         The deadline has passed; the state is saved.
     """
-    history, first, best = History(), 0, None
     rank, world = distributed.processes()
     batches = batches or world
     if batches % world:
         raise ValueError(f"{batches} batches a step cannot be shared by {world} processes")
     identity = _identity(model, optimizer, {"seed": seed, "steps": steps, "batches": batches}, identity)
     checkpoint = checkpoint(_fingerprint(identity)) if callable(checkpoint) else checkpoint
+    training = _Training(model, optimizer, seed, batches, identity, checkpoint and Path(checkpoint), label)
     with ExitStack() as open_until_the_end:
         if checkpoint and rank == 0:
             open_until_the_end.enter_context(one_writer(checkpoint))
         distributed.wait()  # until the state is that which the others will read
-        if checkpoint and Path(checkpoint).exists():
-            history, first, best = restore_state(checkpoint, model, optimizer, identity)
-        history.identity, begun = _fingerprint(identity), time.monotonic() - history.seconds
-        rates = [group["lr"] for group in optimizer.param_groups]  # as the caller set them; the schedule scales them
+        training.resume()
+        first = training.done
         writer = open_until_the_end.enter_context(_writer(Path(log) / label, first)) if log and rank == 0 else None
         bar = progress(range(first, steps), label, total=steps, unit="steps", initial=first)
         for step in bar:
-            for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = rate * (schedule(step) if schedule else 1)
-            model.train()
-            optimizer.zero_grad(set_to_none=True)
-            # far apart in the lower 32 bits, which are all that a generator of the CPU looks at
-            streams = [seed * 1_000_003 + step + part * 0x9E3779B1 for part in range(batches)]
-            terms = _backward(model, batch_loss, streams[rank::world], batches, f"{label}, step {step + 1}")
-            loss = sum(terms.values())
-            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm or math.inf)
-            if not torch.isfinite(loss + norm):
-                found = f"{label}: loss {loss.item()}, gradient {norm.item()} at step {step + 1}"
-                raise _not_finite(found, batch_names, streams, checkpoint)
-            optimizer.step()
-            history.loss.append({name: term.item() for name, term in terms.items()})
-            done = step + 1
-            milestone = done % every == 0 or done == steps
-            if milestone and validate and _is_best(model, validate, history, done, label):
-                best = {k: v.detach().clone() for k, v in model.state_dict().items()}
-            if milestone and watch:
-                model.eval()
-                history.watched.append([done, watch(model)])
-            _show(bar, writer, history, done)
-            history.seconds = time.monotonic() - begun
-            late = deadline is not None and time.monotonic() > deadline and done < steps
-            if checkpoint and (milestone or late) and rank == 0:
-                save_state(checkpoint, model, optimizer, history, done, best, identity)
+            training.step(batch_loss, schedule(step) if schedule else 1, clip_norm, batch_names)
+            milestone = training.done % every == 0 or training.done == steps
+            if milestone:
+                training.milestone(validate, watch)
+            _show(bar, writer, training.history, training.done)
+            late = deadline is not None and time.monotonic() > deadline and training.done < steps
+            if milestone or late:
+                training.save()
             if late:
                 raise OutOfTime
-    if best:
-        model.load_state_dict(best)
-    else:
-        history.best_step = steps
-    model.eval()
-    return history
+    return training.finish()
+
+
+class _Training:
+    """How far a training is: the steps that are done, what happened in them, and the best weights so far."""
+
+    def __init__(self, model, optimizer, seed, batches, identity, checkpoint, label):
+        self.model, self.optimizer, self.seed, self.batches = model, optimizer, seed, batches
+        self.identity, self.checkpoint, self.label = identity, checkpoint, label
+        self.rates = [group["lr"] for group in optimizer.param_groups]  # as the caller set them; `step` scales them
+        self.history, self.done, self.best = History(), 0, None
+
+    def resume(self):
+        """Go on from the checkpoint, if it is there."""
+        if self.checkpoint and self.checkpoint.exists():
+            state = restore_state(self.checkpoint, self.model, self.optimizer, self.identity)
+            self.history, self.done, self.best = state
+        self.history.identity = _fingerprint(self.identity)
+        self.begun = time.monotonic() - self.history.seconds
+
+    def step(self, batch_loss, factor, clip_norm, batch_names):
+        """Take the next step, at `factor` times the learning rates."""
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * factor
+        self.model.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        # far apart in the lower 32 bits, which are all that a generator of the CPU looks at
+        streams = [self.seed * 1_000_003 + self.done + part * 0x9E3779B1 for part in range(self.batches)]
+        rank, world = distributed.processes()
+        where = f"{self.label}, step {self.done + 1}"
+        terms = _backward(self.model, batch_loss, streams[rank::world], self.batches, where)
+        loss = sum(terms.values())
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), clip_norm or math.inf)
+        if not torch.isfinite(loss + norm):
+            found = f"{self.label}: loss {loss.item()}, gradient {norm.item()} at step {self.done + 1}"
+            raise _not_finite(found, batch_names, streams, self.checkpoint)
+        self.optimizer.step()
+        self.history.loss.append({name: term.item() for name, term in terms.items()})
+        self.done += 1
+
+    def milestone(self, validate, watch):
+        """Score the network and let it be watched; the weights of the best score so far are kept."""
+        if validate:
+            self.model.eval()
+            score = float(validate())
+            if not math.isfinite(score):
+                found = f"{self.label}: the validation score is {score}"
+                raise TrainingError(f"{found}; is there anything to find in those scans?")
+            self.history.validation.append([self.done, score])
+            if score >= max(value for _, value in self.history.validation):
+                self.history.best_step = self.done
+                self.best = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+        if watch:
+            self.model.eval()
+            self.history.watched.append([self.done, watch(self.model)])
+
+    def save(self):
+        """Note how long the training has taken and leave its state in the checkpoint."""
+        self.history.seconds = time.monotonic() - self.begun
+        if self.checkpoint and distributed.processes()[0] == 0:
+            state = self.history, self.done, self.best
+            save_state(self.checkpoint, self.model, self.optimizer, *state, self.identity)
+
+    def finish(self):
+        """Leave the model with its best weights and return what happened."""
+        if self.best:
+            self.model.load_state_dict(self.best)
+        else:
+            self.history.best_step = self.done
+        self.model.eval()
+        return self.history
 
 
 def _identity(model, optimizer, settings, more):
@@ -156,19 +201,6 @@ def _identity(model, optimizer, settings, more):
     facts = settings | {"network": _layers(model)} | (more or {})
     facts |= {"optimizer": type(optimizer).__name__, "its settings": _settings(optimizer)}
     return json.loads(json.dumps(facts))
-
-
-def _is_best(model, validate, history, done, label):
-    """Validate after `done` steps, note the score in `history`, and say whether none before was higher."""
-    model.eval()
-    value = float(validate())
-    if not math.isfinite(value):
-        raise TrainingError(f"{label}: the validation score is {value}; is there anything to find in those scans?")
-    history.validation.append([done, value])
-    best = value >= max(v for _, v in history.validation)
-    if best:
-        history.best_step = done
-    return best
 
 
 def _show(bar, writer, history, done):
@@ -189,8 +221,7 @@ def _not_finite(found, batch_names, streams, checkpoint):
     """The error for a loss or a gradient that is not finite, in a step of these random seeds."""
     names = [n for s in streams for n in batch_names(torch.Generator().manual_seed(s))] if batch_names else ()
     found += f", whose batch holds {', '.join(names)}" if names else ""
-    saved = checkpoint and Path(checkpoint).exists()
-    kept = f" {Path(checkpoint).name} holds the last good state." if saved else ""
+    kept = f" {checkpoint.name} holds the last good state." if checkpoint and checkpoint.exists() else ""
     return TrainingError(f"{found}; look at these scans or lower the learning rate.{kept}")
 
 
