@@ -42,10 +42,17 @@ def info(
 
     check_outputs({"a picture": png}, scan, force)
     volume = load_volume(scan, frame=frame, series=series)
+    rows = [("scan", own_name(scan)), *_facts(volume)]
+    rows += [("privacy", warning) for warning in identifying_tags(scan)]
+    _print_rows(rows, max(len(key) for key, _ in rows) + 1)
+    _save_picture(png, volume)
+
+
+def _facts(volume):
+    """What is known of a scan, in words: pairs of a name and a text."""
     d, h, w = volume.shape
     extent = [n * s for n, s in zip(volume.shape, volume.spacing, strict=True)]
     rows = [
-        ("scan", own_name(scan)),
         ("shape", f"{d} slices of {h} rows x {w} columns, {volume.voxels.dtype}"),
         ("spacing", "{:.4g} mm between slices, {:.4g} x {:.4g} mm pixels".format(*volume.spacing)),
         ("extent", "{:.1f} x {:.1f} x {:.1f} mm (slices, rows, columns)".format(*extent)),
@@ -56,15 +63,20 @@ def info(
     voxels = volume.voxels
     rows.append(("intensity", f"{voxels.min():g} to {voxels.max():g}, mean {voxels.mean(dtype=float):.4g}"))
     rows += [(key.replace("_", " "), value) for key, value in volume.meta.items() if value != ""]
-    rows += [("note", as_options(note)) for note in volume.notes]
-    rows += [("privacy", warning) for warning in identifying_tags(scan)]
-    width = max(len(key) for key, _ in rows) + 1
+    return rows + [("note", as_options(note)) for note in volume.notes]
+
+
+def _print_rows(rows, width):
     for key, value in rows:
         print(f"{key + ':':<{width}} {value}")
+
+
+def _save_picture(png, volume, mask=None):
+    """Save the three middle planes as a picture, if one is wanted."""
     if png:
         from ..figures.plots import save_planes
 
-        save_planes(volume, png)
+        save_planes(volume, png, mask)
         print(f"wrote {png}")
 
 
@@ -84,8 +96,7 @@ def _info_of_stills(path, picture, pixel_mm):
     rows += [(f"picture {', '.join(names)}", description) for description, names in said.items()]
     rows += [("note", note) for note in dict.fromkeys(note for still in stills for note in still.notes)]
     rows += [("privacy", warning) for warning in identifying_tags(path)]
-    for key, value in rows:
-        print(f"{key + ':':<14} {value}")
+    _print_rows(rows, 14)
 
 
 @app.command()
@@ -216,21 +227,10 @@ def predict(
         prediction = cascade.predict(volume, drawn and (lambda scan: painted(drawn, scan.shape)), step)
     seconds = time.monotonic() - start
     said = save_mask(prediction.mask, out, volume, source=scan)
-    detected = int(prediction.attention.any((1, 2)).sum())
-    millilitres = prediction.mask.sum() * abs(np.linalg.det(volume.affine)) / 1000
-    print(f"boxes on {detected} of {len(prediction.attention)} slices; mask {millilitres:.2f} ml; {seconds:.1f} s")
-    if not prediction.mask.any() and drawn:
-        print("the mask is empty: the boxes miss what the model knows; paint every slice that shows the object")
-    elif not prediction.mask.any():
-        print("the mask is empty: nothing in this scan looked like what the model was trained on")
-    elif not detected:
-        print("there is no box: the mask rests on nothing")
+    for line in _found(prediction, volume, drawn, seconds):
+        print(line)
     print("; ".join([f"wrote {out}", *said]))
-    if png:
-        from ..figures.plots import save_planes
-
-        save_planes(volume, png, prediction.mask)
-        print(f"wrote {png}")
+    _save_picture(png, volume, prediction.mask)
 
 
 def _notes(grids, volume, drawn, boxes):
@@ -245,6 +245,19 @@ def _notes(grids, volume, drawn, boxes):
         central = " x ".join(f"{e:.0f}" for e in np.minimum(extent, grids.extent))
         notes.append(f"the model looks at the central {central} mm of this scan; the rest is background in the mask")
     return notes
+
+
+def _found(prediction, volume, drawn, seconds):
+    """What was found in a scan, in lines: how much, and why a mask is empty or rests on nothing."""
+    detected = int(prediction.attention.any((1, 2)).sum())
+    millilitres = prediction.mask.sum() * abs(np.linalg.det(volume.affine)) / 1000
+    yield f"boxes on {detected} of {len(prediction.attention)} slices; mask {millilitres:.2f} ml; {seconds:.1f} s"
+    if not prediction.mask.any() and drawn:
+        yield "the mask is empty: the boxes miss what the model knows; paint every slice that shows the object"
+    elif not prediction.mask.any():
+        yield "the mask is empty: nothing in this scan looked like what the model was trained on"
+    elif not detected:
+        yield "there is no box: the mask rests on nothing"
 
 
 @app.command()
