@@ -59,7 +59,7 @@ def _reached(values, start, other):
     return values[np.argmax(wide)] if wide.any() else values[-1]
 
 
-def told_apart(voxels):
+def distinct_in_float32(voxels):
     """Voxels that float32 tells apart: above the lowest, in units of their range, where it would lose their steps.
 
     Neither normalisation depends on offset or scale. Voxels of 16 bits, and all ordinary scans, are not touched.

@@ -12,7 +12,7 @@ import numpy as np
 
 from .attention import attended_region, painted
 from .errors import GeometryError, SegdetError
-from .intensities import normalise, told_apart
+from .intensities import distinct_in_float32, normalise
 from .resampling import covered, resample_array
 from .volume import AXES, with_neighbours
 
@@ -90,7 +90,7 @@ class Grids:
         """
         volume.check_scan()
         volume, usual = volume.reoriented(self.orientation).limited()
-        volume = replace(volume, voxels=told_apart(volume.voxels))
+        volume = replace(volume, voxels=distinct_in_float32(volume.voxels))
         found = []
         for shape, how in ((self.detector_shape, "unit"), (self.segmenter_shape, "zscore")):
             spacing = self.spacing(shape)

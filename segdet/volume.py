@@ -12,7 +12,7 @@ import numpy as np
 from scipy import ndimage
 
 from .errors import GeometryError
-from .intensities import check_voxels, normalise, told_apart, usual_range
+from .intensities import check_voxels, distinct_in_float32, normalise, usual_range
 from .masks import as_mask
 from .resampling import nearest, resample_array
 
@@ -246,7 +246,7 @@ class Volume:
         ndarray of float32, (D, H, W)
         """
         scan, usual = self.limited()
-        return normalise(told_apart(scan.voxels), how, usual)
+        return normalise(distinct_in_float32(scan.voxels), how, usual)
 
 
 def _check_affine(affine, name):

@@ -37,5 +37,5 @@ def _kind(voxels, scales):
     largest = max(abs(slope * end) + abs(intercept) for slope, intercept in scales for end in ends)
     step = (ends[1] - ends[0]) / 2**16 if voxels.dtype.kind == "f" else 1
     with np.errstate(over="ignore", invalid="ignore"):  # beyond float32, whose spacing there is no number
-        told_apart = np.spacing(np.float32(largest)) <= step * min(abs(slope) for slope, _ in scales)
-    return np.float32 if told_apart else np.float64
+        fine_enough = np.spacing(np.float32(largest)) <= step * min(abs(slope) for slope, _ in scales)
+    return np.float32 if fine_enough else np.float64

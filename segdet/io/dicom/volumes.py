@@ -93,13 +93,13 @@ def split_volumes(positions, keys, path, attributes=(), numbers=None):
     if all(len(np.unique(place[group])) == len(group) for group in groups):
         return groups, ()
     attributes = list(attributes)
-    told = [frames for group in groups for frames in _told_apart(group, place, attributes, path)]
+    told = [frames for group in groups for frames in _split_by_attributes(group, place, attributes, path)]
     order = range(len(keys)) if numbers is None else numbers
     volumes = [volume for frames in told for volume in _visits(frames, place, order, path)]
     return volumes, (BY_ORDER,) * (numbers is None and len(volumes) > len(told))
 
 
-def _told_apart(group, place, attributes, path):
+def _split_by_attributes(group, place, attributes, path):
     """Frames of which several are at each place, apart where attributes tell them apart."""
     repeats = Counter(place[group].tolist()).values()
     if len(set(repeats)) > 1:
