@@ -157,13 +157,34 @@ def _read_folder(folder, frame, label, series):
 
 
 def _read_series(slices, path, frame):
-    """Single-frame slices of one series; a slice without pixels is read again when it is needed."""
+    """Single-frame slices of one series, whose pixels may still be in their files."""
+    _check_slices(slices, path)
+    first = slices[0]
+    spacing, of_plane = plane_spacing(first)
+    numbers = [int(ds.get("InstanceNumber") or 0) for ds in slices]
+    positions = np.asarray([ds.ImagePositionPatient for ds in slices], float)
+    keys = [("", int(ds.get("TemporalPositionIdentifier") or 0)) for ds in slices]
+    volumes, _ = split_volumes(positions, keys, path, of_slices(slices), numbers)
+    chosen = choose(path, len(volumes), frame)
+    picked, thickness = volumes[chosen], slice_distance(first)
+    order, affine = stack_slices(positions[picked], first.ImageOrientationPatient, spacing, thickness, path)
+    picked = [slices[index] for index in picked[order]]
+    voxels, of_pixels = _voxels_of_slices(picked, path)
+    notes = of_pixels + of_plane + chosen_note(chosen, len(volumes)) + single_slice_note(len(picked), thickness)
+    frames = {uid for ds in picked if (uid := ds.get("FrameOfReferenceUID"))}
+    if len(frames) > 1:
+        notes += (f"its slices are in {len(frames)} frames of reference: the same coordinates were assumed",)
+    meta = facts(first, "series of slices", len(volumes), chosen)
+    return Volume(voxels, affine, name=own_name(path), notes=notes, meta=meta)
+
+
+def _check_slices(slices, path):
+    """Refuse slices that cannot be placed or are no stack of equal ones."""
     needed = "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns"
     for ds in slices:
         missing = [keyword for keyword in needed if ds.get(keyword) is None]
         if missing:
             raise GeometryError(f"{ds.filename}: lacks {', '.join(missing)}; the slice cannot be placed")
-    spacing, of_plane = plane_spacing(slices[0])
     equal = {keyword: [ds[keyword].value for ds in slices] for keyword in needed[1:]}
     equal["the pixel size of its calibrated ultrasound region"] = [plane_spacing(ds)[0] for ds in slices]
     for keyword, values in equal.items():
@@ -175,18 +196,12 @@ def _read_series(slices, path, frame):
             f"{path}: {coloured} of {len(slices)} slices are in colour, which is no intensity of the others; take them "
             "out, or export the series again"
         )
-    first = slices[0]
-    numbers = [int(ds.get("InstanceNumber") or 0) for ds in slices]
-    positions = np.asarray([ds.ImagePositionPatient for ds in slices], float)
-    keys = [("", int(ds.get("TemporalPositionIdentifier") or 0)) for ds in slices]
-    volumes, _ = split_volumes(positions, keys, path, of_slices(slices), numbers)
-    chosen = choose(path, len(volumes), frame)
-    picked = volumes[chosen]
-    thickness = slice_distance(first)
-    order, affine = stack_slices(positions[picked], first.ImageOrientationPatient, spacing, thickness, path)
-    picked = [slices[index] for index in picked[order]]
-    planes, padded, dark, said, scales = [], [], [], {}, scales_of(picked, path)
-    for ds in picked:
+
+
+def _voxels_of_slices(slices, path):
+    """The voxels of slices in order, (D, H, W), and notes; a slice whose pixels were left out is read again."""
+    planes, padded, dark, said, scales = [], [], [], {}, scales_of(slices, path)
+    for ds in slices:
         ds = ds if _holds_pixels(ds) else open_dicom(ds.filename)
         plane, no_measure, notes = grey_frames(ds, ds.filename, scales)
         planes.append(plane[0])
@@ -199,15 +214,4 @@ def _read_series(slices, path, frame):
             "the others, and rescaled values are not inverted; export the series again in one of the two"
         )
     voxels, of_padding = without_padding(rescaled(np.stack(planes), scales), np.stack(padded))
-    notes = (
-        *said,
-        *of_padding,
-        *of_plane,
-        *chosen_note(chosen, len(volumes)),
-        *single_slice_note(len(planes), thickness),
-    )
-    frames = {uid for ds in picked if (uid := ds.get("FrameOfReferenceUID"))}
-    if len(frames) > 1:
-        notes += (f"its slices are in {len(frames)} frames of reference: the same coordinates were assumed",)
-    meta = facts(first, "series of slices", len(volumes), chosen)
-    return Volume(voxels, affine, name=own_name(path), notes=notes, meta=meta)
+    return voxels, (*said, *of_padding)

@@ -42,25 +42,8 @@ def read_philips(ds, path, frame):
             f"{f'; {zeros:.1%} of them 0, so the pixels are all but blank' if zeros > 0.99 else ''}; "
             "export the scan again"
         )
-    units = int(ds.get("PhysicalUnitsXDirection") or 0), int(ds.get("PhysicalUnitsYDirection") or 0)
-    deltas = np.array([block[0x03].value, ds.PhysicalDeltaY, ds.PhysicalDeltaX], float)
-    if units != (CENTIMETRES, CENTIMETRES) or not np.isfinite(deltas).all() or deltas.min() <= 0:
-        raise GeometryError(
-            f"{path}: physical units {units} and voxel size {deltas.tolist()}; expected centimetres (3, 3) "
-            "and positive sizes"
-        )
+    spacing, unit = _philips_spacing(ds, block, shape, path)
     chosen = 0 if frame is None else choose(path, announced, frame)
-    longest = float((deltas * shape).max())  # in whatever unit
-    if 10 * longest <= LARGEST_SCAN:
-        spacing, unit = 10 * deltas, "the voxel size was read as centimetres, as the header declares"
-    elif longest <= LARGEST_SCAN:
-        spacing = deltas
-        unit = f"the header declares cm, but the scan would be {longest / 100:.1f} m long: read as mm"
-    else:
-        raise GeometryError(
-            f"{path}: with voxels of {deltas.tolist()} the scan is {longest / 100:.1f} m long in cm and "
-            f"{longest / 1000:.1f} m in mm; neither is an ultrasound scan"
-        )
     placed = ds.get("ImagePositionPatient") or ds.get("ImageOrientationPatient")
     notes = (unit, "the place in the patient was not read: this export does not define it" if placed else NO_PLACE)
     if announced > 1:
@@ -68,6 +51,26 @@ def read_philips(ds, path, frame):
     voxels = pixels[chosen * one : (chosen + 1) * one].reshape(shape).copy()
     meta = facts(ds, "Philips Cartesian", announced, chosen)
     return Volume(voxels, axis_aligned_affine(spacing), name=path.name, notes=notes, meta=meta)
+
+
+def _philips_spacing(ds, block, shape, path):
+    """The voxel size in mm, and a note on the unit that it was read in."""
+    units = int(ds.get("PhysicalUnitsXDirection") or 0), int(ds.get("PhysicalUnitsYDirection") or 0)
+    deltas = np.array([block[0x03].value, ds.PhysicalDeltaY, ds.PhysicalDeltaX], float)
+    if units != (CENTIMETRES, CENTIMETRES) or not np.isfinite(deltas).all() or deltas.min() <= 0:
+        raise GeometryError(
+            f"{path}: physical units {units} and voxel size {deltas.tolist()}; expected centimetres (3, 3) "
+            "and positive sizes"
+        )
+    longest = float((deltas * shape).max())  # in whatever unit
+    if 10 * longest <= LARGEST_SCAN:
+        return 10 * deltas, "the voxel size was read as centimetres, as the header declares"
+    if longest <= LARGEST_SCAN:
+        return deltas, f"the header declares cm, but the scan would be {longest / 100:.1f} m long: read as mm"
+    raise GeometryError(
+        f"{path}: with voxels of {deltas.tolist()} the scan is {longest / 100:.1f} m long in cm and "
+        f"{longest / 1000:.1f} m in mm; neither is an ultrasound scan"
+    )
 
 
 def calibrated_regions(ds):
