@@ -8,8 +8,10 @@ import runner
 from conftest import ROOT
 
 from segdet.analysis.prose import STORED_PROFILE, written_for
+from segdet.analysis.verdicts import judge
 from segdet.errors import SegdetError
 from segdet.experiments.config import PROFILES
+from segdet.experiments.study import Study
 
 PAGES = {path.stem: path for pattern in ("book/*.ipynb", "book/*.md", "README.md") for path in ROOT.glob(pattern)}
 
@@ -18,7 +20,18 @@ def claim(key):
     """The difference and its interval, which README repeats because it cannot be glued there."""
     claims = json.loads((ROOT / "results/protocol2-laptop/claims.json").read_text())["claims"]
     (claim,) = [claim for claim in claims if claim["claim"] == key]
-    return " ".join(f"{value:.3f}" for value in (claim["ours"], *claim["interval"]))
+    return numbers(claim["ours"], *claim["interval"])
+
+
+def compared(first, second):
+    """The same of two arms that no claim compares."""
+    a, b, seeds = Study(ROOT / "results/protocol2-laptop").pairs(first, second)
+    (found,) = judge([(a - b, seeds)])
+    return numbers(found.difference, *found.interval)
+
+
+def numbers(*values):
+    return " ".join(f"{abs(value):.3f}" for value in values)
 
 
 # Numbers that nothing here has measured. Whoever types another one says where it comes from, or glues it.
@@ -59,7 +72,14 @@ HERE = {
     "gpu": {"bounds and an assumption, named there": "10 25"},
     "intro": {"the paper's averages, rounded": "0.62 0.71"},
     "ledger": {"the recipe": "0.004"},
-    "README": {"versions, a licence, a download": "3.11 4.0 5", "claims of protocol 2": f"{claim('1')} {claim('8a')}"},
+    "README": {
+        "versions, a licence, a download": "3.11 4.0 5",
+        "claims of protocol 2": f"{claim('1')} {claim('8a')}",
+        "both at their best, and what each gains": " ".join(
+            compared(*pair)
+            for pair in (("cascade-best", "unet-best"), ("unet-best", "unet"), ("cascade-best", "cascade"))
+        ),
+    },
 }
 
 FENCES = re.compile(
