@@ -118,6 +118,7 @@ def fit(
             if milestone:
                 training.milestone(validate, watch)
             _show(bar, writer, training.history, training.done)
+            training.history.seconds = time.monotonic() - training.begun
             late = deadline is not None and time.monotonic() > deadline and training.done < steps
             if milestone or late:
                 training.save()
@@ -180,8 +181,7 @@ class _Training:
             self.history.watched.append([self.done, watch(self.model)])
 
     def save(self):
-        """Note how long the training has taken and leave its state in the checkpoint."""
-        self.history.seconds = time.monotonic() - self.begun
+        """Leave its state in the checkpoint."""
         if self.checkpoint and distributed.processes()[0] == 0:
             state = self.history, self.done, self.best
             save_state(self.checkpoint, self.model, self.optimizer, *state, self.identity)
