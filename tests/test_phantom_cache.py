@@ -5,6 +5,7 @@ import pytest
 
 from segdet.errors import SegdetError
 from segdet.phantom import acoustics, make
+from segdet.phantom import cache as caching
 from segdet.phantom.cache import cached_phantom, cached_phantoms
 from segdet.phantom.make import make_phantom
 
@@ -88,3 +89,13 @@ def test_an_error_in_one_reaches_the_caller_and_leaves_no_piece(cache):
     with pytest.raises(SegdetError, match="age_days"):
         cached_phantoms([(1, {"shape": SMALL}), (2, {"shape": SMALL, "age_days": 999})])
     assert all(path.suffix == ".npz" and not path.name.startswith(".") for path in cache.iterdir())
+
+
+def test_whoever_interrupts_does_not_wait_for_all(cache, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt  # before the first is asked for
+
+    monkeypatch.setattr(caching, "progress", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        cached_phantoms([(seed, {"shape": SMALL}) for seed in range(60)])
+    assert not cache.exists() or len(list(cache.iterdir())) < 30

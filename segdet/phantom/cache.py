@@ -103,5 +103,8 @@ def write_phantoms(seeds, folder, **options):
 
 
 def _several_at_a_time(function, items, label):
-    with ThreadPoolExecutor(min(MOST_WORKERS, os.cpu_count())) as pool:
+    pool = ThreadPoolExecutor(min(MOST_WORKERS, os.cpu_count()))
+    try:
         return list(progress(pool.map(function, items), label, total=len(items)))
+    finally:
+        pool.shutdown(cancel_futures=True)  # whoever interrupts it waits for those that have begun, not for all
