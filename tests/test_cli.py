@@ -455,6 +455,24 @@ def test_ctrl_c_costs_one_line(tmp_path):
     assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_command_that_is_told_to_end_leaves_nothing_half_written(number, code, tmp_path):
+    """As a batch system tells it whose time is up, `timeout`, or a terminal that is closed."""
+    # under nohup, which these tests may run under, SIGHUP is ignored on purpose
+    code_of_it = f"import signal; signal.signal({int(number)}, signal.SIG_DFL); from segdet.cli import main; main()"
+    command = [sys.executable, "-c", code_of_it, "phantom", "--count", "99", "--out", str(tmp_path / "hips")]
+    environment = os.environ | {"SEGDET_CACHE": str(tmp_path / "cache")}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    while process.poll() is None and not list(tmp_path.glob(".segdet-*.part")):
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == code
+    assert error.startswith("segdet: interrupted; what was saved is kept")
+    assert error.count("\n") == 1
+    assert {path.name for path in tmp_path.iterdir()} <= {"cache"}
+
+
 def test_what_the_library_says_of_arguments_is_said_of_options(tmp_path, capsys, monkeypatch):
     write_nifti = nibabel.Nifti1Image(np.zeros((4, 5, 6, 3), np.uint8), np.diag([1.0, 1, 1, 1]))
     nibabel.save(write_nifti, tmp_path / "four.nii.gz")

@@ -1,6 +1,7 @@
 """The command `segdet`: look at a scan, simulate one, train, predict, and run the ablation."""
 
 import os
+import signal
 import sys
 import warnings
 
@@ -10,12 +11,16 @@ from ..errors import NO_ROOM, SegdetError, is_out_of_memory
 from . import check, confirm, scan, study, train  # noqa: F401 - their commands register themselves
 from .app import app, as_options, check_filled
 
-INTERRUPTED = 130  # the exit code after Ctrl-C
+BY_SIGNAL = 128  # above it are the exit codes of what a signal ended, Ctrl-C's is 130
 # Of all commands; a step of a training says itself what makes it smaller.
 MORE_ROOM = (
     "close other programs, or crop the scan or resample it to larger voxels; if it was a GPU's, set SEGDET_DEVICE=cpu"
 )
 UsageError = typer.BadParameter.__base__  # of the parser that this version of typer brings
+
+
+class Ended(SystemExit):
+    """A signal asks this process to end."""
 
 
 def main():
@@ -25,8 +30,8 @@ def main():
     warnings.formatwarning = lambda message, *_, **__: f"segdet: {message}\n"
     try:
         check_filled(sys.argv[1:])
-        ended = app(standalone_mode=False)
-        if ended == INTERRUPTED:
+        ended = _run()
+        if ended and ended > BY_SIGNAL:
             print(
                 "segdet: interrupted; what was saved is kept: a training or study goes on with --resume",
                 file=sys.stderr,
@@ -48,3 +53,20 @@ def main():
             raise
         print(f"segdet: {NO_ROOM}; {MORE_ROOM}", file=sys.stderr)
         sys.exit(2)
+
+
+def _run():
+    """Run the command; returns its exit code, None where all went well."""
+    # Of a batch system or `timeout`, and of a closed terminal: like Ctrl-C they shall leave nothing half-written.
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows knows one of them
+        if number and signal.getsignal(number) == signal.SIG_DFL and "TORCHELASTIC_RUN_ID" not in os.environ:
+            signal.signal(number, _end)
+    try:
+        return app(standalone_mode=False)
+    except Ended as error:
+        return error.code
+
+
+def _end(number, _):
+    raise Ended(BY_SIGNAL + number)
