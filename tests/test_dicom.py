@@ -646,6 +646,29 @@ def test_slices_of_several_frames_of_reference_are_said(uids, notes, tmp_path):
     assert np.array_equal(volume.voxels, ct_voxels(depth=3))
 
 
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        ({"PixelRepresentation": 0}, "16 bits unsigned, 16 bits signed"),
+        ({"BitsStored": 12, "HighBit": 11}, "12 bits signed, 16 bits signed"),
+    ],
+)
+def test_inverted_slices_of_unequal_ranges_are_refused(header, said, tmp_path):
+    """Inverted, a 7 of 16 bits is 65528 unsigned and -8 signed: of two scales in one volume."""
+    folder = write_series(tmp_path / "a", np.abs(ct_voxels(depth=3)), axis_aligned_affine((2, 1, 1)))
+    for name in ("000.dcm", "037.dcm", "074.dcm"):
+        ds = pydicom.dcmread(folder / name)
+        for keyword, value in (header if name == "037.dcm" else {}).items():
+            setattr(ds, keyword, value)
+        ds.save_as(folder / name)
+    assert np.array_equal(load_volume(folder).voxels, np.abs(ct_voxels(depth=3)))  # as long as none is inverted
+    ds = pydicom.dcmread(folder / "000.dcm")
+    ds.PhotometricInterpretation = "MONOCHROME1"
+    ds.save_as(folder / "000.dcm")
+    with pytest.raises(FormatError, match=f"a: its slices hold values of {said}, and some are MONOCHROME1"):
+        load_volume(folder)
+
+
 @pytest.mark.parametrize("slope", [1, 2])
 def test_slices_of_both_senses_are_brought_to_one_or_refused(slope, tmp_path):
     folder = write_series(tmp_path / "a", ct_voxels(depth=3), axis_aligned_affine((2, 1, 1)), slope=slope)

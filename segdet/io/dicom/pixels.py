@@ -152,6 +152,22 @@ def stays_dark(ds, scales):
     return ds.get("PhotometricInterpretation") == "MONOCHROME1" and bool(physical)
 
 
+def check_ranges(slices, path):
+    """Refuse MONOCHROME1 slices beside some whose stored values fill another range, which has another middle.
+
+    Raises
+    ------
+    FormatError
+    """
+    ranges = {(ds.get("PixelRepresentation") or 0, ds.get("BitsStored") or 0) for ds in slices}
+    if len(ranges) > 1 and any(ds.get("PhotometricInterpretation") == "MONOCHROME1" for ds in slices):
+        found = ", ".join(f"{bits} bits {'signed' if signed else 'unsigned'}" for signed, bits in sorted(ranges))
+        raise FormatError(
+            f"{path}: its slices hold values of {found}, and some are MONOCHROME1: inverted, these would be of another "
+            "scale than the others; export the series again with equal slices"
+        )
+
+
 def _float_frames(ds, keyword, path):
     """Pixels that are stored as floats (PS3.3, C.7.6.24 and 25), (frames, rows, columns)."""
     stored, shape = ds[keyword].value or b"", (int(ds.get("NumberOfFrames") or 1), int(ds.Rows), int(ds.Columns))

@@ -29,7 +29,7 @@ from .clip import read_clip
 from .folder import choose_series, dicom_files
 from .geometry import facts, slice_distance, sop_class_name, stack_slices
 from .groups import Groups
-from .pixels import FLOATS, grey_frames, is_coloured, open_dicom, stays_dark, without_padding
+from .pixels import FLOATS, check_ranges, grey_frames, is_coloured, open_dicom, stays_dark, without_padding
 from .rescale import scales_of
 from .segmentation import SEGMENTATIONS, read_segmentation
 from .ultrasound import PHILIPS_CARTESIAN, placeholder_spacing, plane_spacing, read_philips
@@ -213,5 +213,7 @@ def _voxels_of_slices(slices, path):
             f"{path}: large values are dark in {sum(dark)} of {len(dark)} slices, which are MONOCHROME1, and bright in "
             "the others, and rescaled values are not inverted; export the series again in one of the two"
         )
+    if not any(dark):
+        check_ranges(slices, path)
     voxels, of_padding = without_padding(rescaled(np.stack(planes), scales), np.stack(padded))
     return voxels, (*said, *of_padding)
