@@ -216,6 +216,13 @@ def test_volume_frame_of_reference_is_said(scan, enhanced, tmp_path):
          GeometryError, "pixel spacing"),
         (lambda ds: setattr(ds.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0],
                             "ImageOrientationPatient", [1, 0, 0, 1, 0, 0]), GeometryError, "not two perpendicular"),
+        (lambda ds: setattr(ds.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0],
+                            "ImageOrientationPatient", [1, 0, 0]), GeometryError,
+         "bad.dcm: its ImageOrientationPatient is of 3 numbers; expected 6"),
+        (lambda ds: setattr(ds.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0], "PixelSpacing", [0.5]),
+         GeometryError, "bad.dcm: its PixelSpacing is of 1 number; expected 2"),
+        (lambda ds: setattr(ds.PerFrameFunctionalGroupsSequence[2].PlanePositionSequence[0], "ImagePositionPatient",
+                            [1, 2]), GeometryError, "bad.dcm: its ImagePositionPatient is of 2 numbers; expected 3"),
     ],
 )  # fmt: skip
 def test_contradictions_are_refused(tamper, error, message, enhanced, tmp_path):
@@ -644,6 +651,33 @@ def test_slices_of_several_frames_of_reference_are_said(uids, notes, tmp_path):
     volume = load_volume(folder)
     assert volume.notes == notes
     assert np.array_equal(volume.voxels, ct_voxels(depth=3))
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "said"),
+    [
+        ("ImageOrientationPatient", [1, 0, 0], "3 numbers; expected 6"),
+        ("ImagePositionPatient", [1, 2], "2 numbers; expected 3"),  # of all slices they were different times
+    ],
+)
+@pytest.mark.parametrize("files", [["037.dcm"], ["000.dcm", "037.dcm", "074.dcm"]])
+def test_a_slice_whose_place_has_not_all_its_numbers_is_refused(files, keyword, value, said, tmp_path):
+    folder = write_series(tmp_path / "a", ct_voxels(depth=3), axis_aligned_affine((2, 1, 1)))
+    for name in files:
+        ds = pydicom.dcmread(folder / name)
+        setattr(ds, keyword, value)
+        ds.save_as(folder / name)
+    with pytest.raises(GeometryError, match=rf"{files[0]}: its {keyword} is of {said}"):
+        load_volume(folder)
+
+
+def test_one_slice_with_a_single_pixel_spacing_differs_from_the_others(tmp_path):
+    folder = write_series(tmp_path / "a", ct_voxels(depth=3), axis_aligned_affine((2, 1, 1)))
+    ds = pydicom.dcmread(folder / "037.dcm")
+    ds.PixelSpacing = [1]
+    ds.save_as(folder / "037.dcm")
+    with pytest.raises(GeometryError, match="a: PixelSpacing differs between slices"):
+        load_volume(folder)
 
 
 @pytest.mark.parametrize(

@@ -195,3 +195,13 @@ def test_no_value_of_the_file_is_in_a_note_or_message(tmp_path):
     with pytest.raises(FormatError, match=r"b\.dcm: cannot be understood") as caught:
         load_volume(path)
     assert "Brien" not in str(caught.value)
+
+
+def test_a_dicomdir_is_called_one(tmp_path):
+    path = image(tmp_path / "DICOMDIR", np.zeros((4, 4), np.uint8))
+    ds = pydicom.dcmread(path)
+    ds.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.1.3.10"
+    del ds.PixelData
+    ds.save_as(path, enforce_file_format=False)
+    with pytest.raises(FormatError, match=r"DICOMDIR: is a DICOMDIR, which only lists files; name one of these, or a"):
+        load_volume(path)

@@ -5,6 +5,10 @@ import numpy as np
 from ...errors import GeometryError
 from ..checks import one_line
 
+COUNTS = {
+    "ImagePositionPatient": 3, "ImagePositionVolume": 3, "ImageOrientationPatient": 6, "ImageOrientationVolume": 6,
+    "PixelSpacing": 2,
+}  # fmt: skip
 NO_PLACE = "the file gives no position or orientation in the patient: LPS directions are unknown"
 
 
@@ -20,6 +24,13 @@ def slice_distance(item):
     """
     found = item.get("SpacingBetweenSlices") or item.get("SliceThickness")
     return abs(float(found)) if found else None
+
+
+def check_count(keyword, value, path):
+    """Refuse a position, an orientation or a pixel spacing that has not as many numbers as it must have."""
+    found, expected = np.size(value), COUNTS[keyword]
+    if found != expected:
+        raise GeometryError(f"{path}: its {keyword} is of {found} number{'s' * (found != 1)}; expected {expected}")
 
 
 def facts(ds, layout, volumes, frame):

@@ -4,6 +4,7 @@ import numpy as np
 from pydicom.datadict import tag_for_keyword
 
 from ...errors import FormatError, GeometryError
+from .geometry import check_count
 
 MOST_FRAMES = 20_000  # a header of so many frames takes seconds to read
 OWN_FRAME = "positions are in the volume's own frame of reference: LPS directions are unknown"
@@ -42,7 +43,11 @@ class Groups:
     def values(self, sequence, keyword):
         """An array with a row for every item; None where one lacks it."""
         found = [group.get(keyword) for group in self.items(sequence)]
-        return None if any(value is None for value in found) else np.array([[*value] for value in found], float)
+        if any(value is None for value in found):
+            return None
+        for value in found:
+            check_count(keyword, value, self.path)
+        return np.array(found, float)
 
     def common(self, sequence, keyword):
         """The row that all items share."""

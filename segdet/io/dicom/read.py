@@ -26,8 +26,8 @@ from ..checks import (
 )
 from ..scaling import rescaled
 from .clip import read_clip
-from .folder import choose_series, dicom_files
-from .geometry import facts, slice_distance, sop_class_name, stack_slices
+from .folder import MEDIA_DIRECTORY, choose_series, dicom_files
+from .geometry import check_count, facts, slice_distance, sop_class_name, stack_slices
 from .groups import Groups
 from .pixels import FLOATS, check_ranges, grey_frames, is_coloured, open_dicom, stays_dark, without_padding
 from .rescale import scales_of
@@ -97,6 +97,8 @@ def identifying_tags(path):
 
 def _read_file(path, frame, label):
     ds = open_dicom(path)
+    if ds.file_meta.get("MediaStorageSOPClassUID") == MEDIA_DIRECTORY:
+        raise FormatError(f"{path}: is a DICOMDIR, which only lists files; name one of these, or a folder of them")
     if not _holds_pixels(ds):
         raise FormatError(
             f"{path}: holds no pixel data ({sop_class_name(ds)}); expected a DICOM image that was not cut off"
@@ -185,11 +187,12 @@ def _check_slices(slices, path):
         missing = [keyword for keyword in needed if ds.get(keyword) is None]
         if missing:
             raise GeometryError(f"{ds.filename}: lacks {', '.join(missing)}; the slice cannot be placed")
+        for keyword in needed[:2]:
+            check_count(keyword, ds[keyword].value, ds.filename)
     equal = {keyword: [ds[keyword].value for ds in slices] for keyword in needed[1:]}
     equal["the pixel size of its calibrated ultrasound region"] = [plane_spacing(ds)[0] for ds in slices]
     for keyword, values in equal.items():
-        values = np.asarray(values, float)
-        if np.abs(values - values[0]).max() > 1e-4:
+        if len({np.size(value) for value in values}) > 1 or np.ptp(np.asarray(values, float), axis=0).max() > 1e-4:
             raise GeometryError(f"{path}: {keyword} differs between slices; expected one stack of equal slices")
     if 0 < (coloured := sum(map(is_coloured, slices))) < len(slices):
         raise FormatError(
