@@ -468,3 +468,13 @@ def test_only_fit_runs_under_torchrun(tmp_path):
     refused = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert (refused.returncode, refused.stdout) == (2, "")
     assert refused.stderr == "segdet: torchrun is for `segdet fit` only; start `segdet ablate` without it\n"
+
+
+def test_what_cannot_be_written_into_a_new_folder_is_named_as_it_would_be_called(tmp_path):
+    with (
+        pytest.raises(FormatError, match=f"^{tmp_path}/new/images/a.dcm: cannot be written .No space left on device."),
+        writing_folder(tmp_path / "new") as folder,
+        writing(folder / "images" / "a.dcm"),
+    ):
+        raise OSError(28, "No space left on device")
+    assert not any(tmp_path.iterdir())
