@@ -61,9 +61,8 @@ def test_what_an_arm_at_its_best_adds_is_a_variant_each(small_phantoms, tmp_path
     run_segmenters(TINY, [0], tmp_path / "s", names, report=str)
     plain = SegmenterRecipe(mirrored=True)
     added = {name: asdict(trained[name][2]).items() - asdict(plain).items() for name in names}
-    norm = {name: {"norm": VARIANTS[name].norm}.items() - asdict(plain).items() for name in names}
-    assert set().union(*added.values(), *norm.values()) == asdict(BEST).items() - asdict(plain).items()
-    assert {name: len(added[name] | norm[name]) for name in names} == {"unet": 0, "instance": 1, "varied": 2, "long": 1}
+    assert set().union(*added.values()) == asdict(BEST).items() - asdict(plain).items()
+    assert {name: len(added[name]) for name in names} == {"unet": 0, "instance": 1, "varied": 2, "long": 1}
     assert {name: len(trained[name][3].loss) for name in names} == dict.fromkeys(names, 4) | {"long": 16}
 
 

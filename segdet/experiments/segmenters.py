@@ -34,34 +34,33 @@ class SegmenterVariant:
     width : float
         Times the profile's base channels.
     depth : int
-    norm : str
-        See `UNet3D`.
     how : str
         Of the voxels that it sees: ``"zscore"``, or ``"unit"`` as the detector's slices.
     recipe : SegmenterRecipe
-        How it is trained; the norm is that above.
+        How it is trained, and its normalisation.
     """
 
     row: str
     title: str
     width: float = 1.0
     depth: int = 3
-    norm: str = "batch"
     how: str = "zscore"
     recipe: SegmenterRecipe = MIRRORED
 
 
 VARIANTS = {
     "unet": SegmenterVariant("", "the book's: batch normalisation, three poolings, mean 0 and deviation 1"),
-    "no-norm": SegmenterVariant("B9", "no normalisation between layers", norm="none"),
-    "instance": SegmenterVariant("B9", "instance normalisation", norm="instance"),
-    "group": SegmenterVariant("B9", "group normalisation", norm="group"),
+    "no-norm": SegmenterVariant("B9", "no normalisation between layers", recipe=replace(MIRRORED, norm="none")),
+    "instance": SegmenterVariant("B9", "instance normalisation", recipe=replace(MIRRORED, norm=BEST.norm)),
+    "group": SegmenterVariant("B9", "group normalisation", recipe=replace(MIRRORED, norm="group")),
     "narrow": SegmenterVariant("B9", "half as wide", width=0.5),
     "wide": SegmenterVariant("B9", "twice as wide", width=2.0),
     "shallow": SegmenterVariant("B9", "two poolings", depth=2),
     "unit": SegmenterVariant("B16", "grey between percentiles, in [0, 1]", how="unit"),
     # What `segdet.experiments.protocol.BEST` adds, beside instance normalisation:
-    "varied": SegmenterVariant("B14", "scans varied in grey and size", recipe=replace(BEST, norm="batch", effort=1)),
+    "varied": SegmenterVariant(
+        "B14", "scans varied in grey and size", recipe=replace(MIRRORED, gain=BEST.gain, zoom=BEST.zoom)
+    ),
     "long": SegmenterVariant("A13", "four times the steps", recipe=replace(MIRRORED, effort=BEST.effort)),
 }
 
@@ -144,4 +143,4 @@ def _run_variant(run, name, deadline):
 
 
 def _network(variant, base_channels, channels):
-    return UNet3D(channels, 2, round(base_channels * variant.width), variant.depth, variant.norm)
+    return UNet3D(channels, 2, round(base_channels * variant.width), variant.depth, variant.recipe.norm)

@@ -83,7 +83,8 @@ def writing_folder(path):
         temporary.chmod(0o755)  # mkdtemp's folders are the owner's alone
         os.replace(temporary, path)
     except SegdetError as found:  # of a file in the folder, which will be gone
-        raise type(found)(str(found).replace(str(temporary), str(path))) from found
+        found.args = (str(found).replace(str(temporary), str(path)),)
+        raise
     except OSError as found:
         raise FormatError(f"{path}: cannot be written ({_reason(found)})") from found
     finally:

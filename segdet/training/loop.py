@@ -109,7 +109,7 @@ def fit(
             open_until_the_end.enter_context(one_writer(checkpoint))
         distributed.wait()  # until the state is that which the others will read
         training.resume()
-        first = training.done
+        first, begun = training.done, time.monotonic() - training.history.seconds
         writer = open_until_the_end.enter_context(_writer(Path(log) / label, first)) if log and rank == 0 else None
         bar = progress(range(first, steps), label, total=steps, unit="steps", initial=first)
         for step in bar:
@@ -118,7 +118,7 @@ def fit(
             if milestone:
                 training.milestone(validate, watch)
             _show(bar, writer, training.history, training.done)
-            training.history.seconds = time.monotonic() - training.begun
+            training.history.seconds = time.monotonic() - begun
             late = deadline is not None and time.monotonic() > deadline and training.done < steps
             if milestone or late:
                 training.save()
@@ -133,6 +133,7 @@ class _Training:
     def __init__(self, model, optimizer, seed, batches, identity, checkpoint, label):
         self.model, self.optimizer, self.seed, self.batches = model, optimizer, seed, batches
         self.identity, self.checkpoint, self.label = identity, checkpoint, label
+        self.rank, self.world = distributed.processes()
         self.rates = [group["lr"] for group in optimizer.param_groups]  # as the caller set them; `step` scales them
         self.history, self.done, self.best = History(), 0, None
 
@@ -142,7 +143,6 @@ class _Training:
             state = restore_state(self.checkpoint, self.model, self.optimizer, self.identity)
             self.history, self.done, self.best = state
         self.history.identity = _fingerprint(self.identity)
-        self.begun = time.monotonic() - self.history.seconds
 
     def step(self, batch_loss, factor, clip_norm, batch_names):
         """Take the next step, at `factor` times the learning rates."""
@@ -152,9 +152,8 @@ class _Training:
         self.optimizer.zero_grad(set_to_none=True)
         # far apart in the lower 32 bits, which are all that a generator of the CPU looks at
         streams = [self.seed * 1_000_003 + self.done + part * 0x9E3779B1 for part in range(self.batches)]
-        rank, world = distributed.processes()
         where = f"{self.label}, step {self.done + 1}"
-        terms = _backward(self.model, batch_loss, streams[rank::world], self.batches, where)
+        terms = _backward(self.model, batch_loss, streams[self.rank :: self.world], self.batches, where)
         loss = sum(terms.values())
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), clip_norm or math.inf)
         if not torch.isfinite(loss + norm):
@@ -182,7 +181,7 @@ class _Training:
 
     def save(self):
         """Leave its state in the checkpoint."""
-        if self.checkpoint and distributed.processes()[0] == 0:
+        if self.checkpoint and self.rank == 0:
             state = self.history, self.done, self.best
             save_state(self.checkpoint, self.model, self.optimizer, *state, self.identity)
 
